@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Text for people: names made safe for a terminal, numbers with separators, sizes with units, and the
+// nearest name for a suggestion. Also UTF-8 checks, which names from files do not always pass.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "ckpt/base/export.h"
+
+namespace ckpt {
+
+/// `text` with control characters and bytes that are no UTF-8 as \n, \t, \xNN: safe on a terminal.
+CKPT_EXPORT std::string printable(std::string_view text);
+
+/// `printable` in single quotes; a single quote inside is written \'.
+CKPT_EXPORT std::string quoted(std::string_view text);
+
+/// A JSON string literal with its quotes. A byte that is no UTF-8 becomes U+FFFD.
+CKPT_EXPORT std::string json_string(std::string_view text);
+CKPT_EXPORT void append_json_string(std::string& out, std::string_view text);
+
+/// Length in bytes of the valid UTF-8 sequence at the front of `text`, 0 if there is none.
+CKPT_EXPORT std::size_t utf8_sequence(std::string_view text);
+CKPT_EXPORT bool is_utf8(std::string_view text);
+
+/// 1234567 → "1,234,567".
+CKPT_EXPORT std::string with_separators(std::uint64_t number);
+
+/// 46900000 → "46.9 MB": decimal units, three digits; below 1000 plain bytes.
+CKPT_EXPORT std::string human_bytes(std::uint64_t bytes);
+
+/// "1 tensor", "2 tensors".
+CKPT_EXPORT std::string counted(std::uint64_t count, std::string_view noun);
+
+/// The candidate with the smallest edit distance to `name`, empty if none is near (a third of its length).
+CKPT_EXPORT std::string nearest(std::string_view name, std::span<const std::string> candidates);
+
+}  // namespace ckpt

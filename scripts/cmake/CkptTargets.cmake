@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# What every target of ours shares: language level, warnings, sanitizers, the compiler cache, and the
+# libraries from the distribution.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+
+find_package(PkgConfig REQUIRED)
+find_package(fmt REQUIRED)
+pkg_check_modules(libdeflate REQUIRED IMPORTED_TARGET libdeflate)
+pkg_check_modules(re2 REQUIRED IMPORTED_TARGET re2)
+
+add_library(ckpt_settings INTERFACE)
+target_include_directories(ckpt_settings INTERFACE "${PROJECT_SOURCE_DIR}/lib")
+if(CKPT_SANITIZE)
+  target_compile_options(ckpt_settings INTERFACE
+    -fsanitize=${CKPT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(ckpt_settings INTERFACE -fsanitize=${CKPT_SANITIZE})
+endif()
+
+add_library(ckpt_warnings INTERFACE)
+target_compile_options(ckpt_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast
+  -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
+  $<$<BOOL:${CKPT_DEVELOPER}>:-Werror>)
