@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The promised effect of each command, done in Python to a loaded checkpoint.
+
+Everything here changes the loaded objects in place, so that whatever else refers to them still does. The rules are those of
+the user's contract: what a state dict is, which segments are wrappers, how patterns match.
+"""
+from __future__ import annotations
+
+import re
+from typing import Any, Callable
+
+import torch
+
+from state_dicts import attributes_of, find_state_dicts, is_module
+
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
+WRAPPER_CLASSES = ("DataParallel", "DistributedDataParallel", "OptimizedModule")
+OWNED = ("n_averaged",)  # keys that a wrapper has beside the module it wraps
+
+
+class Refused(Exception):
+    """The command must fail with status 2 and write nothing."""
+
+
+def is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def state_dicts(root: Any) -> list[tuple[tuple[str, ...], Any]]:
+    return find_state_dicts(root, is_tensor)
+
+
+def editable(root: Any) -> list[dict[str, Any]]:
+    """The mappings whose keys a command edits. Raises Refused without any, or where a whole module is one."""
+    found = [value for _, value in state_dicts(root)]
+    if not found or any(map(is_module, found)):
+        raise Refused
+    return found
+
+
+def tensor_keys(mapping: dict[str, Any]) -> list[str]:
+    """Its keys, less the other values that a mixed root carries."""
+    return [key for key, value in mapping.items() if is_tensor(value) or key.endswith("_extra_state")]
+
+
+def rename(mapping: dict[Any, Any], new_name: Callable[[Any], Any]) -> None:
+    """Renames keys where they stand."""
+    items = [(new_name(key), value) for key, value in mapping.items()]
+    if len({key for key, _ in items}) != len(items):
+        raise Refused
+    mapping.clear()
+    mapping.update(items)
+
+
+# -- strip-dataparallel -----------------------------------------------------------------------------------------------
+
+
+def below(key: str, position: str) -> bool:
+    return not position or key.startswith(position + ".")
+
+
+def join(position: str, name: str) -> str:
+    return f"{position}.{name}" if position else name
+
+
+def next_wrapper(keys: list[str]) -> tuple[str, str] | None:
+    """A (position, wrapper) whose segment wraps everything at that position."""
+    for key in keys:
+        segments = key.split(".")
+        for index, segment in enumerate(segments[:-1]):
+            if segment not in WRAPPERS:
+                continue
+            position = ".".join(segments[:index])
+            rest = [k for k in keys if below(k, position) and k not in [join(position, owned) for owned in OWNED]]
+            if all(below(k, join(position, segment)) for k in rest):
+                return position, segment
+    return None
+
+
+def without_segment(key: str, position: str, wrapper: str) -> str:
+    wrapped = join(position, wrapper)
+    return join(position, key[len(wrapped) + 1:]) if below(key, wrapped) else key
+
+
+def strip_metadata(metadata: dict[str, Any], position: str, wrapper: str) -> None:
+    """The parent's entry keeps its place and takes the wrapped entry's value; the wrapped entry goes."""
+    wrapped = join(position, wrapper)
+    items = []
+    for key, value in metadata.items():
+        if key == wrapped:
+            if position not in metadata:
+                items.append((position, value))
+        else:
+            is_parent = key == position and wrapped in metadata
+            items.append((without_segment(key, position, wrapper), metadata[wrapped] if is_parent else value))
+    metadata.clear()
+    metadata.update(items)
+
+
+def strip_mapping(mapping: dict[str, Any]) -> None:
+    while wrapper := next_wrapper(tensor_keys(mapping)):
+        names = set(tensor_keys(mapping))
+        rename(mapping, lambda key: without_segment(key, *wrapper) if key in names else key)
+        if hasattr(mapping, "_metadata"):
+            strip_metadata(mapping._metadata, *wrapper)
+
+
+def unwrapped(value: Any) -> Any:
+    """The module inside the wrappers of a whole module."""
+    while is_module(value) and type(value).__name__ in WRAPPER_CLASSES:
+        children = attributes_of(value)["_modules"]
+        value = children[next(name for name in WRAPPERS if name in children)]
+    return value
+
+
+def strip_dataparallel(root: Any) -> Any:
+    found = state_dicts(root)
+    if not found:
+        raise Refused
+    for path, value in found:
+        if not is_module(value):
+            strip_mapping(value)
+        elif not path:
+            root = unwrapped(root)
+        else:
+            parent = root
+            for key in path[:-1]:
+                parent = parent[key]
+            parent[path[-1]] = unwrapped(value)
+    return root
+
+
+# -- patterns ---------------------------------------------------------------------------------------------------------
+
+
+def matches(pattern: str, key: str) -> bool:
+    """`=KEY`, `re:REGEX`, `!PATTERN`, or a glob that also covers everything below what it names."""
+    if pattern.startswith("!"):
+        return not matches(pattern[1:], key)
+    if pattern.startswith("="):
+        return key == pattern[1:]
+    if pattern.startswith("re:"):
+        return re.search(pattern[3:], key) is not None
+    wildcards = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
+    glob = "".join(wildcards.get(part, re.escape(part)) for part in re.split(r"(\*\*|\*|\?)", pattern))
+    return re.fullmatch(rf"(?:{glob})(?:\..*)?", key, re.DOTALL) is not None
+
+
+# -- filter-keys ------------------------------------------------------------------------------------------------------
+
+
+def filter_keys(root: Any, rules: list[tuple[str, str]], optimizer: str = "remap") -> Any:
+    """`rules` are ('keep' or 'drop', pattern), the last match wins."""
+    dropped: set[str] = set()
+    for mapping in editable(root):
+        for key in tensor_keys(mapping):
+            keep = rules[0][0] == "drop"
+            for action, pattern in rules:
+                if matches(pattern, key):
+                    keep = action == "keep"
+            if not keep:
+                del mapping[key]
+                dropped.add(key)
+        if not tensor_keys(mapping):
+            raise Refused
+    if isinstance(root, dict) and "optimizer" in root and optimizer != "keep":
+        if optimizer == "drop":
+            del root["optimizer"]
+        else:
+            remap(root["optimizer"], dropped)
+    return root
+
+
+def remap(optimizer: dict[str, Any], dropped: set[str]) -> None:
+    """Takes the dropped parameters out of an optimizer's positional state; names must prove the order."""
+    groups = optimizer["param_groups"]
+    if any("param_names" not in group for group in groups):
+        raise Refused
+    new_index: dict[int, int] = {}
+    for group in groups:
+        pairs = [(name, index) for name, index in zip(group["param_names"], group["params"]) if name not in dropped]
+        for _, index in pairs:
+            new_index[index] = len(new_index)
+        group["param_names"][:] = [name for name, _ in pairs]
+        group["params"][:] = [new_index[index] for _, index in pairs]
+    state = optimizer["state"]
+    items = [(new_index[index], value) for index, value in state.items() if index in new_index]
+    state.clear()
+    state.update(items)
+
+
+def drop_entry(root: Any, key: str) -> Any:
+    del root[key]
+    return root
+
+
+# -- rename-keys ------------------------------------------------------------------------------------------------------
+
+
+def rename_keys(root: Any, new_name: Callable[[str], str]) -> Any:
+    """`_metadata` is left alone: how it follows is judged by `metadata_follows`."""
+    for mapping in editable(root):
+        names = set(tensor_keys(mapping))
+        rename(mapping, lambda key: new_name(key) if key in names else key)
+    return root
+
+
+def metadata_follows(keys: list[str], before: Any, after: Any, new_name: Callable[[str], str]) -> str | None:
+    """Whether each renamed key's module still has its version in `_metadata`; else what is wrong.
+
+    A module that lost only some of its keys to another says nothing of its version, so the question is asked of modules
+    all of whose keys moved together.
+    """
+    if before is None or after is None:
+        return None if before is after else "_metadata appeared or vanished"
+    homes: dict[str, set[str]] = {}
+    for key in keys:
+        homes.setdefault(key.rpartition(".")[0], set()).add(new_name(key).rpartition(".")[0])
+    for module, targets in homes.items():
+        target = next(iter(targets))
+        if len(targets) == 1 and module in before and after.get(target) != before[module]:
+            return f"_metadata of '{target}' is {after.get(target)}, expected that of '{module}', {before[module]}"
+    return None
