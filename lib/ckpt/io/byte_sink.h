@@ -33,7 +33,9 @@ class CKPT_EXPORT MemorySink final : public ByteSink {
  public:
   Status write(ByteView bytes) override;
   Status copy_from(const ByteSource& source, Extent extent) override;
+
   std::uint64_t position() const override { return bytes_.size(); }
+
   const Bytes& bytes() const { return bytes_; }
 
  private:

@@ -30,9 +30,12 @@ class CKPT_EXPORT ByteSource {
   /// Fills all of `out` from `offset`.
   /// Errors: kCorrupt when the range reaches past the end (or the file shrank), kIo when reading fails.
   virtual Status read_at(std::uint64_t offset, std::span<std::byte> out) const = 0;
+
   /// The descriptor a kernel copy may read from, or -1 where there is none.
   virtual int descriptor() const { return -1; }
 
+  /// kCorrupt, with the numbers, unless `extent` lies within the source.
+  Status require(Extent extent) const;
   /// The bytes of `extent`, all in memory. For metadata: the caller bounds the size first.
   Result<Bytes> read(Extent extent) const;
 };
@@ -43,7 +46,9 @@ class CKPT_EXPORT MemorySource final : public ByteSource {
   MemorySource(std::string name, Bytes bytes) : name_(std::move(name)), bytes_(std::move(bytes)) {}
 
   const std::string& name() const override { return name_; }
+
   std::uint64_t size() const override { return bytes_.size(); }
+
   Status read_at(std::uint64_t offset, std::span<std::byte> out) const override;
 
  private:
@@ -51,12 +56,14 @@ class CKPT_EXPORT MemorySource final : public ByteSource {
   Bytes bytes_;
 };
 
-/// A regular file, opened for reading. Also remembers which file it is, so an output can be told from it.
-/// Errors: kNotFound, kIo; kUnsupported for a directory.
+/// A file, opened for reading: it stays the same file whatever happens to the path. A FIFO or a character
+/// device (/dev/stdin) is spooled in TMPDIR or /tmp, like standard input.
+/// Errors: kNotFound, kIo; kUnsupported for a directory; kRefused for a terminal.
 CKPT_EXPORT Result<std::shared_ptr<const ByteSource>> open_file_source(const std::string& path);
 
-/// Standard input. A seekable one is read where it lies; a pipe is spooled into an unlinked file in
-/// `spool_directory` (the output's), or where that is empty or not writable in TMPDIR or /tmp.
+/// Standard input. A file that nobody has read from yet is used where it lies; all else (a pipe, the rest
+/// of a file) is spooled into an unlinked file in `spool_directory` (the output's), or where that is empty
+/// or not writable in TMPDIR or /tmp. Errors: kIo; kUnsupported for a directory; kRefused for a terminal.
 CKPT_EXPORT Result<std::shared_ptr<const ByteSource>> open_standard_input(const std::string& spool_directory);
 
 }  // namespace ckpt

@@ -11,6 +11,7 @@ struct Extent {
   std::uint64_t size = 0;    ///< bytes
 
   std::uint64_t end() const { return offset + size; }
+
   friend bool operator==(const Extent&, const Extent&) = default;
 };
 

@@ -30,8 +30,8 @@ struct OutputOptions {
 /// One member while it is being written. Owned by its OutputSet.
 class CKPT_EXPORT OutputFile : public ByteSink {
  public:
-  /// What is written so far, readable again (for `--verify`); flushes first.
-  /// Errors: kUnsupported for standard output and pipes.
+  /// What is written so far, readable again (for `--verify`); flushes first. The source stays usable
+  /// after the commit. Errors: kUnsupported for standard output, FIFOs and devices.
   virtual Result<std::shared_ptr<const ByteSource>> reopen() = 0;
 };
 
@@ -45,14 +45,16 @@ class CKPT_EXPORT OutputSet {
   /// Would `add` refuse? Checks without creating anything, so that a dry run fails where the real one would.
   static Status check(const std::string& path, const OutputOptions& options);
 
-  /// Starts a member at `path` ("-" is standard output, never a terminal). `size_hint` bytes are reserved
-  /// ahead where the file system can, so that a full disk shows before the work.
+  /// Starts a member at `path` ("-" and /dev/stdout are standard output, never a terminal). `size_hint`
+  /// bytes are reserved ahead where the file system can, so that a full disk shows before the work.
   /// A symbolic link at `path` is followed: what it points at is replaced, the link stays. FIFOs and
-  /// devices are written directly. Errors: kExists (without kYes), kIo, kRefused for a terminal, kUsage for a directory.
+  /// devices are written directly. Errors: kExists (without kYes), kIo, kNotFound for a missing
+  /// directory, kRefused for a terminal, kUsage for a directory or a path added twice.
   Result<OutputFile*> add(const std::string& path, const OutputOptions& options, std::uint64_t size_hint);
 
-  /// Syncs and renames every member in order, then syncs the directories. After an error nothing that had
-  /// not been renamed yet appears.
+  /// Syncs every member, renames them in order, then syncs the directories. After an error nothing that
+  /// had not been renamed yet appears; without kYes, nothing that appeared meanwhile is replaced (kExists).
+  /// The set is empty afterwards, either way, and the members are gone.
   Status commit();
 
  private:

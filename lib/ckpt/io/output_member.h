@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One output while it is written, and the steps by which it appears. The order among several is the
+// business of OutputSet.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "ckpt/io/file_sink.h"
+#include "ckpt/io/output_set.h"
+#include "ckpt/io/output_target.h"
+#include "ckpt/io/temporary_files.h"
+
+namespace ckpt {
+
+class OutputMember final : public OutputFile {
+ public:
+  /// Creates the temporary file, or opens the device.
+  static Result<std::unique_ptr<OutputMember>> create(OutputTarget target, const OutputOptions& options,
+                                                      std::uint64_t size_hint);
+
+  Status write(ByteView bytes) override { return sink_.write(bytes); }
+
+  Status copy_from(const ByteSource& source, Extent extent) override {
+    return sink_.copy_from(source, extent);
+  }
+
+  std::uint64_t position() const override { return sink_.position(); }
+
+  Result<std::shared_ptr<const ByteSource>> reopen() override;
+
+  /// Everything but the name: contents, mode, on disk if asked for, closed without complaint.
+  Status finish();
+  /// Takes the target's name. Nothing to do for what is no file. Precondition: finished.
+  Status publish();
+
+  const OutputTarget& target() const { return target_; }
+
+  bool syncs() const { return is_file() && fsync_ == Fsync::kYes; }
+
+ private:
+  OutputMember(OutputTarget target, const OutputOptions& options)
+      : target_(std::move(target)), overwrite_(options.overwrite), fsync_(options.fsync) {}
+
+  bool is_file() const { return target_.kind == TargetKind::kFile; }
+
+  Status open();
+  Status decide_mode(const ByteSource* mode_of);
+  Status reserve(std::uint64_t size);
+
+  OutputTarget target_;
+  Overwrite overwrite_;
+  Fsync fsync_;
+  mode_t mode_ = 0;
+  std::uint64_t reserved_ = 0;
+  TemporaryFile temporary_;  // of a file; its descriptor is in file_
+  File file_;
+  FileSink sink_{file_};
+};
+
+}  // namespace ckpt
