@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/zip/coverage.h"
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ckpt/base/text.h"
+#include "ckpt/zip/finding_tally.h"
+#include "ckpt/zip/record_locator.h"
+
+namespace ckpt {
+namespace {
+
+// Between the data of two records PyTorch has at most a descriptor (24 bytes), and in the header a zip64
+// field (28) and padding to 64 (4 + 63).
+constexpr std::uint64_t kPlausibleGap = 24 + 28 + 4 + 63;
+
+// Where headers are not read throughout, at most this many are, to see what a larger hole is.
+constexpr int kMaxHolesLookedInto = 4096;
+
+// Zeros up to this length are padding: alignments used for checkpoints end at 64 KiB.
+constexpr std::uint64_t kMaxPadding = 64 * 1024;
+
+// Bytes of padding looked at in one file, and bytes of each other hole.
+constexpr std::uint64_t kPaddingBudget = 4 * 1024 * 1024;
+constexpr std::uint64_t kLookedAt = 4096;
+
+/// The records by their place in the file; empty where that is the order of the directory.
+std::vector<RecordId> file_order(const EntryTable& table) {
+  const auto& entries = table.entries;
+  const auto by_offset = [](const ZipEntry& a, const ZipEntry& b) {
+    return a.local_header_offset < b.local_header_offset;
+  };
+  if (std::is_sorted(entries.begin(), entries.end(), by_offset)) return {};
+  std::vector<RecordId> order(entries.size());
+  std::iota(order.begin(), order.end(), RecordId{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](auto a, auto b) { return by_offset(entries[a], entries[b]); });
+  return order;
+}
+
+bool all_zero(ByteView bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+/// Is there anything in it that a reader could take for part of an archive?
+bool holds_zip_record(ByteView bytes) {
+  const auto text = as_text(bytes);
+  for (auto at = text.find("PK"); at != text.npos; at = text.find("PK", at + 1)) {
+    const auto kind = text.substr(at + 2, 2);
+    if (kind == "\3\4" || kind == "\1\2" || kind == "\5\6") return true;
+  }
+  return false;
+}
+
+class Coverage {
+ public:
+  Coverage(const ByteSource& source, const EntryTable& table, Extent central, LocalHeaders how)
+      : table_(table), central_(central), how_(how), locator_(source, table, central) {}
+
+  Status run() {
+    const auto order = file_order(table_);
+    for (RecordId i = 0; i < table_.entries.size(); ++i) {
+      const auto record = order.empty() ? i : order[i];
+      CKPT_RETURN_IF_ERROR(reach(table_.entries[record].local_header_offset, record));
+      CKPT_RETURN_IF_ERROR(pass(record));
+    }
+    return reach(central_.offset, std::nullopt);
+  }
+
+  void report(Diagnostics& diagnostics) const;
+
+ private:
+  Status reach(std::uint64_t offset, std::optional<RecordId> record);
+  Status pass(RecordId record);
+  void compare(RecordId record, const FoundHeader& found);
+  void start_at(std::uint64_t offset);
+  Status look_into(Extent hole);
+  Result<bool> is_padding(Extent hole);
+  Result<std::optional<std::uint64_t>> announced_end(Extent hole);
+
+  std::string name(RecordId record) const { return table_.full_name(record); }
+
+  const EntryTable& table_;
+  Extent central_;
+  LocalHeaders how_;
+  RecordLocator locator_;
+
+  std::uint64_t end_ = 0;             // what lies before belongs to the records passed
+  std::optional<RecordId> previous_;  // the one that ends there
+  std::uint16_t previous_flags_ = 0;  // from its header, if that was read
+  std::uint32_t previous_stored_size_ = 0;
+  FoundHeader header_;  // read last
+  int holes_left_ = kMaxHolesLookedInto;
+  std::uint64_t padding_left_ = kPaddingBudget;
+
+  std::uint64_t uncovered_bytes_ = 0;
+  FindingTally uncovered_{"zip-uncovered-bytes", Severity::kWarning};
+  FindingTally hidden_{"zip-uncovered-bytes", Severity::kError};
+  FindingTally leading_{"zip-leading-junk", Severity::kError};
+  FindingTally overlap_{"zip-overlap", Severity::kError};
+  FindingTally no_header_{"zip-no-local-header", Severity::kError};
+  FindingTally other_name_{"zip-local-name-differs", Severity::kError};
+  FindingTally other_size_{"zip-local-sizes-differ", Severity::kWarning};
+  FindingTally cut_{"zip-record-cut", Severity::kError};
+};
+
+/// Accounts for the bytes up to `offset`, where `record` starts, or the central directory.
+Status Coverage::reach(std::uint64_t offset, std::optional<RecordId> record) {
+  if (offset < end_) {
+    overlap_.count([&] {
+      const auto what = record ? quoted(name(*record)) : "the central directory";
+      return std::tuple(
+          previous_ ? name(*previous_) : std::string(),
+          fmt::format("the record reaches to byte {}, but {} starts at byte {}", end_, what, offset));
+    });
+    return {};
+  }
+  const Extent hole{end_, offset - end_};
+  if (hole.size == 0) return {};
+  if (how_ == LocalHeaders::kRead || !previous_) return look_into(hole);
+  if (hole.size <= kPlausibleGap || holes_left_ == 0) return {};
+  --holes_left_;
+  CKPT_ASSIGN_OR_RETURN(header_, locator_.header(*previous_));
+  previous_flags_ = header_.fields.flags;
+  previous_stored_size_ = header_.fields.stored_size;
+  const auto data_end = header_.whole.end() + table_.entries[*previous_].stored_size;
+  return data_end < offset ? look_into({data_end, offset - data_end}) : Status();
+}
+
+Status Coverage::pass(RecordId record) {
+  const auto& entry = table_.entries[record];
+  auto header_size = std::uint64_t{kLocalHeaderSize} + entry.full_name_size;
+  if (how_ == LocalHeaders::kRead) {
+    CKPT_ASSIGN_OR_RETURN(header_, locator_.header(record));
+    compare(record, header_);
+    if (header_.valid) header_size = header_.whole.size;
+  }
+  const auto end = entry.local_header_offset + header_size + entry.stored_size;
+  if (previous_ && end < end_) return {};  // inside what was passed: reported as an overlap
+  end_ = end;
+  previous_ = record;
+  previous_flags_ = header_.fields.flags;
+  previous_stored_size_ = header_.fields.stored_size;
+  return {};
+}
+
+void Coverage::compare(RecordId record, const FoundHeader& found) {
+  const auto& entry = table_.entries[record];
+  if (!found.valid) {
+    return no_header_.count([&] {
+      return std::tuple(name(record),
+                        fmt::format("there is no local header at byte {}", entry.local_header_offset));
+    });
+  }
+  if (!found.same_name) {
+    other_name_.count([&] {
+      return std::tuple(
+          name(record),
+          std::string("the record's own header has another name, so Python refuses to read it"));
+    });
+  }
+  const auto& fields = found.fields;
+  const bool announced = fields.stored_size != 0 && fields.stored_size != kSaturated32;
+  if (announced && (fields.stored_size != entry.stored_size || fields.size != entry.size)) {
+    other_size_.count([&] {
+      return std::tuple(name(record),
+                        fmt::format("the record's own header says {} bytes, the central directory {}",
+                                    fields.stored_size, entry.stored_size));
+    });
+  }
+}
+
+/// What the bytes from the end of the previous record to what follows are.
+Status Coverage::look_into(Extent hole) {
+  // In one read with the header that follows.
+  CKPT_RETURN_IF_ERROR(
+      locator_.view({hole.offset, std::min<std::uint64_t>(hole.size, kZip64DescriptorSize)}));
+  if (previous_) {
+    CKPT_ASSIGN_OR_RETURN(const auto cut_to, announced_end(hole));
+    if (cut_to) {
+      cut_.count([&] {
+        const auto size = table_.entries[*previous_].stored_size;
+        return std::tuple(name(*previous_),
+                          fmt::format("the central directory gives the record {} bytes, it has {}", size,
+                                      size + *cut_to - hole.offset));
+      });
+      return {};
+    }
+    CKPT_ASSIGN_OR_RETURN(const auto descriptor, locator_.descriptor(*previous_, previous_flags_, hole));
+    hole = {descriptor.end(), hole.end() - descriptor.end()};
+  }
+  CKPT_ASSIGN_OR_RETURN(const bool padding, is_padding(hole));
+  if (padding) return {};
+  CKPT_ASSIGN_OR_RETURN(const auto bytes, locator_.view({hole.offset, std::min(hole.size, kLookedAt)}));
+  const bool hidden = holds_zip_record(bytes);
+  const bool leading = hole.offset == 0 && !as_text(bytes).starts_with("PK\3\4");
+  auto& tally = leading ? leading_ : hidden ? hidden_ : uncovered_;
+  if (!leading) uncovered_bytes_ += hole.size;
+  tally.count([&] {
+    const auto size = counted(hole.size, "byte");
+    if (leading)
+      return std::tuple(std::string(), size + " stand before the first record; torch looks for it at byte 0");
+    auto message = fmt::format("{} at byte {} belong to no record", size, hole.offset);
+    if (hidden) message += ", and look like part of an archive";
+    return std::tuple(std::string(), message);
+  });
+  return {};
+}
+
+Result<bool> Coverage::is_padding(Extent hole) {
+  if (hole.size == 0) return true;
+  if (hole.offset == 0 || hole.size > kMaxPadding || hole.size > padding_left_) return false;
+  padding_left_ -= hole.size;
+  CKPT_ASSIGN_OR_RETURN(const auto bytes, locator_.view(hole));
+  return all_zero(bytes);
+}
+
+/// Where the previous record ends by its own header or by the descriptor before `hole`'s end, if that is
+/// not where the central directory lets it end.
+Result<std::optional<std::uint64_t>> Coverage::announced_end(Extent hole) {
+  using End = std::optional<std::uint64_t>;
+  const auto& entry = table_.entries[*previous_];
+  const auto data = hole.offset - entry.stored_size;
+  const auto local_size = previous_stored_size_;
+  const bool has_size = local_size != kSaturated32 && local_size > entry.stored_size;
+  if (has_size && data + local_size <= hole.end()) return End(data + local_size);
+  for (const bool zip64 : {false, true}) {
+    const auto size = zip64 ? kZip64DescriptorSize : kDescriptorSize;
+    if (hole.size <= size) continue;
+    const Extent last{hole.end() - size, size};
+    CKPT_ASSIGN_OR_RETURN(const auto bytes, locator_.view(last));
+    const auto descriptor = parse_descriptor(bytes, zip64);
+    if (descriptor && descriptor->stored_size == last.offset - data) return End(last.offset);
+  }
+  return End();
+}
+
+void Coverage::report(Diagnostics& diagnostics) const {
+  for (const auto* tally :
+       {&leading_, &overlap_, &no_header_, &other_name_, &cut_, &hidden_, &uncovered_, &other_size_}) {
+    tally->report(diagnostics);
+  }
+}
+
+}  // namespace
+
+Status check_coverage(const ByteSource& source, const EntryTable& table, Extent central, LocalHeaders how,
+                      Diagnostics& diagnostics) {
+  Coverage coverage(source, table, central, how);
+  CKPT_RETURN_IF_ERROR(coverage.run());
+  coverage.report(diagnostics);
+  return {};
+}
+
+}  // namespace ckpt

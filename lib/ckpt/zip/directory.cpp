@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/zip/directory.h"
+
+#include <utility>
+
+#include "ckpt/zip/central_reader.h"
+#include "ckpt/zip/coverage.h"
+#include "ckpt/zip/end_records.h"
+#include "ckpt/zip/name_checks.h"
+#include "ckpt/zip/name_lookup.h"
+
+namespace ckpt {
+
+ZipDirectory::ZipDirectory(ZipDirectory&&) noexcept = default;
+ZipDirectory& ZipDirectory::operator=(ZipDirectory&&) noexcept = default;
+ZipDirectory::~ZipDirectory() = default;
+
+Result<ZipDirectory> ZipDirectory::read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics) {
+  ZipDirectory directory;
+  directory.source_ = std::move(source);
+  const auto status = directory.fill(diagnostics);
+  if (!status.ok()) return Error(status.error()).in_file(directory.source_->name());
+  return directory;
+}
+
+Status ZipDirectory::fill(Diagnostics& diagnostics) {
+  CKPT_ASSIGN_OR_RETURN(const auto end, find_end_records(*source_, diagnostics));
+  central_ = end.central;
+  comment_ = end.comment;
+  has_zip64_end_ = end.zip64;
+  CKPT_ASSIGN_OR_RETURN(auto table, read_central_directory(*source_, end, diagnostics));
+  table_ = std::make_unique<const EntryTable>(std::move(table));
+  const bool has_rivals = check_names(*table_, diagnostics);
+  lookup_ = std::make_unique<const NameLookup>(*table_, has_rivals);
+  const auto how = table_->entries.size() <= kFewEntries ? LocalHeaders::kRead : LocalHeaders::kAssume;
+  return check_coverage(*source_, *table_, central_, how, diagnostics);
+}
+
+std::optional<RecordId> ZipDirectory::find(std::string_view name) const {
+  return lookup_->find(name);
+}
+
+Result<RecordLocation> ZipDirectory::locate(RecordId record) const {
+  return locator().locate(record);
+}
+
+Status ZipDirectory::check_local_headers(Diagnostics& diagnostics) const {
+  if (table_->entries.size() <= kFewEntries) return {};
+  return check_coverage(*source_, *table_, central_, LocalHeaders::kRead, diagnostics);
+}
+
+bool looks_like_zip(ByteView prefix) {
+  return as_text(prefix).starts_with("PK\3\4");
+}
+
+}  // namespace ckpt

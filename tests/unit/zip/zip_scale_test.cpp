@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Large archives: what they cost in time, memory and reads. The million is hidden: run it with '[.scale]'.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <map>
+#include <string>
+
+#include "ckpt/base/crc32.h"
+#include "ckpt/zip/directory.h"
+#include "ckpt/zip/entry_layout.h"
+#include "ckpt/zip/records.h"
+#include "support/catch.h"
+
+using namespace ckpt;
+
+namespace {
+
+/// Zeros with pieces of something else, and a count of what is read.
+class SparseSource final : public ByteSource {
+ public:
+  void put(std::uint64_t offset, Bytes bytes) {
+    size_ = std::max(size_, offset + bytes.size());
+    pieces_.emplace(offset, std::move(bytes));
+  }
+
+  const std::string& name() const override { return name_; }
+
+  std::uint64_t size() const override { return size_; }
+
+  Status read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    ++reads;
+    bytes_read += out.size();
+    std::fill(out.begin(), out.end(), std::byte{0});
+    const auto end = offset + out.size();
+    auto piece = pieces_.upper_bound(offset);
+    if (piece != pieces_.begin()) --piece;
+    for (; piece != pieces_.end() && piece->first < end; ++piece) {
+      const auto from = std::max(offset, piece->first);
+      const auto to = std::min(end, piece->first + piece->second.size());
+      if (from >= to) continue;
+      const auto begin = piece->second.begin() + static_cast<std::ptrdiff_t>(from - piece->first);
+      std::copy_n(begin, to - from, out.begin() + static_cast<std::ptrdiff_t>(from - offset));
+    }
+    return {};
+  }
+
+  mutable std::uint64_t reads = 0;
+  mutable std::uint64_t bytes_read = 0;
+
+ private:
+  std::string name_ = "sparse.pt";
+  std::uint64_t size_ = 0;
+  std::map<std::uint64_t, Bytes> pieces_;
+};
+
+enum class Headers { kWritten, kLeftOut };
+
+/// An archive as PyTorch writes it, of `count` storages with `size` bytes of zeros each, without their data.
+std::shared_ptr<SparseSource> torch_archive(std::uint64_t count, std::uint64_t size, Headers headers) {
+  auto source = std::make_shared<SparseSource>();
+  Bytes central;
+  std::uint64_t offset = 0;
+  for (std::uint64_t i = 0; i <= count; ++i) {
+    const auto name = i == 0 ? std::string("archive/data.pkl") : "archive/data/" + std::to_string(i - 1);
+    Bytes plain;
+    append_local_header(plain, {.flags = 0x0808, .name_size = static_cast<std::uint16_t>(name.size())});
+    append_text(plain, name);
+    const auto record = respell_record(plain, offset, kTorchAlignment, size, size, 1);
+    Bytes entry;
+    append_central_entry(entry, {.flags = 0x0808, .name_size = static_cast<std::uint16_t>(name.size())});
+    append_text(entry, name);
+    append_bytes(central, respell_central_entry(entry, offset, size, size, 1));
+    const auto data_end = offset + record.header.size() + size;
+    if (headers == Headers::kWritten) {
+      source->put(offset, record.header);
+      source->put(data_end, record.descriptor);
+    }
+    offset = data_end + record.descriptor.size();
+  }
+  const Extent place{offset, central.size()};
+  append_bytes(central, spell_end_records(count + 1, place, true, {}));
+  source->put(offset, std::move(central));
+  return source;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::uint64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::uint64_t all = 0, resident = 0;
+  statm >> all >> resident;
+  return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace
+
+TEST_CASE("five terabytes in a thousand records are read as quickly as five kilobytes", "[zip]") {
+  const auto source = torch_archive(1000, 5'000'000'000, Headers::kWritten);
+  Diagnostics diagnostics;
+  const auto directory = ZipDirectory::read(source, diagnostics);
+  REQUIRE(directory.ok());
+  CHECK(source->size() > 5'000'000'000'000);
+  for (const auto& finding : diagnostics.findings()) CHECK(finding.id + ": " + finding.message == "");
+  CHECK(source->reads < 1100);  // one for each local header with the descriptor before it
+  CHECK(source->bytes_read < 2'000'000);
+}
+
+TEST_CASE("more records than are looked at one by one are checked by the directory alone", "[zip]") {
+  const auto source = torch_archive(5000, 1000, Headers::kLeftOut);
+  Diagnostics diagnostics;
+  const auto directory = ZipDirectory::read(source, diagnostics);
+  REQUIRE(directory.ok());
+  CHECK(diagnostics.findings().empty());
+  CHECK(source->reads < 10);
+  REQUIRE(directory->check_local_headers(diagnostics).ok());
+  REQUIRE(diagnostics.findings().size() == 1);
+  CHECK(diagnostics.findings()[0].id == "zip-no-local-header");
+}
+
+TEST_CASE("a record that no entry names is seen among thousands", "[zip]") {
+  const auto source = std::make_shared<SparseSource>();
+  Bytes central;
+  for (std::uint32_t i = 0; i < 5000; ++i) {
+    const auto name = "a/" + std::to_string(i);
+    const auto name_size = static_cast<std::uint16_t>(name.size());
+    Bytes header;
+    append_local_header(header, {.name_size = name_size});
+    append_text(header, name);
+    source->put(std::uint64_t{i} * 1000, header);
+    if (i == 2000) continue;
+    append_central_entry(
+        central, {.stored_size = 900, .size = 900, .name_size = name_size, .local_header_offset = i * 1000});
+    append_text(central, name);
+  }
+  append_bytes(central, spell_end_records(4999, {5'000'000, central.size()}, false, {}));
+  source->put(5'000'000, central);
+  Diagnostics diagnostics;
+  REQUIRE(ZipDirectory::read(source, diagnostics).ok());
+  REQUIRE(diagnostics.findings().size() == 1);
+  CHECK(diagnostics.findings()[0].id == "zip-uncovered-bytes");
+  CHECK(diagnostics.findings()[0].severity == Severity::kError);
+  CHECK(source->reads < 20);
+}
+
+TEST_CASE("a million records cost 60 MB and a sixth of a second", "[zip][.scale]") {
+  constexpr std::uint64_t kCount = 1'000'000;
+  const auto source = torch_archive(kCount, 8, Headers::kLeftOut);
+  const auto before = resident_bytes();
+  const auto start = std::chrono::steady_clock::now();
+  Diagnostics diagnostics;
+  const auto directory = ZipDirectory::read(source, diagnostics);
+  const auto opened = seconds_since(start);
+  const auto resident = resident_bytes() - before;
+  REQUIRE(directory.ok());
+  CHECK(diagnostics.findings().empty());
+
+  const auto asked = std::chrono::steady_clock::now();
+  bool all = directory->find("data.pkl") == RecordId{0} && !directory->find("version");
+  for (std::uint64_t i = 0; i < kCount; ++i)
+    all = all && directory->find("data/" + std::to_string(i)) == i + 1;
+  const auto found = seconds_since(asked);
+  CHECK(all);
+  const auto backwards = std::chrono::steady_clock::now();
+  for (std::uint64_t i = kCount; i-- > 0;) all = all && directory->find("data/" + std::to_string(i)) == i + 1;
+  CHECK(all);
+  WARN("opened in " << opened << " s with " << resident / 1'000'000 << " MB, found in order in " << found
+                    << " s, in reverse in " << seconds_since(backwards) << " s");
+  CHECK(opened < 0.5);  // 0.15 on a machine with nothing else to do
+  CHECK(resident < 80'000'000);
+  CHECK(source->reads < 1000);
+}
