@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+
+#include "ckpt/base/text.h"
+#include "ckpt/format/format.h"
+#include "ckpt/inspect/value_json.h"
+#include "ckpt/inspect/values.h"
+#include "ckpt/model/lookup.h"
+#include "ckpt/model/state_dicts.h"
+#include "commands/all.h"
+#include "logging.h"
+#include "manuals.h"
+#include "options/common.h"
+#include "options/input.h"
+#include "options/selection.h"
+#include "render/inspect_json.h"
+#include "render/inspect_text.h"
+#include "render/json.h"
+#include "rewrite_command.h"
+
+namespace ckpt::cli {
+namespace {
+
+struct InspectOptions {
+  CommonOptions common;
+  InputOptions input;
+  bool summary = false;
+  bool tree = false;
+  bool keys = false;
+  bool null = false;
+  bool globals = false;
+  std::optional<std::uint64_t> depth;
+  std::optional<std::uint64_t> values;
+  std::vector<std::string> select;
+  std::optional<std::string> get;
+  std::string sort = "file";
+};
+
+/// The tensors to list: all, or those whose keys match a pattern, in the order asked for.
+Result<std::vector<TensorId>> choose_tensors(const InspectOptions& options, const std::vector<NamePattern>& patterns,
+                                             Checkpoint& checkpoint) {
+  std::vector<bool> in_roots;
+  if (!options.input.roots.empty()) {
+    CKPT_ASSIGN_OR_RETURN(const auto chosen, choose_state_dicts(checkpoint, options.input.roots));
+    in_roots.resize(checkpoint.state_dicts.size());
+    for (const auto index : chosen) in_roots[index] = true;
+  }
+  std::vector<TensorId> out;
+  bool in_composite = false;
+  for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+    const auto& tensor = checkpoint.tensors[id];
+    if (tensor.has(kIsPart)) {
+      if (in_composite) out.push_back(id);
+      continue;
+    }
+    const bool named = tensor.state_dict != kNoIndex;
+    const bool rooted = in_roots.empty() || (named && in_roots[tensor.state_dict]);
+    const bool selected = patterns.empty() || (named && std::any_of(patterns.begin(), patterns.end(), [&](const NamePattern& pattern) {
+                                                 return pattern.matches(tensor.name);
+                                               }));
+    in_composite = rooted && selected;
+    if (in_composite) out.push_back(id);
+  }
+  if (!patterns.empty() && out.empty()) {
+    return Error(ErrorCode::kNotFound, fmt::format("{} matches no key", ckpt::quoted(patterns.front().text())));
+  }
+  sort_tensors(checkpoint, options.sort, out);
+  return out;
+}
+
+/// One value, raw: for scripts.
+Status print_value(const InspectOptions& options, const Checkpoint& checkpoint, Stream& out) {
+  TensorId tensor = kNoIndex;
+  const auto found = checkpoint.has_document() ? find_value(checkpoint, *options.get) : Result<FoundValue>(FoundValue{});
+  const auto use = found.ok() && checkpoint.has_document() ? checkpoint.graph().resolve(found->value) : kNoUse;
+  for (TensorId id = 0; id < checkpoint.tensors.size() && tensor == kNoIndex; ++id) {
+    const auto& row = checkpoint.tensors[id];
+    const bool by_path = use != kNoUse && row.use == use && !row.has(kIsPart);
+    const bool by_name = use == kNoUse && row.state_dict != kNoIndex && (row.name == *options.get || checkpoint.path(row.place) == *options.get);
+    if (by_path || by_name) tensor = id;
+  }
+  if (tensor != kNoIndex) {
+    const auto& row = checkpoint.tensors[tensor];
+    if (!options.values) {
+      print_tensor_line(checkpoint, row, out);
+      return {};
+    }
+    CKPT_ASSIGN_OR_RETURN(const auto values, first_values(checkpoint, row, *options.values));
+    for (const auto& value : values) out.format("{}\n", value);
+    return {};
+  }
+  if (!checkpoint.has_document()) {
+    return Error(ErrorCode::kNotFound, fmt::format("no tensor is called {}", ckpt::quoted(*options.get)));
+  }
+  if (!found.ok()) return Error(found.error());
+  if (const auto text = checkpoint.graph().string(use)) {
+    out.format("{}\n", *text);
+    return {};
+  }
+  CKPT_ASSIGN_OR_RETURN(const auto json, value_as_json(checkpoint, use));
+  out.format("{}\n", json);
+  return {};
+}
+
+struct Inspected {
+  std::shared_ptr<const ByteSource> source;
+  InspectedFile file;
+};
+
+Status inspect_file(const InspectOptions& options, const std::vector<NamePattern>& patterns, const std::string& path, Inspected& out) {
+  CKPT_ASSIGN_OR_RETURN(out.source, open_input(path, ""));
+  log_step(fmt::format("reading {} ({})", out.source->name(), human_bytes(out.source->size())));
+  Diagnostics diagnostics;
+  out.file.name = path;
+  out.file.bytes = out.source->size();
+  CKPT_ASSIGN_OR_RETURN(out.file.checkpoint, read_checkpoint(out.source, diagnostics));
+  log_step("read");
+  auto chosen = choose_tensors(options, patterns, out.file.checkpoint);
+  if (!chosen.ok()) return std::move(chosen).error().in_file(out.source->name());
+  out.file.tensors = std::move(chosen).value();
+  look_closer(out.file, diagnostics);
+  log_step("looked");
+  return {};
+}
+
+Status show(const InspectOptions& options, Inspected& inspected, Console& console) {
+  auto& out = console.out;
+  if (options.get) return print_value(options, inspected.file.checkpoint, out);
+  if (options.keys) {
+    print_keys(inspected.file, options.null ? '\0' : '\n', out);
+  } else if (options.tree) {
+    print_tree(inspected.file, options.depth, out);
+  } else if (options.globals) {
+    print_globals(inspected.file, out);
+  } else {
+    print_inspection(inspected.file, options.summary, console);
+  }
+  return {};
+}
+
+Result<std::vector<NamePattern>> read_selection(const InspectOptions& options) {
+  std::vector<NamePattern> patterns;
+  for (const auto& argument : options.select) {
+    CKPT_ASSIGN_OR_RETURN(auto more, read_patterns(argument, options.null));
+    for (auto& pattern : more) patterns.push_back(std::move(pattern));
+  }
+  const int views = static_cast<int>(options.summary) + static_cast<int>(options.tree) + static_cast<int>(options.keys) +
+                    static_cast<int>(options.globals) + static_cast<int>(options.get.has_value());
+  if (views > 1) return Error(ErrorCode::kUsage, "--summary, --tree, --keys, --globals and --get exclude each other");
+  if (options.values && !options.get) return Error(ErrorCode::kUsage, "--values goes with --get");
+  if (options.depth && !options.tree) return Error(ErrorCode::kUsage, "--depth goes with --tree");
+  return patterns;
+}
+
+ExitCode run(const InspectOptions& options, Console& console) {
+  options.common.apply(console);
+  const auto patterns = read_selection(options);
+  if (!patterns.ok()) return fail("inspect", patterns.error(), console);
+  std::optional<JsonDocument> document;
+  if (console.json) document.emplace(console.out, "inspect");
+  std::vector<Error> errors;
+  auto status = ExitCode::kDone;
+  bool first = true;
+  for (const auto& path : options.input.files) {
+    Inspected inspected;
+    auto done = inspect_file(options, *patterns, path, inspected);
+    if (done.ok() && document) {
+      write_inspection(document->writer(), inspected.file);
+    } else if (done.ok()) {
+      const bool headed = !options.get && !options.keys;
+      if (!first && headed) console.out.print("\n");
+      first = false;
+      done = show(options, inspected, console);
+      if (!done.ok()) done = std::move(done).error().in_file(path);
+    }
+    if (done.ok()) continue;
+    status = ExitCode::kCouldNotDoIt;
+    errors.push_back(std::move(done).error().in_file(path));
+    if (document) {
+      write_unreadable(document->writer(), path);
+    } else {
+      print_error(console, errors.back());
+    }
+  }
+  if (document) document->end(errors, status);
+  return status;
+}
+
+Runner attach(CLI::App& app) {
+  auto options = std::make_shared<InspectOptions>();
+  options->input.attach(app);
+  app.add_flag("-s,--summary", options->summary, "Totals and findings only");
+  app.add_flag("--tree", options->tree, "Tensors and bytes by module");
+  app.add_option("--depth", options->depth, "With --tree: levels to show")->option_text("N");
+  app.add_flag("--keys", options->keys, "Keys of the state dicts, one a line");
+  app.add_flag("-0,--null", options->null, "With --keys: end each key with NUL instead of a newline; lists in @FILE likewise");
+  app.add_option("--select", options->select, "List only tensors whose key matches; repeatable")->option_text("PATTERN")->allow_extra_args(false);
+  app.add_option("--get", options->get, "Print the value at a path, raw; a container as JSON")->option_text("PATH");
+  app.add_option("--values", options->values, "With --get of a tensor: its first N values")->option_text("N");
+  app.add_flag("--globals", options->globals, "Classes and functions that the pickle names");
+  app.add_option("--sort", options->sort, "Order of tensors: file, name or bytes")
+      ->check(CLI::IsMember({"file", "name", "bytes"}))
+      ->option_text("ORDER");
+  options->common.attach(app);
+  return [options](Console& console) { return run(*options, console); };
+}
+
+}  // namespace
+
+Command inspect_command() {
+  return {"inspect", "i", "Show what is in a checkpoint", manual_inspect(), attach};
+}
+
+}  // namespace ckpt::cli

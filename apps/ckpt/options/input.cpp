@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "options/input.h"
+
+#include <CLI/CLI.hpp>
+
+namespace ckpt::cli {
+namespace {
+
+constexpr std::uint64_t kLargestList = 1ULL << 30U;  // bytes of a file of patterns or keys
+
+}  // namespace
+
+void InputOptions::attach(CLI::App& app) {
+  app.add_option("FILE", files, "Checkpoint files; '-' is standard input")->required()->option_text(" ");
+  app.add_option("--root", roots, "Path of a state dict, or of any mapping with string keys, to act on; repeatable. Default: every state dict of the file")
+      ->option_text("PATH")
+      ->allow_extra_args(false);
+}
+
+Result<std::shared_ptr<const ByteSource>> open_input(const std::string& path, const std::string& output_directory) {
+  auto source = path == "-" ? open_standard_input(output_directory) : open_file_source(path);
+  if (!source.ok()) return std::move(source).error().in_file(path == "-" ? "standard input" : path);
+  return source;
+}
+
+Result<std::vector<std::string>> read_lines(const std::string& path, bool null) {
+  CKPT_ASSIGN_OR_RETURN(const auto source, open_input(path, ""));
+  if (source->size() > kLargestList) {
+    return Error(ErrorCode::kUnsupported, "a list of patterns is larger than 1 GiB").in_file(source->name());
+  }
+  CKPT_ASSIGN_OR_RETURN(const auto bytes, source->read({0, source->size()}));
+  std::vector<std::string> lines;
+  auto text = as_text(bytes);
+  const char end = null ? '\0' : '\n';
+  while (!text.empty()) {
+    const auto at = text.find(end);
+    auto line = text.substr(0, at);
+    text.remove_prefix(at == text.npos ? text.size() : at + 1);
+    if (!null && line.ends_with('\r')) line.remove_suffix(1);
+    if (!line.empty() || null) lines.emplace_back(line);
+  }
+  return lines;
+}
+
+}  // namespace ckpt::cli

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// FILE… and the state dicts in them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ckpt/base/result.h"
+#include "ckpt/io/byte_source.h"
+
+namespace CLI {
+class App;
+}
+
+namespace ckpt::cli {
+
+struct InputOptions {
+  std::vector<std::string> files;
+  std::vector<std::string> roots;
+
+  void attach(CLI::App& app);
+};
+
+/// Opens `path`, or standard input for "-", spooled beside `output_directory` if it cannot seek.
+Result<std::shared_ptr<const ByteSource>> open_input(const std::string& path, const std::string& output_directory);
+
+/// Lines of a file ("-": standard input), or pieces between NULs with `null`. For @FILE.
+Result<std::vector<std::string>> read_lines(const std::string& path, bool null);
+
+}  // namespace ckpt::cli

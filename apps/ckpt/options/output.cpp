@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "options/output.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <CLI/CLI.hpp>
+#include <set>
+
+#include "ckpt/base/text.h"
+
+namespace ckpt::cli {
+namespace {
+
+std::string base_name(const std::string& path) {
+  const auto slash = path.rfind('/');
+  return slash == path.npos ? path : path.substr(slash + 1);
+}
+
+bool directory_exists(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+}  // namespace
+
+void OutputFlags::attach(CLI::App& app) {
+  app.add_option("-o,--output", output, "File to write, a directory for one file per input, or '-' for standard output")
+      ->option_text("FILE");
+  app.add_flag("-i,--in-place", in_place, "Replace each input by its result");
+  app.add_flag("-f,--force", force, "Replace an existing output");
+  app.add_flag("-n,--dry-run", dry_run, "Report what would be done and write nothing");
+  app.add_flag("--must-change", must_change, "Exit with 1 and write nothing when nothing would change");
+  app.add_flag("--verify", verify, "Read the output back and compare it before it is published");
+  app.add_flag("--no-fsync", no_fsync, "Don't wait until the output is on disk");
+  app.add_option("--optimizer", optimizer, "What becomes of optimizer state when keys go: keep or drop")
+      ->check(CLI::IsMember({"keep", "drop"}))
+      ->option_text("CHOICE");
+  app.add_flag("--allow-unmatched", allow_unmatched, "Accept patterns and paths that match nothing");
+}
+
+OptimizerPolicy OutputFlags::optimizer_policy() const {
+  if (optimizer == "keep") return OptimizerPolicy::kKeep;
+  return optimizer == "drop" ? OptimizerPolicy::kDrop : OptimizerPolicy::kUnsaid;
+}
+
+bool OutputFlags::is_directory() const { return output.ends_with('/') || directory_exists(output); }
+
+std::string OutputFlags::path_for(const std::string& input) const {
+  if (in_place) return input;
+  if (output.empty() || output == "-" || !is_directory()) return output;
+  return (output.ends_with('/') ? output : output + '/') + base_name(input);
+}
+
+Status OutputFlags::check(const std::vector<std::string>& inputs) const {
+  auto usage = [](std::string message) { return Error(ErrorCode::kUsage, std::move(message)); };
+  if (in_place && !output.empty()) return usage("--output and --in-place exclude each other");
+  if (!in_place && output.empty() && !dry_run) return usage("no output: give --output FILE or --in-place");
+  std::set<std::string> names;
+  for (const auto& input : inputs) {
+    if (input == "-" && in_place) return usage("standard input can't be edited in place");
+    if (input == "-" && is_directory()) return usage("standard input has no name for a file in a directory");
+    if (input == "-" && !names.insert(input).second) return usage("standard input is named twice");
+  }
+  if (inputs.size() < 2 || in_place || output.empty()) return {};
+  if (!is_directory()) {
+    return usage(fmt::format("{} inputs but one output: give a directory (-o DIR/) or --in-place", inputs.size()));
+  }
+  names.clear();
+  for (const auto& input : inputs) {
+    if (!names.insert(base_name(input)).second) return usage(fmt::format("two inputs are called {}", ckpt::quoted(base_name(input))));
+  }
+  return {};
+}
+
+std::string directory_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  if (slash == path.npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace ckpt::cli

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Where results of editing commands go.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ckpt/base/result.h"
+#include "ckpt/edit/plan.h"
+
+namespace CLI {
+class App;
+}
+
+namespace ckpt::cli {
+
+struct OutputFlags {
+  std::string output;
+  bool in_place = false;
+  bool force = false;
+  bool dry_run = false;
+  bool must_change = false;
+  bool verify = false;
+  bool no_fsync = false;
+  bool allow_unmatched = false;
+  std::string optimizer;
+
+  void attach(CLI::App& app);
+
+  OptimizerPolicy optimizer_policy() const;
+  /// kUsage for combinations that make no sense, before any file is read.
+  Status check(const std::vector<std::string>& inputs) const;
+  bool is_directory() const;
+  /// The output of `input`.
+  std::string path_for(const std::string& input) const;
+};
+
+/// The directory part of a path, "." where it has none.
+std::string directory_of(const std::string& path);
+
+}  // namespace ckpt::cli

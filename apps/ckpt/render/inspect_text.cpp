@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "render/inspect_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "ckpt/base/text.h"
+#include "ckpt/format/format.h"
+#include "ckpt/inspect/value_json.h"
+#include "ckpt/model/parameter_roles.h"
+#include "render/json.h"
+
+namespace ckpt::cli {
+namespace {
+
+constexpr std::size_t kWidestName = 60;    // a longer name pushes its line's other columns to the right
+constexpr std::size_t kLongestValue = 60;  // bytes of a string shown
+constexpr std::size_t kMostEntries = 40;   // entries that are no tensors; JSON has all
+
+/// What a person would call the tensor: its key, or its path.
+std::string label(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  if (tensor.state_dict != kNoIndex && !tensor.has(kIsPart)) return printable(tensor.name);
+  return printable(checkpoint.path(tensor.place));
+}
+
+std::string shape_text(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  return fmt::format("[{}]", fmt::join(checkpoint.shape(tensor), ", "));
+}
+
+/// Remarks behind the columns: layout, flags, device.
+std::string remarks(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  std::string out(role_name(role_of(checkpoint, tensor).kind));
+  if (tensor.has(kIsPart)) out = "part";
+  if (tensor.layout != TensorLayout::kStrided) out += fmt::format(" {}", tensor_layout_name(tensor.layout));
+  if (!tensor.has(kContiguous)) out += " strided";
+  if (tensor.has(kConjugate)) out += " conj";
+  if (tensor.has(kNegative)) out += " neg";
+  if (tensor.storage != kNoIndex) {
+    const auto& device = checkpoint.devices[checkpoint.storages[tensor.storage].device];
+    if (device != "cpu") out += ' ' + printable(device);
+  }
+  return out;
+}
+
+struct Columns {
+  std::size_t name = 0;
+  std::size_t dtype = 0;
+  std::size_t shape = 0;
+};
+
+void print_row(const Checkpoint& checkpoint, const TensorInfo& tensor, const Columns& columns, Stream& out) {
+  out.format("  {:<{}}  {:<{}}  {:<{}}  {:>9}  {}\n", label(checkpoint, tensor), columns.name, dtype_info(tensor.dtype).name,
+             columns.dtype, shape_text(checkpoint, tensor), columns.shape, human_bytes(checkpoint.bytes(tensor)),
+             remarks(checkpoint, tensor));
+}
+
+void print_rows(const Checkpoint& checkpoint, const std::vector<TensorId>& tensors, Stream& out) {
+  Columns columns;
+  for (const auto id : tensors) {
+    const auto& tensor = checkpoint.tensors[id];
+    const bool named = tensor.state_dict != kNoIndex && !tensor.has(kIsPart);
+    columns.name = std::max(columns.name, named ? tensor.name.size() : checkpoint.path(tensor.place).size());
+    columns.dtype = std::max(columns.dtype, dtype_info(tensor.dtype).name.size());
+    columns.shape = std::max(columns.shape, shape_text(checkpoint, tensor).size());
+  }
+  columns.name = std::min(columns.name, kWidestName);
+  columns.shape = std::min<std::size_t>(columns.shape, 24);
+  for (const auto id : tensors) print_row(checkpoint, checkpoint.tensors[id], columns, out);
+}
+
+/// Tensors by the state dict that names them; those outside come last.
+void print_tensors(const InspectedFile& file, Stream& out) {
+  const auto& checkpoint = file.checkpoint;
+  std::vector<std::vector<TensorId>> groups(checkpoint.state_dicts.size() + 1);
+  std::uint32_t group = 0;
+  for (const auto id : file.tensors) {
+    const auto& tensor = checkpoint.tensors[id];
+    if (!tensor.has(kIsPart)) {
+      group = tensor.state_dict == kNoIndex ? static_cast<std::uint32_t>(groups.size() - 1) : tensor.state_dict;
+    }
+    groups[group].push_back(id);
+  }
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    if (groups[i].empty()) continue;
+    if (i + 1 == groups.size()) {
+      out.format("\n{}:\n", checkpoint.state_dicts.empty() ? "tensors" : "tensors outside state dicts");
+    } else {
+      const auto& dict = checkpoint.state_dicts[i];
+      const auto path = checkpoint.path(dict.place);
+      out.format("\n{}{}, {}:\n", dict.of_module ? "module" : "state dict", path.empty() ? "" : ' ' + printable(path), counted(dict.entries.size(), "key"));
+    }
+    print_rows(checkpoint, groups[i], out);
+  }
+}
+
+/// Attributes of modules are hundreds of hooks and flags: JSON has them.
+bool inside_module(const Checkpoint& checkpoint, PlaceId place) {
+  for (; place != kNoIndex; place = checkpoint.places[place].parent) {
+    if (checkpoint.places[place].kind == StepKind::kAttribute) return true;
+  }
+  return false;
+}
+
+void print_entries(const InspectedFile& file, Stream& out) {
+  const auto& checkpoint = file.checkpoint;
+  const bool modules = std::any_of(checkpoint.state_dicts.begin(), checkpoint.state_dicts.end(), [](const StateDict& dict) { return dict.of_module; });
+  std::vector<const Entry*> shown;
+  std::size_t more = 0;
+  for (const auto& entry : checkpoint.entries) {
+    if (modules && inside_module(checkpoint, entry.place)) continue;
+    if (shown.size() < kMostEntries) {
+      shown.push_back(&entry);
+    } else {
+      ++more;
+    }
+  }
+  if (shown.empty() && checkpoint.metadata.empty()) return;
+  out.print("\nentries:\n");
+  std::size_t width = 0;
+  for (const auto* entry : shown) width = std::max(width, checkpoint.path(entry->place).size());
+  width = std::min(width, kWidestName);
+  for (const auto* entry : shown) {
+    const auto text = describe_entry(checkpoint.graph(), entry->use, kLongestValue);
+    const auto path = checkpoint.path(entry->place);
+    out.format("  {:<{}}  {:<6}  {}\n", path.empty() ? "(root)" : printable(path), width, text.kind,
+               text.json.empty() ? printable(text.class_name) : printable(text.json));
+  }
+  for (const auto& [key, value] : checkpoint.metadata) out.format("  __metadata__.{}  str  {}\n", printable(key), printable(value.substr(0, kLongestValue)));
+  if (more > 0) out.format("  … {} more (--json lists all)\n", with_separators(more));
+}
+
+void print_amounts(const char* title, const std::map<std::string_view, Amount>& amounts, Stream& out) {
+  out.format("  {:<10}", title);
+  bool first = true;
+  for (const auto& [name, amount] : amounts) {
+    if (amount.tensors == 0) continue;
+    out.format("{}{} {} ({})", first ? "" : ", ", name, human_bytes(amount.bytes), counted(amount.tensors, "tensor"));
+    first = false;
+  }
+  out.print("\n");
+}
+
+void print_totals(const InspectedFile& file, Stream& out) {
+  const auto& totals = file.totals;
+  out.format("\ntotals:\n  {}, {} values, {} in {}\n", counted(totals.tensors, "tensor"), with_separators(totals.numel),
+             human_bytes(totals.bytes), counted(file.checkpoint.storages.size(), "storage"));
+  if (totals.tensors == 0) return;
+  out.format("  {}, {}\n", counted(totals.parameters, "parameter tensor"), counted(totals.buffers, "buffer"));
+  print_amounts("by dtype", totals.by_dtype, out);
+  print_amounts("by section", totals.by_section, out);
+}
+
+const char* color_of(Severity severity) {
+  switch (severity) {
+    case Severity::kInfo: return "\x1b[36m";
+    case Severity::kWarning: return "\x1b[33m";
+    case Severity::kError: return "\x1b[31m";
+  }
+  return "";
+}
+
+void print_findings(const InspectedFile& file, Console& console) {
+  if (file.findings.empty()) return;
+  auto& out = console.out;
+  out.print("\nfindings:\n");
+  for (const auto& finding : file.findings) {
+    const bool colored = console.colored();
+    out.format("  {}{}{}: {} [{}]\n", colored ? color_of(finding.severity) : "", severity_name(finding.severity), colored ? "\x1b[0m" : "",
+               finding.message, finding.id);
+    if (!finding.fix.empty()) out.format("    fix: {}\n", spell_fix(finding.fix, file.name));
+  }
+}
+
+void print_header(const InspectedFile& file, Stream& out) {
+  const auto& checkpoint = file.checkpoint;
+  out.format("{}: {}, {}", printable(file.name), format_of(checkpoint.format).name(), human_bytes(file.bytes));
+  if (!checkpoint.writer.empty()) out.format(", written by {}", checkpoint.writer);
+  if (checkpoint.big_endian) out.print(", big-endian");
+  out.print("\n");
+}
+
+/// Digits compare as numbers: "layer2" before "layer10".
+bool naturally_before(std::string_view a, std::string_view b) {
+  while (!a.empty() && !b.empty()) {
+    const auto digits_a = std::min(a.find_first_not_of("0123456789"), a.size());
+    const auto digits_b = std::min(b.find_first_not_of("0123456789"), b.size());
+    if (digits_a > 0 && digits_b > 0) {
+      auto number_a = a.substr(0, digits_a);
+      auto number_b = b.substr(0, digits_b);
+      while (number_a.size() > 1 && number_a.front() == '0') number_a.remove_prefix(1);
+      while (number_b.size() > 1 && number_b.front() == '0') number_b.remove_prefix(1);
+      if (number_a.size() != number_b.size()) return number_a.size() < number_b.size();
+      if (number_a != number_b) return number_a < number_b;
+      a.remove_prefix(digits_a);
+      b.remove_prefix(digits_b);
+      continue;
+    }
+    if (a.front() != b.front()) return a.front() < b.front();
+    a.remove_prefix(1);
+    b.remove_prefix(1);
+  }
+  return a.size() < b.size();
+}
+
+/// Sums of one module and everything below it.
+struct Branch {
+  std::map<std::string, Branch, bool (*)(const std::string&, const std::string&)> below{
+      [](const std::string& a, const std::string& b) { return naturally_before(a, b); }};
+  std::uint64_t tensors = 0;
+  std::uint64_t numel = 0;
+  std::uint64_t bytes = 0;
+};
+
+void print_branch(const std::string& name, const Branch& branch, std::size_t indent, std::optional<std::uint64_t> depth, Stream& out) {
+  // names have as many levels as dots; keys with thousands of dots are cut by `kDeepestTree` on insertion
+  out.format("{:{}}{:<{}}  {:>12} values  {:>9}  {}\n", "", indent, printable(name), indent < 36 ? 40 - indent : 4,
+             with_separators(branch.numel), human_bytes(branch.bytes), counted(branch.tensors, "tensor"));
+  if (depth && *depth == 0) return;
+  for (const auto& [child, below] : branch.below) {
+    print_branch(child, below, indent + 2, depth ? std::optional(*depth - 1) : std::nullopt, out);
+  }
+}
+
+}  // namespace
+
+void look_closer(InspectedFile& file, const Diagnostics& diagnostics) {
+  file.totals = summarize(file.checkpoint);
+  file.by_storage = tensors_by_storage(file.checkpoint);
+  if (file.checkpoint.has_document()) file.globals = globals_of(file.checkpoint.graph());
+  file.findings = find_remarks(file.checkpoint, file.by_storage, file.globals);
+  file.findings.insert(file.findings.end(), diagnostics.findings().begin(), diagnostics.findings().end());
+  std::stable_sort(file.findings.begin(), file.findings.end(),
+                   [](const Finding& a, const Finding& b) { return a.severity < b.severity; });
+}
+
+void sort_tensors(const Checkpoint& checkpoint, const std::string& order, std::vector<TensorId>& tensors) {
+  if (order == "file") return;
+  std::erase_if(tensors, [&](TensorId id) { return checkpoint.tensors[id].has(kIsPart); });
+  if (order == "bytes") {
+    std::stable_sort(tensors.begin(), tensors.end(), [&](TensorId a, TensorId b) {
+      return checkpoint.bytes(checkpoint.tensors[a]) > checkpoint.bytes(checkpoint.tensors[b]);
+    });
+    return;
+  }
+  std::stable_sort(tensors.begin(), tensors.end(), [&](TensorId a, TensorId b) {
+    return naturally_before(label(checkpoint, checkpoint.tensors[a]), label(checkpoint, checkpoint.tensors[b]));
+  });
+}
+
+void print_inspection(const InspectedFile& file, bool summary_only, Console& console) {
+  auto& out = console.out;
+  print_header(file, out);
+  if (!summary_only) {
+    print_tensors(file, out);
+    print_entries(file, out);
+  }
+  print_totals(file, out);
+  print_findings(file, console);
+}
+
+void print_keys(const InspectedFile& file, char end, Stream& out) {
+  const auto& checkpoint = file.checkpoint;
+  for (const auto id : file.tensors) {
+    const auto& tensor = checkpoint.tensors[id];
+    if (tensor.state_dict == kNoIndex || tensor.has(kIsPart)) continue;
+    out.buffer() += tensor.name;
+    out.buffer() += end;
+    out.settle();
+  }
+}
+
+void print_tree(const InspectedFile& file, std::optional<std::uint64_t> depth, Stream& out) {
+  constexpr std::size_t kDeepestTree = 64;
+  const auto& checkpoint = file.checkpoint;
+  print_header(file, out);
+  for (std::uint32_t i = 0; i < checkpoint.state_dicts.size(); ++i) {
+    Branch root;
+    for (const auto id : file.tensors) {
+      const auto& tensor = checkpoint.tensors[id];
+      if (tensor.state_dict != i || tensor.has(kIsPart)) continue;
+      const auto add = [&](Branch& branch) {
+        ++branch.tensors;
+        branch.numel += checkpoint.numel(tensor);
+        branch.bytes += checkpoint.bytes(tensor);
+      };
+      auto* branch = &root;
+      add(*branch);
+      std::string_view rest = tensor.name;
+      for (std::size_t level = 0; level < kDeepestTree && !rest.empty(); ++level) {
+        const auto dot = level + 1 == kDeepestTree ? rest.npos : rest.find('.');
+        branch = &branch->below[std::string(rest.substr(0, dot))];
+        add(*branch);
+        rest = dot == rest.npos ? std::string_view() : rest.substr(dot + 1);
+      }
+    }
+    const auto path = checkpoint.path(checkpoint.state_dicts[i].place);
+    print_branch(path.empty() ? "state dict" : "state dict " + path, root, 0, depth, out);
+  }
+}
+
+void print_globals(const InspectedFile& file, Stream& out) {
+  for (const auto& global : file.globals) {
+    out.format("{}{}\n", printable(global.name), global.weights_only ? "" : "  (refused by weights_only=True)");
+  }
+}
+
+void print_tensor_line(const Checkpoint& checkpoint, const TensorInfo& tensor, Stream& out) {
+  out.format("{} {} {} {}\n", printable(checkpoint.path(tensor.place)), dtype_info(tensor.dtype).name, shape_text(checkpoint, tensor),
+             human_bytes(checkpoint.bytes(tensor)));
+}
+
+}  // namespace ckpt::cli

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "render/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "ckpt/base/text.h"
+#include "render/json.h"
+
+namespace ckpt::cli {
+namespace {
+
+constexpr std::size_t kShown = 5;  // names of a list in the text report; JSON has all
+
+std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("torch.Size([{}])", fmt::join(shape, ", ")); }
+
+/// "'a', 'b', 'c' and 12 more".
+std::string names(const std::vector<std::string>& list) {
+  std::string out;
+  for (std::size_t i = 0; i < std::min(kShown, list.size()); ++i) out += (i > 0 ? ", " : "") + quoted(list[i]);
+  if (list.size() > kShown) out += fmt::format(" and {} more", with_separators(list.size() - kShown));
+  return out;
+}
+
+/// PyTorch's own words for what strict loading would say.
+std::string strict_names(const std::vector<std::string>& list) {
+  std::string out;
+  for (std::size_t i = 0; i < std::min(kShown, list.size()); ++i) out += fmt::format("{}\"{}\"", i > 0 ? ", " : "", printable(list[i]));
+  if (list.size() > kShown) out += fmt::format(", … {} more", with_separators(list.size() - kShown));
+  return out + ". ";
+}
+
+void print_renamed(Stream& out, const StateDictReport& dict) {
+  if (dict.renamed.empty()) return;
+  out.format("    {} renamed: ", counted(dict.renamed.size(), "key"));
+  for (std::size_t i = 0; i < std::min<std::size_t>(2, dict.renamed.size()); ++i) {
+    out.format("{}{} -> {}", i > 0 ? ", " : "", quoted(dict.renamed[i].first), quoted(dict.renamed[i].second));
+  }
+  out.print(dict.renamed.size() > 2 ? fmt::format(" and {} more\n", with_separators(dict.renamed.size() - 2)) : "\n");
+}
+
+void print_state_dict(Stream& out, const StateDictReport& dict) {
+  out.format("  {}: {} of {} kept, {}\n", dict.root.empty() ? "state dict" : "state dict " + quoted(dict.root),
+             with_separators(dict.keys_after), counted(dict.keys_before, "key"), human_bytes(dict.bytes_after));
+  print_renamed(out, dict);
+  if (!dict.dropped.empty()) out.format("    {} dropped: {}\n", counted(dict.dropped.size(), "key"), names(dict.dropped));
+  if (!dict.missing.empty()) out.format("    Missing key(s) in state_dict: {}\n", strict_names(dict.missing));
+  if (!dict.unexpected.empty()) out.format("    Unexpected key(s) in state_dict: {}\n", strict_names(dict.unexpected));
+  for (std::size_t i = 0; i < std::min(kShown, dict.mismatched.size()); ++i) {
+    const auto& mismatch = dict.mismatched[i];
+    out.format("    size mismatch for {}: copying a param with shape {} from checkpoint, the shape in current model is {}.\n",
+               printable(mismatch.name), shape_text(mismatch.in_file), shape_text(mismatch.in_reference));
+  }
+  if (dict.mismatched.size() > kShown) out.format("    size mismatch for {} more\n", dict.mismatched.size() - kShown);
+}
+
+const char* outcome(const FileResult& result) {
+  if (result.report.strict_failed) return "nothing written: the file does not fit the reference (--strict)";
+  if (result.status == ExitCode::kAnswerIsNo) return "nothing written: nothing would change (--must-change)";
+  if (result.left_alone) return "left alone: nothing to change";
+  if (result.dry_run) return "dry run: nothing written";
+  return "";
+}
+
+void write_strings(JsonWriter& json, std::string_view key, const std::vector<std::string>& list) {
+  json.key(key).begin_array();
+  for (const auto& text : list) json.string(text);
+  json.end_array();
+}
+
+void write_shape(JsonWriter& json, std::string_view key, const std::vector<std::int64_t>& shape) {
+  json.key(key).begin_array();
+  for (const auto size : shape) json.number(size);
+  json.end_array();
+}
+
+void write_state_dict(JsonWriter& json, const StateDictReport& dict) {
+  json.begin_object();
+  json.key("root").string(dict.root);
+  json.key("keys_before").number(dict.keys_before);
+  json.key("keys_after").number(dict.keys_after);
+  json.key("bytes_before").number(dict.bytes_before);
+  json.key("bytes_after").number(dict.bytes_after);
+  json.key("renamed").begin_array();
+  for (const auto& [from, to] : dict.renamed) {
+    json.begin_object();
+    json.key("from").string(from);
+    json.key("to").string(to);
+    json.end_object();
+  }
+  json.end_array();
+  write_strings(json, "dropped", dict.dropped);
+  write_strings(json, "missing", dict.missing);
+  write_strings(json, "unexpected", dict.unexpected);
+  json.key("mismatched").begin_array();
+  for (const auto& mismatch : dict.mismatched) {
+    json.begin_object();
+    json.key("name").string(mismatch.name);
+    write_shape(json, "shape", mismatch.in_file);
+    write_shape(json, "reference_shape", mismatch.in_reference);
+    json.end_object();
+  }
+  json.end_array();
+  json.end_object();
+}
+
+}  // namespace
+
+void print_result(Stream& out, const FileResult& result) {
+  out.format("{} -> {}\n", printable(result.file), result.output.empty() ? "(no output)" : printable(result.output));
+  if (!result.report.removed_wrappers.empty()) {
+    out.format("  stripped: {}\n", fmt::join(result.report.removed_wrappers, ", "));
+  }
+  for (const auto& dict : result.report.state_dicts) print_state_dict(out, dict);
+  if (!result.report.dropped_entries.empty()) out.format("  dropped: {}\n", names(result.report.dropped_entries));
+  for (const auto& note : result.report.notes) out.format("  note: {}\n", note);
+  out.format("  {} in, {} out, {} of them moved as they are\n", human_bytes(result.bytes_in), human_bytes(result.bytes_out),
+             human_bytes(result.bytes_copied));
+  if (const std::string_view text = outcome(result); !text.empty()) out.format("  {}\n", text);
+}
+
+void write_result(JsonWriter& json, const FileResult& result) {
+  json.begin_object();
+  json.key("file").string(result.file);
+  write_hex_if_needed(json, "file_hex", result.file);
+  json.key("output").string_or_null(result.output);
+  json.key("format").string_or_null(result.format);
+  json.key("bytes_in").number(result.bytes_in);
+  json.key("bytes_out").number(result.bytes_out);
+  json.key("bytes_moved").number(result.bytes_copied);
+  json.key("changed").boolean(result.changed);
+  json.key("written").boolean(result.status == ExitCode::kDone && !result.dry_run && !result.left_alone);
+  json.key("dry_run").boolean(result.dry_run);
+  json.key("status").number(static_cast<int>(result.status));
+  write_strings(json, "removed_wrappers", result.report.removed_wrappers);
+  json.key("state_dicts").begin_array();
+  for (const auto& dict : result.report.state_dicts) write_state_dict(json, dict);
+  json.end_array();
+  write_strings(json, "dropped_entries", result.report.dropped_entries);
+  write_strings(json, "notes", result.report.notes);
+  json.key("findings");
+  write_findings(json, result.findings, result.file);
+  json.end_object();
+}
+
+}  // namespace ckpt::cli

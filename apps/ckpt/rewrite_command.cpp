@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "rewrite_command.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <optional>
+
+#include "ckpt/base/text.h"
+#include "ckpt/edit/apply.h"
+#include "ckpt/format/format.h"
+#include "ckpt/io/output_set.h"
+#include "ckpt/rewrite/execute.h"
+#include "ckpt/rewrite/verify.h"
+#include "logging.h"
+#include "progress_bar.h"
+#include "render/json.h"
+#include "render/report.h"
+
+namespace ckpt::cli {
+namespace {
+
+/// One input on its way to its output.
+class Rewrite {
+ public:
+  Rewrite(const std::string& input, const OutputFlags& flags, const Plan& plan, Console& console)
+      : flags_(flags), plan_(plan), console_(console) {
+    result_.file = input;
+    result_.output = flags.path_for(input);
+    result_.dry_run = flags.dry_run;
+  }
+
+  Status run() {
+    CKPT_RETURN_IF_ERROR(check_output());
+    CKPT_RETURN_IF_ERROR(read());
+    auto report = apply_plan(plan_, checkpoint_);
+    if (!report.ok()) return in_file(std::move(report).error());
+    result_.report = std::move(report).value();
+    result_.changed = !result_.report.changes_nothing();
+    auto layout = format_of(checkpoint_.format).lay_out(checkpoint_);
+    if (!layout.ok()) return in_file(std::move(layout).error());
+    const auto totals = layout->totals();
+    result_.bytes_out = totals.literal + totals.copied;
+    result_.bytes_copied = totals.copied;
+    if (result_.report.strict_failed || (flags_.must_change && !result_.changed)) {
+      result_.status = ExitCode::kAnswerIsNo;
+      return {};
+    }
+    result_.left_alone = flags_.in_place && !result_.changed;
+    if (flags_.dry_run || result_.left_alone) return {};
+    return write(*layout);
+  }
+
+  const FileResult& result() const { return result_; }
+  FileResult& result() { return result_; }
+
+ private:
+  Error in_file(Error error) const { return std::move(error).in_file(source_ ? source_->name() : result_.file); }
+
+  OutputOptions options() const {
+    OutputOptions options;
+    options.overwrite = flags_.force || flags_.in_place ? Overwrite::kYes : Overwrite::kNo;
+    options.fsync = flags_.no_fsync ? Fsync::kNo : Fsync::kYes;
+    options.mode_of = source_.get();
+    return options;
+  }
+
+  Status check_output() {
+    if (result_.output.empty()) return {};
+    if (!flags_.in_place && result_.output != "-" && result_.file != "-" && same_file(result_.file, result_.output)) {
+      return Error(ErrorCode::kExists, "input and output are the same file")
+          .in_file(result_.output)
+          .with_hint("use --in-place to replace the input");
+    }
+    return OutputSet::check(result_.output, options());
+  }
+
+  Status read() {
+    CKPT_ASSIGN_OR_RETURN(source_, open_input(result_.file, result_.output == "-" ? "" : directory_of(result_.output)));
+    log_step(fmt::format("reading {} ({})", source_->name(), human_bytes(source_->size())));
+    Diagnostics diagnostics;
+    CKPT_ASSIGN_OR_RETURN(checkpoint_, read_checkpoint(source_, diagnostics));
+    result_.format = format_of(checkpoint_.format).name();
+    result_.bytes_in = source_->size();
+    result_.findings = diagnostics.findings();
+    if (const auto* finding = diagnostics.first_error()) {
+      return Error(ErrorCode::kRefused, finding->message)
+          .in_file(source_->name())
+          .with_hint("readers disagree about this file, so it is not rewritten; 'ckpt inspect' shows what PyTorch sees");
+    }
+    return {};
+  }
+
+  Status write(const Layout& layout) {
+    OutputSet outputs;
+    CKPT_ASSIGN_OR_RETURN(auto* file, outputs.add(result_.output, options(), layout.parts.front().size));
+    log_step(fmt::format("writing {} in {} segments", result_.output, layout.parts.front().segments.size()));
+    {
+      std::optional<ProgressBar> bar;
+      if (ProgressBar::wanted(console_)) bar.emplace(console_, printable(result_.output));
+      auto written = execute(layout, 0, checkpoint_, *file, bar ? &*bar : nullptr);
+      if (!written.ok()) return std::move(written).error();
+    }
+    if (flags_.verify) {
+      CKPT_ASSIGN_OR_RETURN(const auto written, file->reopen());
+      log_step("verifying");
+      auto same = verify(layout, 0, checkpoint_, written);
+      if (!same.ok()) return std::move(same).error().in_file(result_.output);
+    }
+    return outputs.commit();
+  }
+
+  const OutputFlags& flags_;
+  const Plan& plan_;
+  Console& console_;
+  std::shared_ptr<const ByteSource> source_;
+  Checkpoint checkpoint_;
+  FileResult result_;
+};
+
+}  // namespace
+
+ExitCode fail(std::string_view command, const Error& error, Console& console) {
+  if (console.json) {
+    write_failure(console.out, command, error);
+  } else {
+    print_error(console, error);
+  }
+  return ExitCode::kCouldNotDoIt;
+}
+
+ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output, const Plan& plan,
+                 Console& console) {
+  if (auto usage = output.check(input.files); !usage.ok()) return fail(command, usage.error(), console);
+  auto& report_stream = output.output == "-" ? console.err : console.out;
+  std::optional<JsonDocument> document;
+  if (console.json) document.emplace(report_stream, command);
+  std::vector<Error> errors;
+  auto status = ExitCode::kDone;
+  for (const auto& file : input.files) {
+    Rewrite one(file, output, plan, console);
+    auto done = one.run();
+    if (!done.ok()) {
+      one.result().status = ExitCode::kCouldNotDoIt;
+      errors.push_back(std::move(done).error().in_file(file == "-" ? "standard input" : file));
+      if (!console.json) print_error(console, errors.back());
+    }
+    status = worse(status, one.result().status);
+    if (document) {
+      write_result(document->writer(), one.result());
+    } else if (!console.quiet && one.result().status != ExitCode::kCouldNotDoIt) {
+      print_result(report_stream, one.result());
+    }
+  }
+  if (document) document->end(errors, status);
+  return status;
+}
+
+}  // namespace ckpt::cli

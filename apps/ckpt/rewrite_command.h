@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What every editing command does once it has its Plan: for each input read, apply, lay out, write, verify,
+// publish and report. --dry-run stops in front of the writing.
+#pragma once
+
+#include <string_view>
+
+#include "ckpt/edit/plan.h"
+#include "console.h"
+#include "exit_code.h"
+#include "options/input.h"
+#include "options/output.h"
+
+namespace ckpt::cli {
+
+ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output, const Plan& plan,
+                 Console& console);
+
+/// An error found before any input was read: printed, or as the JSON document.
+ExitCode fail(std::string_view command, const Error& error, Console& console);
+
+}  // namespace ckpt::cli

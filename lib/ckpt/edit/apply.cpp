@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/edit/apply.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "ckpt/base/text.h"
+#include "ckpt/edit/edits.h"
+#include "ckpt/model/lookup.h"
+#include "ckpt/model/state_dicts.h"
+
+namespace ckpt {
+namespace {
+
+bool edits_keys(const Plan& plan) {
+  return std::any_of(plan.edits.begin(), plan.edits.end(),
+                     [](const Edit& edit) { return !std::holds_alternative<DropEntries>(edit); });
+}
+
+Status refuse_modules(const Checkpoint& checkpoint, const std::vector<std::uint32_t>& chosen) {
+  for (const auto index : chosen) {
+    if (!checkpoint.state_dicts[index].of_module) continue;
+    const auto path = checkpoint.path(checkpoint.state_dicts[index].place);
+    return Error(ErrorCode::kUnsupported,
+                 fmt::format("a whole module stands at {}: its keys are attributes of objects and can't be edited in place",
+                             path.empty() ? "the root" : quoted(path)));
+  }
+  return {};
+}
+
+StateDictReport& report_of(PlanReport& report, const std::string& root) {
+  for (auto& dict : report.state_dicts) {
+    if (dict.root == root) return dict;
+  }
+  report.state_dicts.push_back({});
+  report.state_dicts.back().root = root;
+  return report.state_dicts.back();
+}
+
+void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, StateDictReport& report) {
+  for (const auto& key : dict.keys) {
+    const auto bytes = key.tensor == kNoIndex ? 0 : checkpoint.bytes(checkpoint.tensors[key.tensor]);
+    ++report.keys_before;
+    report.bytes_before += bytes;
+    if (key.dropped) {
+      report.dropped.push_back(key.original);
+      continue;
+    }
+    ++report.keys_after;
+    report.bytes_after += bytes;
+    if (key.name != key.original) report.renamed.emplace_back(key.original, key.name);
+  }
+}
+
+/// Paths of the optimizers whose parameters are edited: outermost mappings with `state` and `param_groups`.
+std::vector<std::string> optimizer_paths(const Checkpoint& checkpoint) {
+  std::vector<std::string> paths;
+  for (const auto& mapping : checkpoint.mappings) {
+    if (mapping.is_optimizer && !mapping.in_optimizer) paths.push_back(checkpoint.path(mapping.place));
+  }
+  return paths;
+}
+
+bool lies_below(std::string_view path, std::string_view above) {
+  return path.starts_with(above) && (path.size() == above.size() || std::string_view(".[{@<").find(path[above.size()]) != std::string_view::npos);
+}
+
+Status settle_optimizers(const Plan& plan, EditContext& context) {
+  const bool drops = std::any_of(context.dicts.begin(), context.dicts.end(), [](const EditedStateDict& dict) {
+    return std::any_of(dict.keys.begin(), dict.keys.end(), [](const EditedKey& key) { return key.dropped; });
+  });
+  if (plan.optimizer == OptimizerPolicy::kKeep || (!drops && plan.optimizer == OptimizerPolicy::kUnsaid)) return {};
+  DropEntries gone;
+  for (auto& path : optimizer_paths(context.checkpoint)) {
+    const auto& dropped = context.report.dropped_entries;
+    const bool already = std::any_of(dropped.begin(), dropped.end(), [&](const auto& above) { return lies_below(path, above); });
+    if (!already) gone.paths.push_back(std::move(path));
+  }
+  if (gone.paths.empty()) return {};
+  if (plan.optimizer == OptimizerPolicy::kUnsaid) {
+    return Error(ErrorCode::kRefused,
+                 fmt::format("keys go, and the optimizer state at {} counts its parameters by position", quoted(gone.paths.front())))
+        .with_hint("choose: --optimizer keep (it stays as it is and no longer fits the model) or --optimizer drop");
+  }
+  return apply_drop_entries(gone, context);
+}
+
+}  // namespace
+
+bool PlanReport::changes_nothing() const {
+  return dropped_entries.empty() && std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {
+           return dict.renamed.empty() && dict.dropped.empty();
+         });
+}
+
+Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
+  for (const auto& path : edit.paths) {
+    auto found = find_value(context.checkpoint, path);
+    if (!found.ok()) {
+      if (context.allow_unmatched && found.error().code() == ErrorCode::kNotFound) continue;
+      return std::move(found).error();
+    }
+    const bool item = found->key != kNoUse || found->in_list;
+    if (!item) {
+      return Error(ErrorCode::kUnsupported, fmt::format("{} is no item of a mapping or a list, so it can't be dropped", quoted(path)));
+    }
+    if (found->pair != kNoUse) {
+      context.checkpoint.drop_value(kNoUse, found->pair);
+    } else {
+      context.checkpoint.drop_value(found->key, found->value);
+    }
+    context.report.dropped_entries.push_back(path);
+  }
+  return {};
+}
+
+Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
+  PlanReport report;
+  std::vector<EditedStateDict> dicts;
+  if (edits_keys(plan)) {
+    CKPT_ASSIGN_OR_RETURN(const auto chosen, choose_state_dicts(checkpoint, plan.roots));
+    CKPT_RETURN_IF_ERROR(refuse_modules(checkpoint, chosen));
+    for (const auto index : chosen) dicts.push_back(load_keys(checkpoint, index));
+  }
+  EditContext context{checkpoint, dicts, report, plan.allow_unmatched};
+  struct Apply {
+    EditContext& context;
+    Status operator()(const StripWrappers& edit) const { return apply_strip(edit, context); }
+    Status operator()(const FilterKeys& edit) const { return apply_filter(edit, context); }
+    Status operator()(const RenameKeys& edit) const { return apply_rename(edit, context); }
+    Status operator()(const DropEntries& edit) const { return apply_drop_entries(edit, context); }
+  };
+  for (const auto& edit : plan.edits) CKPT_RETURN_IF_ERROR(std::visit(Apply{context}, edit));
+  CKPT_RETURN_IF_ERROR(settle_optimizers(plan, context));
+  for (const auto& dict : dicts) {
+    CKPT_RETURN_IF_ERROR(store_keys(dict, checkpoint));
+    fill_report(checkpoint, dict, report_of(report, dict.root));
+  }
+  return report;
+}
+
+Result<std::vector<ReferenceKey>> reference_keys(Checkpoint& reference, const std::string& root) {
+  std::vector<std::string> roots;
+  if (!root.empty()) roots.push_back(root);
+  CKPT_ASSIGN_OR_RETURN(const auto chosen, choose_state_dicts(reference, roots));
+  if (chosen.size() > 1) {
+    std::vector<std::string> paths;
+    for (const auto index : chosen) paths.push_back(quoted(reference.path(reference.state_dicts[index].place)));
+    return Error(ErrorCode::kUsage, fmt::format("the reference has {} state dicts: {}", chosen.size(), fmt::join(paths, ", ")))
+        .with_hint("name one with --like-root PATH");
+  }
+  std::vector<ReferenceKey> keys;
+  const auto index = chosen.front();
+  const auto& dict = reference.state_dicts[index];
+  for (std::uint32_t i = 0; i < dict.entries.size(); ++i) {
+    ReferenceKey key;
+    key.name = reference.original_name(index, i);
+    key.is_tensor = dict.entries[i].tensor != kNoIndex;
+    if (key.is_tensor) {
+      const auto shape = reference.shape(reference.tensors[dict.entries[i].tensor]);
+      key.shape.assign(shape.begin(), shape.end());
+    }
+    keys.push_back(std::move(key));
+  }
+  return keys;
+}
+
+}  // namespace ckpt

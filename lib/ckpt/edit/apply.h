@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Plan × Checkpoint → the same checkpoint with its mutators called, and a report of what changed. All
+// mistakes are found here, before anything is written.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ckpt/base/export.h"
+#include "ckpt/base/result.h"
+#include "ckpt/edit/plan.h"
+#include "ckpt/model/checkpoint.h"
+
+namespace ckpt {
+
+/// A key of which both sides exist with different shapes.
+struct ShapeMismatch {
+  std::string name;
+  std::vector<std::int64_t> in_file;
+  std::vector<std::int64_t> in_reference;
+};
+
+/// What changed in one state dict.
+struct StateDictReport {
+  std::string root;                 ///< path; "" is the root of the file
+  std::uint64_t keys_before = 0;
+  std::uint64_t keys_after = 0;
+  std::uint64_t bytes_before = 0;   ///< numel × item size of its tensors
+  std::uint64_t bytes_after = 0;
+  std::vector<std::pair<std::string, std::string>> renamed;  ///< file name, new name
+  std::vector<std::string> dropped;
+  std::vector<std::string> missing;      ///< in the reference only
+  std::vector<std::string> unexpected;   ///< in the file only (and so dropped)
+  std::vector<ShapeMismatch> mismatched;
+};
+
+struct CKPT_EXPORT PlanReport {
+  std::vector<StateDictReport> state_dicts;
+  std::vector<std::string> removed_wrappers;  ///< "module.", once each
+  std::vector<std::string> dropped_entries;   ///< paths
+  std::vector<std::string> notes;             ///< sentences
+  bool strict_failed = false;                 ///< `strict` and something is missing or does not fit
+
+  bool changes_nothing() const;
+};
+
+/// Errors: kNotFound (no state dict; a pattern or path that matches nothing, with the nearest name), kUsage,
+/// kUnsupported (keys of a whole module), kRefused (collisions, with both names; a state dict left empty; an
+/// optimizer that would lose its parameters without a word).
+CKPT_EXPORT Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint);
+
+/// The keys and shapes of a reference for `--like`: those of its only state dict, or of the one at `root`.
+/// Errors: kNotFound, kUsage when there are several.
+CKPT_EXPORT Result<std::vector<ReferenceKey>> reference_keys(Checkpoint& reference, const std::string& root);
+
+}  // namespace ckpt

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "ckpt/base/text.h"
+#include "ckpt/edit/edits.h"
+
+namespace ckpt {
+namespace {
+
+constexpr std::size_t kSuggestFrom = 5000;  // keys looked at for a suggestion
+
+bool stays_by_rules(const std::vector<KeyRule>& rules, std::string_view key) {
+  for (auto rule = rules.rbegin(); rule != rules.rend(); ++rule) {
+    if (rule->pattern.matches(key)) return rule->keep;
+  }
+  return rules.empty() || !rules.front().keep;
+}
+
+/// Size and dtype rules look at tensors; an _extra_state that is none stays.
+bool stays_by_content(const FilterKeys& edit, const Checkpoint& checkpoint, TensorId id) {
+  if (id == kNoIndex) return true;
+  const auto& tensor = checkpoint.tensors[id];
+  const auto& only = edit.only_dtypes;
+  if (!only.empty() && std::find(only.begin(), only.end(), tensor.dtype) == only.end()) return false;
+  const auto bytes = checkpoint.bytes(tensor);
+  return (!edit.min_bytes || bytes >= *edit.min_bytes) && (!edit.max_bytes || bytes <= *edit.max_bytes);
+}
+
+StateDictReport& report_of(EditContext& context, const EditedStateDict& dict) {
+  for (auto& report : context.report.state_dicts) {
+    if (report.root == dict.root) return report;
+  }
+  context.report.state_dicts.push_back({});
+  context.report.state_dicts.back().root = dict.root;
+  return context.report.state_dicts.back();
+}
+
+std::vector<std::int64_t> shape_of(const Checkpoint& checkpoint, TensorId id) {
+  const auto shape = checkpoint.shape(checkpoint.tensors[id]);
+  return {shape.begin(), shape.end()};
+}
+
+/// Drops what the reference doesn't have, or has with another shape, and says what it has beyond the file.
+void keep_like(const FilterKeys& edit, EditedStateDict& dict, EditContext& context) {
+  std::unordered_map<std::string_view, const ReferenceKey*> wanted;
+  for (const auto& key : *edit.like) wanted.emplace(key.name, &key);
+  auto& report = report_of(context, dict);
+  std::unordered_set<std::string_view> present;
+  for (auto& key : dict.keys) {
+    if (key.dropped) continue;
+    const auto found = wanted.find(key.name);
+    if (found == wanted.end()) {
+      key.dropped = true;
+      report.unexpected.push_back(key.name);
+      continue;
+    }
+    present.insert(found->first);
+    const bool comparable = key.tensor != kNoIndex && found->second->is_tensor;
+    if (edit.ignore_shape || !comparable) continue;
+    auto shape = shape_of(context.checkpoint, key.tensor);
+    if (shape == found->second->shape) continue;
+    key.dropped = true;
+    report.mismatched.push_back({key.name, std::move(shape), found->second->shape});
+  }
+  for (const auto& key : *edit.like) {
+    if (!present.contains(key.name)) report.missing.push_back(key.name);
+  }
+  const bool fits = report.missing.empty() && report.mismatched.empty();
+  context.report.strict_failed = context.report.strict_failed || (edit.strict && !fits);
+}
+
+}  // namespace
+
+Status require_match(const NamePattern& pattern, const EditContext& context) {
+  std::vector<std::string> names;
+  for (const auto& dict : context.dicts) {
+    for (const auto& key : dict.keys) {
+      if (key.dropped) continue;
+      if (pattern.matches(key.name)) return {};
+      if (names.size() < kSuggestFrom) names.push_back(key.name);
+    }
+  }
+  if (context.allow_unmatched) return {};
+  auto message = fmt::format("{} matches no key", quoted(pattern.text()));
+  if (const auto wider = pattern.wider(); !wider.empty()) {
+    const auto parsed = NamePattern::parse(wider);
+    const auto count = parsed.ok() ? std::count_if(names.begin(), names.end(), [&](const auto& name) { return parsed->matches(name); }) : 0;
+    if (count > 0) message += fmt::format("; {} would match {}", quoted(wider), count);
+  }
+  Error error(ErrorCode::kNotFound, std::move(message));
+  if (const auto near = nearest(pattern.text(), names); !near.empty()) {
+    return std::move(error).with_hint(fmt::format("did you mean {}? Use --allow-unmatched to accept a pattern without a match", quoted(near)));
+  }
+  return std::move(error).with_hint("use --allow-unmatched to accept a pattern without a match");
+}
+
+Status apply_filter(const FilterKeys& edit, EditContext& context) {
+  for (const auto& rule : edit.rules) CKPT_RETURN_IF_ERROR(require_match(rule.pattern, context));
+  for (auto& dict : context.dicts) {
+    for (auto& key : dict.keys) {
+      if (key.dropped) continue;
+      key.dropped = !stays_by_rules(edit.rules, key.name) || !stays_by_content(edit, context.checkpoint, key.tensor);
+    }
+    if (edit.like) keep_like(edit, dict, context);
+  }
+  return {};
+}
+
+}  // namespace ckpt

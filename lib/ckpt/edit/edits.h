@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One function per kind of edit, each on the keys of the chosen state dicts. `apply` calls them in order.
+#pragma once
+
+#include <vector>
+
+#include "ckpt/base/result.h"
+#include "ckpt/edit/apply.h"
+#include "ckpt/edit/plan.h"
+#include "ckpt/edit/state_dict_keys.h"
+
+namespace ckpt {
+
+/// What an edit works on: all chosen state dicts at once, since a pattern may match in any of them.
+struct EditContext {
+  Checkpoint& checkpoint;
+  std::vector<EditedStateDict>& dicts;
+  PlanReport& report;
+  bool allow_unmatched;
+};
+
+Status apply_strip(const StripWrappers& edit, EditContext& context);
+Status apply_filter(const FilterKeys& edit, EditContext& context);
+Status apply_rename(const RenameKeys& edit, EditContext& context);
+Status apply_drop_entries(const DropEntries& edit, EditContext& context);
+
+/// kNotFound for a pattern that matches no key of any dict, with the nearest key or a wider pattern.
+Status require_match(const NamePattern& pattern, const EditContext& context);
+
+}  // namespace ckpt

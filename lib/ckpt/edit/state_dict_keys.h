@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The keys of one state dict while a plan acts on it: current names beside the names in the file.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ckpt/base/result.h"
+#include "ckpt/model/checkpoint.h"
+
+namespace ckpt {
+
+struct EditedKey {
+  std::string original;
+  std::string name;
+  TensorId tensor = kNoIndex;
+  std::uint32_t entry = 0;
+  bool dropped = false;
+};
+
+struct EditedStateDict {
+  std::uint32_t index = 0;  ///< in Checkpoint::state_dicts
+  std::string root;
+  std::vector<EditedKey> keys;
+};
+
+EditedStateDict load_keys(const Checkpoint& checkpoint, std::uint32_t state_dict);
+
+/// Hands the result to the checkpoint's mutators.
+/// Errors: kRefused when two keys would have one name, or none is left.
+Status store_keys(const EditedStateDict& dict, Checkpoint& checkpoint);
+
+}  // namespace ckpt

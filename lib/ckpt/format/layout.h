@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What an output will be, byte for byte, before anything is written: files made of segments in order. A
+// layout is decided from metadata alone; `rewrite/execute` is the only one that moves bytes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ckpt/base/bytes.h"
+#include "ckpt/io/extent.h"
+
+namespace ckpt {
+
+/// 24 bytes; literals live in the layout's pool.
+struct Segment {
+  enum class Kind : std::uint32_t {
+    kLiteral,  ///< bytes of the pool
+    kCopy,     ///< bytes of a source, moved by the kernel
+  };
+  Kind kind = Kind::kLiteral;
+  std::uint32_t source = 0;   ///< kCopy: part of the checkpoint
+  std::uint64_t offset = 0;   ///< in the pool, or in the part
+  std::uint64_t size = 0;     ///< bytes
+};
+
+/// One file of the output.
+struct OutputPart {
+  std::string name;  ///< of the member in a directory; empty for a single file
+  std::vector<Segment> segments;
+  std::uint64_t size = 0;  ///< bytes
+};
+
+/// How many bytes come from where.
+struct LayoutTotals {
+  std::uint64_t literal = 0;
+  std::uint64_t copied = 0;
+};
+
+class Layout {
+ public:
+  std::vector<OutputPart> parts{1};
+  Bytes pool;
+
+  /// Appends to the last part. Neighbours that can be one segment are.
+  void append_literal(ByteView bytes) {
+    if (bytes.empty()) return;
+    auto& part = parts.back();
+    const auto at = pool.size();
+    append_bytes(pool, bytes);
+    part.size += bytes.size();
+    if (!part.segments.empty() && part.segments.back().kind == Segment::Kind::kLiteral) {
+      part.segments.back().size += bytes.size();
+    } else {
+      part.segments.push_back({Segment::Kind::kLiteral, 0, at, bytes.size()});
+    }
+  }
+
+  void append_copy(std::uint32_t source, Extent extent) {
+    if (extent.size == 0) return;
+    auto& part = parts.back();
+    part.size += extent.size;
+    if (!part.segments.empty()) {
+      auto& last = part.segments.back();
+      if (last.kind == Segment::Kind::kCopy && last.source == source && last.offset + last.size == extent.offset) {
+        last.size += extent.size;
+        return;
+      }
+    }
+    part.segments.push_back({Segment::Kind::kCopy, source, extent.offset, extent.size});
+  }
+
+  std::uint64_t position() const { return parts.back().size; }
+
+  LayoutTotals totals() const {
+    LayoutTotals totals;
+    for (const auto& part : parts) {
+      for (const auto& segment : part.segments) {
+        (segment.kind == Segment::Kind::kLiteral ? totals.literal : totals.copied) += segment.size;
+      }
+    }
+    return totals;
+  }
+};
+
+}  // namespace ckpt

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Laying out an edited file. The header keeps its text: names that changed and byte positions are spelled
+// anew in place, dropped members go with their comma, all else is carried. The buffer keeps the order it has,
+// as the format allows no holes; tensors that stay neighbours are one copy.
+//
+// Spaces behind the header choose where the buffer begins. A file system shares only whole pages, so a long
+// file gets up to a page of them for the share of its bytes that can then keep their place within a page.
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ckpt/base/checked_math.h"
+#include "ckpt/base/text.h"
+#include "ckpt/format/safetensors.h"
+#include "ckpt/format/safetensors_header.h"
+
+namespace ckpt {
+namespace {
+
+constexpr std::uint64_t kLengthSize = 8;
+constexpr std::uint64_t kAlignment = 8;         // of the buffer, as the reference writes it
+constexpr std::uint64_t kPage = 4096;           // what reflinks can share
+constexpr std::uint64_t kLongRun = 256 * 1024;  // runs from here on are worth a page of spaces
+
+/// Bytes of the input that stay one behind the other.
+struct Run {
+  Extent input;
+  std::uint64_t at = 0;  ///< in the new buffer
+};
+
+class SafetensorsWriter {
+ public:
+  SafetensorsWriter(const Checkpoint& checkpoint, const SafetensorsData& data)
+      : checkpoint_(checkpoint), data_(data), header_(data.header), changes_(checkpoint.tensors.size()) {}
+
+  Result<Layout> run() {
+    CKPT_RETURN_IF_ERROR(collect_changes());
+    place_tensors();
+    spell_header();
+    pad_header();
+    if (text_.size() > kLargestSafetensorsHeader) {
+      return Error(ErrorCode::kUnsupported,
+                   fmt::format("the new header needs {} bytes, safetensors allows {}", text_.size(),
+                               kLargestSafetensorsHeader));
+    }
+    Layout layout;
+    Bytes length;
+    append_le<std::uint64_t>(length, text_.size());
+    layout.append_literal(length);
+    layout.append_literal(as_bytes(text_));
+    for (const auto& run : runs_) layout.append_copy(0, run.input);
+    return layout;
+  }
+
+ private:
+  Status collect_changes() {
+    if (!checkpoint_.dropped_values().empty()) {
+      return Error(ErrorCode::kUnsupported, "safetensors hold nothing but tensors");
+    }
+    for (const auto& [key, change] : checkpoint_.changes()) {
+      const auto tensor = checkpoint_.state_dicts[key.first].entries[key.second].tensor;
+      if (!change.dropped && !is_utf8(change.name)) {
+        return Error(
+            ErrorCode::kUnsupported,
+            fmt::format("the name {} is not UTF-8, which safetensors asks for", quoted(change.name)));
+      }
+      if (!change.dropped && change.name == kSafetensorsMetadata) {
+        return Error(ErrorCode::kUnsupported, "a tensor can't be named '__metadata__' in safetensors");
+      }
+      changes_[tensor] = &change;
+    }
+    return {};
+  }
+
+  bool is_kept(TensorId tensor) const { return changes_[tensor] == nullptr || !changes_[tensor]->dropped; }
+
+  /// New positions in the order of the old ones.
+  void place_tensors() {
+    const auto& storages = checkpoint_.storages;
+    std::vector<StorageId> order(storages.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::stable_sort(order.begin(), order.end(), [&](StorageId a, StorageId b) {
+      const auto& first = storages[a].extent;
+      const auto& second = storages[b].extent;
+      return first.offset != second.offset ? first.offset < second.offset : first.size < second.size;
+    });
+    begins_.resize(storages.size());
+    std::uint64_t at = 0;
+    for (const auto id : order) {
+      if (!is_kept(id)) continue;
+      const auto& extent = storages[id].extent;
+      begins_[id] = at;
+      if (!runs_.empty() && runs_.back().input.end() == extent.offset) {
+        runs_.back().input.size += extent.size;
+      } else if (extent.size > 0) {
+        runs_.push_back({extent, at});
+      }
+      at += extent.size;
+    }
+  }
+
+  // ---- the header
+
+  std::string_view original(std::uint32_t begin, std::uint32_t end) const {
+    return std::string_view(header_).substr(begin, end - begin);
+  }
+
+  void spell_header() {
+    const auto& members = data_.members;
+    text_.reserve(header_.size() + kPage);
+    bool is_first = true;
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      const auto& member = members[i];
+      if (member.tensor != kNoIndex && !is_kept(member.tensor)) continue;
+      text_ += is_first ? original(0, members.front().begin) : original(members[i - 1].end, member.begin);
+      is_first = false;
+      spell_member(member);
+    }
+    if (is_first) text_ += '{';
+    const auto end = static_cast<std::uint32_t>(header_.rfind('}') + 1);
+    text_ += original(members.back().end, end);
+  }
+
+  void spell_member(const SafetensorsData::Member& member) {
+    if (member.tensor == kNoIndex) {
+      text_ += original(member.begin, member.end);
+      return;
+    }
+    if (const auto* change = changes_[member.tensor]) {
+      append_json_string(text_, change->name);
+    } else {
+      text_ += original(member.begin, member.name_end);
+    }
+    text_ += original(member.name_end, member.offsets_begin);
+    spell_offsets(member);
+    text_ += original(member.offsets_end, member.end);
+  }
+
+  /// "[0, 24]" with two other numbers: spaces stay.
+  void spell_offsets(const SafetensorsData::Member& member) {
+    const auto begin = begins_[member.tensor];
+    const std::array<std::uint64_t, 2> numbers = {begin, begin + checkpoint_.storages[member.tensor].bytes};
+    auto is_digit = [](char letter) { return letter >= '0' && letter <= '9'; };
+    std::size_t next = 0;
+    auto rest = original(member.offsets_begin, member.offsets_end);
+    while (!rest.empty()) {
+      if (!is_digit(rest.front())) {
+        text_ += rest.front();
+        rest.remove_prefix(1);
+        continue;
+      }
+      text_ += std::to_string(numbers[next++]);
+      while (is_digit(rest.front())) rest.remove_prefix(1);
+    }
+  }
+
+  // ---- where the buffer begins
+
+  void pad_header() {
+    const auto least = kLengthSize + text_.size();
+    auto start = align_up(least, kAlignment);
+    const auto wanted = best_start_in_page();
+    if (wanted) {
+      const auto in_page = least + (*wanted + kPage - least % kPage) % kPage;
+      if (in_page - kLengthSize <= kLargestSafetensorsHeader) start = in_page;
+    }
+    if (start - kLengthSize <= kLargestSafetensorsHeader) text_.resize(start - kLengthSize, ' ');
+  }
+
+  /// The buffer's start modulo a page that leaves the most bytes of long runs where they are in their pages.
+  /// Nothing where the buffer could then not be aligned, or no run is long.
+  std::optional<std::uint64_t> best_start_in_page() const {
+    std::array<std::uint64_t, kPage / kAlignment> votes{};
+    for (const auto& run : runs_) {
+      const auto start = (run.input.offset - run.at) % kPage;  // the buffer never starts behind its run
+      if (run.input.size >= kLongRun && start % kAlignment == 0) votes[start / kAlignment] += run.input.size;
+    }
+    const auto* best = std::max_element(votes.begin(), votes.end());
+    if (*best == 0) return std::nullopt;
+    return static_cast<std::uint64_t>(best - votes.begin()) * kAlignment;
+  }
+
+  const Checkpoint& checkpoint_;
+  const SafetensorsData& data_;
+  const std::string& header_;
+  std::vector<const KeyChange*> changes_;  ///< by tensor
+  std::vector<std::uint64_t> begins_;      ///< by tensor: in the new buffer
+  std::vector<Run> runs_;
+  std::string text_;  ///< of the new header
+};
+
+}  // namespace
+
+Result<Layout> SafetensorsFormat::lay_out(const Checkpoint& checkpoint) const {
+  const auto& part = checkpoint.parts.front();
+  if (!checkpoint.edited()) {
+    Layout layout;
+    layout.append_copy(0, {0, part.source->size()});
+    return layout;
+  }
+  return SafetensorsWriter(checkpoint, static_cast<const SafetensorsData&>(*part.container)).run();
+}
+
+}  // namespace ckpt

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How PyTorch spells tensors in pickles: calls of torch._utils._rebuild_* and their kin. Reads the call's
+// arguments; resolves and calls nothing. Sources: torch/_utils.py, torch/_tensor.py, torch/storage.py.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "ckpt/base/result.h"
+#include "ckpt/model/checkpoint.h"
+#include "ckpt/pickle/value_graph.h"
+
+namespace ckpt {
+
+/// The functions and classes that make tensors.
+enum class Rebuild : std::uint8_t {
+  kNotATensor,
+  kTensor,               ///< _rebuild_tensor(storage, offset, size, stride)
+  kTensorV2,             ///< + requires_grad, hooks[, metadata]
+  kTensorV3,             ///< + dtype before metadata; storage untyped
+  kParameter,            ///< (tensor, requires_grad, hooks)
+  kParameterWithState,   ///< + state
+  kParameterClass,       ///< Parameter(tensor), BUILD (requires_grad, volatile, hooks)
+  kFromType,             ///< (func, type, args, state)
+  kSparse,               ///< (layout, (indices, values, size[, coalesced])) and the compressed layouts
+  kQuantized,            ///< (storage, offset, size, stride, quantizer, requires_grad, hooks)
+  kMeta,                 ///< (dtype, size, stride, requires_grad)
+  kNested,               ///< (buffer, sizes, strides, offsets)
+  kWrapper,              ///< (cls, dtype, size, stride, offset, layout, device, requires_grad)
+  kDeviceFromCpu,        ///< (cpu tensor, dtype, device, requires_grad)
+  kLegacyTensor,         ///< torch.FloatTensor NEWOBJ or REDUCE, BUILD (storage, offset, size, stride)
+  kOrderedDict,          ///< not a tensor, but met as often
+};
+
+Rebuild rebuild_of(const GlobalName& name);
+
+/// What a persistent id of the legacy stream says about a part of a storage, besides its offset.
+struct StorageView {
+  Use key = kNoUse;  ///< names the part, not a storage of the list
+  std::uint64_t elements = 0;
+};
+
+/// A reference to a storage: the operand of a BINPERSID.
+struct StorageUse {
+  Use persistent_id = kNoUse;       ///< node of the BINPERSID
+  std::string_view storage_class;   ///< "FloatStorage", without its module
+  Use key = kNoUse;                 ///< string or integer
+  Use location = kNoUse;            ///< string: "cpu", "cuda:0"
+  std::uint64_t elements = 0;       ///< of the class's dtype; bytes where it is untyped
+  std::uint64_t view_offset = 0;    ///< elements; legacy views of a root storage
+  std::optional<StorageView> view;  ///< legacy: the use is a part of the storage, from view_offset on
+  bool untyped = false;
+  Dtype dtype = Dtype::kUint8;
+};
+
+/// What a rebuild call says, before its storage is looked up. Sizes and strides are in `dimensions`.
+struct TensorCall {
+  std::optional<StorageUse> storage;
+  std::uint64_t offset = 0;  ///< elements
+  std::vector<std::int64_t> sizes;
+  std::vector<std::int64_t> strides;
+  Dtype dtype = Dtype::kUint8;
+  TensorLayout layout = TensorLayout::kStrided;
+  std::uint16_t flags = 0;
+  std::vector<std::pair<PartName, Use>> parts;  ///< tensors this one is made of
+  std::vector<std::pair<PartName, Use>> others; ///< values that came along and may hold tensors: states
+  bool dtype_from_values = false;               ///< sparse and nested: the dtype is that of the `values` or `buffer` part
+
+  void reset();
+};
+
+/// Reads calls of one graph; remembers which nodes name which function.
+class TensorReader {
+ public:
+  explicit TensorReader(const ValueGraph& graph) : graph_(graph) {}
+
+  /// What the callable used at `use` is.
+  Rebuild kind(Use callable);
+
+  /// Is the finished value `node` a tensor? Then `call` says what it is.
+  /// Errors: kCorrupt for a known function with arguments it can't take.
+  Result<bool> read(Use node, TensorCall& call);
+
+  /// Errors: kCorrupt for a persistent id that names no storage.
+  Result<StorageUse> read_storage(Use persistent_id);
+
+ private:
+  Result<bool> read_call(Rebuild kind, Use node, Use arguments, TensorCall& call, int depth);
+  Result<bool> read_dense(Rebuild kind, const std::vector<Use>& args, TensorCall& call);
+  Result<bool> read_legacy(Use node, Rebuild kind, TensorCall& call);
+  Status read_sparse(const std::vector<Use>& args, TensorCall& call);
+  Status read_quantizer(Use quantizer, TensorCall& call);
+  Status read_flags(Use metadata, TensorCall& call);
+  Result<bool> inner(Use tensor, TensorCall& call, int depth);
+  Status read_sizes(Use tuple, std::vector<std::int64_t>& out, const char* what);
+  Result<std::uint64_t> read_offset(Use use);
+  Result<Dtype> read_dtype(Use use);
+  Error bad(Use node, std::string message) const;
+
+  const ValueGraph& graph_;
+  std::unordered_map<Use, Rebuild> kinds_;
+  Use last_callable_ = kNoUse;
+  Rebuild last_kind_ = Rebuild::kNotATensor;
+  std::unordered_map<Use, std::optional<Dtype>> storage_classes_;
+  std::vector<Use> children_;
+  std::vector<Use> args_;
+};
+
+}  // namespace ckpt

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/format/torch_document.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "ckpt/base/text.h"
+#include "ckpt/model/anatomy.h"
+#include "ckpt/format/tensor_rebuild.h"
+#include "ckpt/model/module_names.h"
+#include "ckpt/pickle/decoder.h"
+
+namespace ckpt {
+namespace {
+
+/// Text and bodies of an encoded pickle, read as one.
+class PickleSource final : public ByteSource {
+ public:
+  PickleSource(const EncodedPickle& pickle, std::shared_ptr<const ByteSource> bodies)
+      : text_(pickle.text), bodies_(pickle.bodies), body_source_(std::move(bodies)), size_(pickle.size()) {}
+
+  const std::string& name() const override { return body_source_->name(); }
+
+  std::uint64_t size() const override { return size_; }
+
+  Status read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    CKPT_RETURN_IF_ERROR(require({offset, out.size()}));
+    std::uint64_t at = 0;        // position in the whole
+    std::uint64_t text_at = 0;   // position in the text
+    auto take_text = [&](std::uint64_t until) {
+      const auto length = until - text_at;
+      copy_overlap(ByteView(text_).subspan(text_at, length), at, offset, out);
+      at += length;
+      text_at = until;
+    };
+    for (const auto& body : bodies_) {
+      if (at >= offset + out.size()) return {};
+      take_text(body.at);
+      CKPT_RETURN_IF_ERROR(read_overlap(body.extent, at, offset, out));
+      at += body.extent.size;
+    }
+    take_text(text_.size());
+    return {};
+  }
+
+ private:
+  /// The part of [at, at + size) that lies in [offset, offset + out.size()), as offsets into both.
+  struct Overlap {
+    std::uint64_t from;
+    std::uint64_t to;
+    std::uint64_t size;
+  };
+  static Overlap overlap(std::uint64_t at, std::uint64_t size, std::uint64_t offset, std::uint64_t out_size) {
+    const auto first = std::max(at, offset);
+    const auto last = std::min(at + size, offset + out_size);
+    if (first >= last) return {0, 0, 0};
+    return {first - at, first - offset, last - first};
+  }
+
+  static void copy_overlap(ByteView bytes, std::uint64_t at, std::uint64_t offset, std::span<std::byte> out) {
+    const auto part = overlap(at, bytes.size(), offset, out.size());
+    if (part.size > 0) std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(part.from), part.size, out.begin() + static_cast<std::ptrdiff_t>(part.to));
+  }
+
+  Status read_overlap(Extent body, std::uint64_t at, std::uint64_t offset, std::span<std::byte> out) const {
+    const auto part = overlap(at, body.size, offset, out.size());
+    if (part.size == 0) return {};
+    return body_source_->read_at(body.offset + part.from, out.subspan(part.to, part.size));
+  }
+
+  const Bytes& text_;
+  const std::vector<EncodedPickle::Body>& bodies_;
+  std::shared_ptr<const ByteSource> body_source_;
+  std::uint64_t size_;
+};
+
+/// Turns the checkpoint's changes into edits of its graph.
+class Speller {
+ public:
+  explicit Speller(const Checkpoint& checkpoint) : checkpoint_(checkpoint), graph_(checkpoint.graph()) {}
+
+  Result<GraphEdits> run() {
+    for (std::uint32_t i = 0; i < checkpoint_.state_dicts.size(); ++i) CKPT_RETURN_IF_ERROR(spell_state_dict(i));
+    for (const auto& [key, value] : checkpoint_.dropped_values()) {
+      if (key != kNoUse) edits_.drop(key);
+      edits_.drop(value);
+    }
+    return std::move(edits_);
+  }
+
+ private:
+  Status spell_state_dict(std::uint32_t index) {
+    const auto& dict = checkpoint_.state_dicts[index];
+    const auto& changes = checkpoint_.changes();
+    auto change = changes.lower_bound({index, 0});
+    if (change == changes.end() || change->first.first != index) return {};
+    if (dict.of_module) {
+      return Error(ErrorCode::kUnsupported, "the keys of a whole module can't be edited");
+    }
+    Anatomy anatomy;
+    dissect(graph_, dict.mapping, anatomy);
+    std::unordered_map<Use, Use> pair_of_key;
+    for (const auto& item : anatomy.items) {
+      if (item.pair != kNoUse) pair_of_key.emplace(item.key, item.pair);
+    }
+    for (; change != changes.end() && change->first.first == index; ++change) {
+      const auto& entry = dict.entries[change->first.second];
+      if (!change->second.dropped) {
+        edits_.replace(entry.key, NewValue::text(change->second.name));
+      } else if (const auto pair = pair_of_key.find(entry.key); pair != pair_of_key.end()) {
+        edits_.drop(pair->second);
+      } else {
+        edits_.drop(entry.key);
+        edits_.drop(entry.value);
+      }
+    }
+    spell_metadata(index, anatomy);
+    return {};
+  }
+
+  void spell_metadata(std::uint32_t index, const Anatomy& state_dict) {
+    for (const auto& attribute : attributes(graph_, state_dict.states)) {
+      if (graph_.string_view(attribute.key) != "_metadata") continue;
+      const auto node = graph_.resolve(attribute.value);
+      if (!metadata_done_.insert(node).second) continue;
+      Anatomy metadata;
+      dissect(graph_, node, metadata);
+      if (metadata.is_mapping()) move_entries(metadata.items, moved_keys(index));
+    }
+  }
+
+  std::vector<KeyMove> moved_keys(std::uint32_t index) const {
+    const auto count = static_cast<std::uint32_t>(checkpoint_.state_dicts[index].entries.size());
+    std::vector<KeyMove> keys;
+    keys.reserve(count);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const bool dropped = checkpoint_.is_dropped(index, i);
+      keys.push_back({checkpoint_.original_name(index, i), dropped ? std::string() : checkpoint_.name(index, i), dropped});
+    }
+    return keys;
+  }
+
+  /// `_metadata`: an entry that moves onto one that stays gives it its value and goes, as PyTorch's own
+  /// helper does since 2.3; all others keep their places.
+  void move_entries(const std::vector<MappingItem>& items, const std::vector<KeyMove>& keys) {
+    std::vector<std::string> modules;
+    std::vector<const MappingItem*> owners;
+    for (const auto& item : items) {
+      auto name = graph_.string(item.key);
+      if (!name || item.pair != kNoUse) continue;
+      modules.push_back(std::move(*name));
+      owners.push_back(&item);
+    }
+    const auto moves = move_modules(modules, keys);
+    std::map<std::string_view, const MappingItem*> taken;  // names in use after the edit
+    for (std::size_t i = 0; i < modules.size(); ++i) {
+      if (moves[i].kind == ModuleMove::Kind::kStays) taken.emplace(modules[i], owners[i]);
+    }
+    auto drop = [&](const MappingItem& item) {
+      edits_.drop(item.key);
+      edits_.drop(item.value);
+    };
+    for (std::size_t i = 0; i < modules.size(); ++i) {
+      if (moves[i].kind == ModuleMove::Kind::kStays) continue;
+      if (moves[i].kind == ModuleMove::Kind::kGoes) {
+        drop(*owners[i]);
+        continue;
+      }
+      const auto [place, is_free] = taken.emplace(moves[i].name, nullptr);
+      if (is_free) {
+        edits_.replace(owners[i]->key, NewValue::text(moves[i].name));
+        continue;
+      }
+      if (place->second != nullptr) edits_.replace(place->second->value, NewValue::move_of(owners[i]->value));
+      place->second = nullptr;
+      drop(*owners[i]);
+    }
+  }
+
+  const Checkpoint& checkpoint_;
+  const ValueGraph& graph_;
+  GraphEdits edits_;
+  std::set<Use> metadata_done_;
+};
+
+bool drops_anything(const Checkpoint& checkpoint) {
+  if (!checkpoint.dropped_values().empty()) return true;
+  return std::any_of(checkpoint.changes().begin(), checkpoint.changes().end(),
+                     [](const auto& change) { return change.second.dropped; });
+}
+
+}  // namespace
+
+std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle, std::shared_ptr<const ByteSource> bodies) {
+  return std::make_shared<PickleSource>(pickle, std::move(bodies));
+}
+
+Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph) {
+  TensorReader reader(graph);
+  std::vector<std::string> keys;
+  for (Use node = 0; node < graph.size(); ++node) {
+    if (graph.opcode(node) != Opcode::kBinpersid) continue;
+    auto use = reader.read_storage(node);
+    if (!use.ok()) continue;  // an id of another kind: the reader let it pass, too
+    if (auto text = graph.string(use->key)) {
+      keys.push_back(std::move(*text));
+    } else if (const auto number = graph.integer(use->key)) {
+      keys.push_back(std::to_string(*number));
+    }
+  }
+  std::sort(keys.begin(), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+  return keys;
+}
+
+Result<std::unique_ptr<SpelledDocument>> spell_document(const Checkpoint& checkpoint) {
+  const auto& document = checkpoint.document();
+  CKPT_ASSIGN_OR_RETURN(const auto edits, Speller(checkpoint).run());
+  auto spelled = std::make_unique<SpelledDocument>();
+  auto encoded = encode_pickle(document.graph, edits);
+  if (!encoded.ok()) return std::move(encoded).error().in_record(document.name);
+  spelled->pickle = std::move(encoded).value();
+  spelled->source = make_pickle_source(spelled->pickle, document.source);
+  spelled->dropped = drops_anything(checkpoint);
+  if (spelled->dropped) {
+    auto graph = decode_pickle(*spelled->source, {0, spelled->source->size()});
+    if (!graph.ok()) {
+      return Error(ErrorCode::kInternal, "the edited pickle does not decode: " + graph.error().message());
+    }
+    CKPT_ASSIGN_OR_RETURN(spelled->live_keys, referenced_storages(*graph));
+  }
+  return spelled;
+}
+
+}  // namespace ckpt

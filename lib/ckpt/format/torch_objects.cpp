@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/format/torch_objects.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "ckpt/base/checked_math.h"
+#include "ckpt/base/text.h"
+#include "ckpt/model/anatomy.h"
+#include "ckpt/model/state_dicts.h"
+
+namespace ckpt {
+namespace {
+
+/// What the items of a frame are to the module they stand in.
+enum class Role : std::uint8_t { kPlain, kModuleState, kParameters, kBuffers, kChildren };
+
+struct Context {
+  std::uint32_t mapping = kNoIndex;     ///< mapping whose values are visited; kNoIndex inside anything else
+  std::uint32_t around = kNoIndex;      ///< nearest mapping around
+  std::uint32_t module = kNoIndex;      ///< module whose state or tables are visited
+  Role role = Role::kPlain;
+  bool by_strings = false;           ///< reached from the root through string keys of mappings alone
+  bool in_optimizer = false;
+};
+
+struct Item {
+  Use value;
+  Use key;  ///< node of a key or attribute name; kNoUse for others
+  PartName part;
+  StepKind kind;
+};
+
+struct Frame {
+  PlaceId place;
+  Context context;
+  std::vector<Item> items;
+  std::size_t next = 0;
+};
+
+/// A module found in the file; `root` is the outermost module around it, whose state dict it belongs to.
+struct Module {
+  std::string prefix;          ///< of its keys: "layer1.0."
+  std::uint32_t state_dict;    ///< provisional state dict, by index in `module_dicts_`
+  std::vector<Use> hidden;     ///< names of non-persistent buffers
+};
+
+class Collector {
+ public:
+  Collector(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics)
+      : checkpoint_(checkpoint),
+        resolver_(resolver),
+        diagnostics_(diagnostics),
+        graph_(checkpoint.graph()),
+        reader_(graph_),
+        seen_((graph_.size() + 7) / 8) {}
+
+  Status run() {
+    const auto root = add_place(kNoIndex, StepKind::kRoot, 0);
+    Context context;
+    context.by_strings = true;
+    CKPT_RETURN_IF_ERROR(visit(graph_.root(), kNoUse, root, context));
+    while (!frames_.empty()) {
+      auto& frame = frames_.back();
+      if (frame.next == frame.items.size()) {
+        frames_.pop_back();
+        continue;
+      }
+      const auto index = frame.next++;
+      CKPT_RETURN_IF_ERROR(visit_item(frame.items[index], static_cast<std::uint32_t>(index)));
+    }
+    select_state_dicts(checkpoint_, std::move(extra_states_), std::move(module_dicts_), tensor_mapping_);
+    return {};
+  }
+
+ private:
+  PlaceId add_place(PlaceId parent, StepKind kind, std::uint32_t step) {
+    checkpoint_.places.push_back({parent, step, kind});
+    return static_cast<PlaceId>(checkpoint_.places.size() - 1);
+  }
+
+  /// The frame may move while its items are visited: everything needed is copied first.
+  Status visit_item(Item item, std::uint32_t index) {
+    const auto& frame = frames_.back();
+    const auto step = item.kind == StepKind::kIndex  ? index
+                      : item.kind == StepKind::kPart ? static_cast<std::uint32_t>(item.part)
+                                                     : item.key;
+    const auto context = item_context(frame.context, item);
+    const auto place = add_place(frame.place, item.kind, step);
+    return visit(item.value, item.key, place, context);
+  }
+
+  /// What an item inherits from the frame it stands in.
+  Context item_context(Context context, const Item& item) const {
+    context.by_strings = context.by_strings && item.kind == StepKind::kItem && graph_.is_string(item.key);
+    if (item.kind != StepKind::kItem) context.mapping = kNoIndex;  // an attribute of a mapping is no value of it
+    if (context.role == Role::kModuleState) {
+      const auto name = graph_.string_view(item.key);
+      context.role = name == "_parameters" ? Role::kParameters
+                     : name == "_buffers"  ? Role::kBuffers
+                     : name == "_modules"  ? Role::kChildren
+                                           : Role::kPlain;
+    }
+    return context;
+  }
+
+  /// The first time an object is met; leaves don't matter.
+  bool first_visit(Use node) {
+    auto& byte = seen_[node / 8];
+    const auto bit = static_cast<std::uint8_t>(1U << (node % 8));
+    const bool first = (byte & bit) == 0;
+    byte = static_cast<std::uint8_t>(byte | bit);
+    return first;
+  }
+
+  Status visit(Use value, Use key, PlaceId place, const Context& context) {
+    const auto node = graph_.resolve(value);
+    auto is_tensor = reader_.read(node, call_);
+    if (!is_tensor.ok()) return describe(std::move(is_tensor).error(), place);
+    if (*is_tensor) {
+      count_tensor(context);
+      return add_tensor(node, key, place, context, 0);
+    }
+    dissect(graph_, node, anatomy_);
+    count_other(key, value, context);
+    switch (anatomy_.kind) {
+      case ValueKind::kDict:
+      case ValueKind::kOrderedDict:
+      case ValueKind::kList:
+      case ValueKind::kTuple:
+      case ValueKind::kSet:
+      case ValueKind::kObject: break;
+      case ValueKind::kStorage: return add_storage_value(node, place);
+      default: add_entry(place, node); return {};
+    }
+    if (!first_visit(node)) {
+      add_entry(place, node);
+      return {};
+    }
+    return open(node, place, context);
+  }
+
+  void add_entry(PlaceId place, Use node) { checkpoint_.entries.push_back({place, node}); }
+
+  Status add_storage_value(Use node, PlaceId place) {
+    add_entry(place, node);
+    auto use = reader_.read_storage(node);
+    if (!use.ok()) return {};  // a class of a legacy stream, or an id nobody knows: carried
+    auto storage = resolver_.resolve(*use, checkpoint_);
+    if (!storage.ok()) return describe(std::move(storage).error(), place);
+    return {};
+  }
+
+  void count_tensor(const Context& context) {
+    if (context.mapping != kNoIndex) ++checkpoint_.mappings[context.mapping].tensors;
+  }
+
+  void count_other(Use key, Use value, const Context& context) {
+    if (context.mapping == kNoIndex) return;
+    auto& mapping = checkpoint_.mappings[context.mapping];
+    const auto name = key == kNoUse ? std::nullopt : graph_.string(key);
+    if (name && (name->ends_with("_extra_state"))) {
+      ++mapping.extra_states;
+      extra_states_.push_back({context.mapping, key, value});
+    } else {
+      ++mapping.others;
+    }
+  }
+
+  /// Opens a frame over what the value in `anatomy_` holds.
+  Status open(Use node, PlaceId place, const Context& outer) {
+    Frame frame{place, {}, {}, 0};
+    frame.context.around = outer.around;
+    frame.context.in_optimizer = outer.in_optimizer;
+    const auto attribute_items = attributes(graph_, anatomy_.states);
+    if (anatomy_.kind == ValueKind::kObject && is_module(attribute_items)) {
+      open_module(frame, place, outer, attribute_items);
+    } else {
+      if (anatomy_.is_mapping()) open_mapping(frame, node, place, outer);
+      add_items(frame, attribute_items);
+    }
+    if (frame.items.empty()) {
+      add_entry(place, node);
+      return {};
+    }
+    frames_.push_back(std::move(frame));
+    return {};
+  }
+
+  void add_items(Frame& frame, const std::vector<MappingItem>& attribute_items) {
+    const auto anatomy = anatomy_;
+    if (anatomy.kind == ValueKind::kObject || anatomy.kind == ValueKind::kOrderedDict) {
+      for (std::size_t i = 1; i < anatomy.arguments.size(); ++i) {
+        add_part(frame, anatomy.arguments[i], PartName::kArguments);
+      }
+    }
+    for (const auto& item : anatomy.items) {
+      frame.items.push_back({item.value, item.key, PartName::kKey, StepKind::kItem});
+    }
+    for (const auto element : anatomy.elements) {
+      frame.items.push_back({element, kNoUse, PartName::kKey, StepKind::kIndex});
+    }
+    for (const auto& item : attribute_items) {
+      frame.items.push_back({item.value, item.key, PartName::kKey, StepKind::kAttribute});
+    }
+    if (attribute_items.empty()) {
+      for (const auto state : anatomy.states) add_part(frame, state, PartName::kState);
+    }
+  }
+
+  /// Arguments and opaque states: only worth a place when they are more than a leaf, or the object's only content.
+  void add_part(Frame& frame, Use use, PartName part) {
+    frame.items.push_back({use, kNoUse, part, StepKind::kPart});
+  }
+
+  void open_mapping(Frame& frame, Use node, PlaceId place, const Context& outer) {
+    Mapping mapping;
+    mapping.place = place;
+    mapping.use = node;
+    mapping.parent_mapping = outer.around;
+    mapping.reached_by_strings = outer.by_strings;
+    mapping.in_optimizer = outer.in_optimizer;
+    bool has_state = false;
+    bool has_groups = false;
+    for (const auto& item : anatomy_.items) {
+      const auto key = graph_.string_view(item.key);
+      if (!key) {
+        if (!graph_.is_string(item.key)) mapping.string_keys = false;
+        continue;
+      }
+      has_state = has_state || *key == "state";
+      has_groups = has_groups || *key == "param_groups";
+    }
+    mapping.is_optimizer = has_state && has_groups;
+    report_duplicates(place);
+    const auto index = static_cast<std::uint32_t>(checkpoint_.mappings.size());
+    frame.context.mapping = index;
+    frame.context.around = index;
+    frame.context.by_strings = outer.by_strings;
+    frame.context.in_optimizer = outer.in_optimizer || mapping.is_optimizer;
+    checkpoint_.mappings.push_back(mapping);
+    if (outer.module != kNoIndex && outer.role != Role::kPlain) {
+      // one of a module's tables: its tensors belong to the module, not to a mapping
+      frame.context.mapping = kNoIndex;
+      frame.context.module = outer.module;
+      frame.context.role = outer.role;
+    }
+  }
+
+  /// Two items under one key: Python keeps the last value at the first one's place.
+  void report_duplicates(PlaceId place) {
+    std::unordered_set<std::string_view> keys;
+    keys.reserve(anatomy_.items.size());
+    for (const auto& item : anatomy_.items) {
+      const auto key = graph_.string_view(item.key);
+      if (!key || keys.insert(*key).second) continue;
+      diagnostics_.add({"duplicate-key", Severity::kError, checkpoint_.path(place),
+                        fmt::format("the key {} is set twice in one mapping; only the last value is loaded", quoted(*key)),
+                        ""});
+      return;
+    }
+  }
+
+  bool is_module(const std::vector<MappingItem>& attribute_items) const {
+    int found = 0;
+    for (const auto& item : attribute_items) {
+      const auto name = graph_.string_view(item.key);
+      if (name == "_parameters" || name == "_buffers" || name == "_modules") ++found;
+    }
+    return found == 3;
+  }
+
+  void open_module(Frame& frame, PlaceId place, const Context& outer, const std::vector<MappingItem>& attribute_items) {
+    Module module;
+    if (outer.role == Role::kChildren) {
+      const auto& parent = modules_[outer.module];
+      const auto name = graph_.string(checkpoint_.places[place].step).value_or("");
+      module.prefix = parent.prefix + name + '.';
+      module.state_dict = parent.state_dict;
+    } else {
+      StateDict dict;
+      dict.place = place;
+      dict.of_module = true;
+      module.state_dict = static_cast<std::uint32_t>(module_dicts_.size());
+      module_dicts_.push_back({std::move(dict), outer.by_strings && !outer.in_optimizer});
+    }
+    for (const auto& item : attribute_items) {
+      if (graph_.string_view(item.key) == "_non_persistent_buffers_set") module.hidden = set_elements(item.value);
+      frame.items.push_back({item.value, item.key, PartName::kKey, StepKind::kAttribute});
+    }
+    frame.context.module = static_cast<std::uint32_t>(modules_.size());
+    frame.context.role = Role::kModuleState;
+    modules_.push_back(std::move(module));
+  }
+
+  std::vector<Use> set_elements(Use use) {
+    Anatomy set;
+    dissect(graph_, graph_.resolve(use), set);
+    if (set.kind == ValueKind::kSet) return set.elements;
+    if (set.arguments.size() < 2) return {};
+    Anatomy list;
+    dissect(graph_, graph_.resolve(set.arguments[1]), list);
+    return list.elements;
+  }
+
+  // ---- tensors
+
+  Status add_tensor(Use node, Use key, PlaceId place, const Context& context, std::uint16_t extra_flags) {
+    TensorInfo row;
+    row.use = node;
+    row.place = place;
+    row.dtype = call_.dtype;
+    row.layout = call_.layout;
+    row.flags = static_cast<std::uint16_t>(call_.flags | extra_flags);
+    row.offset = call_.offset;
+    if (call_.storage) {
+      row.offset += call_.storage->view_offset;
+      auto storage = resolver_.resolve(*call_.storage, checkpoint_);
+      if (!storage.ok()) return describe(std::move(storage).error(), place);
+      row.storage = *storage;
+    }
+    add_dimensions(row);
+    if (row.storage != kNoIndex) CKPT_RETURN_IF_ERROR(check_view(row));
+    if (!(extra_flags & kIsPart)) name_tensor(row, key, context);
+    const auto index = checkpoint_.tensors.size();
+    checkpoint_.tensors.push_back(row);
+    tensor_mapping_.push_back(row.has(kIsPart) ? kNoIndex : context.mapping);
+    return add_parts(index, place, context);
+  }
+
+  void add_dimensions(TensorInfo& row) {
+    auto& pool = checkpoint_.dimensions;
+    row.rank = static_cast<std::uint8_t>(call_.sizes.size());
+    row.dimensions_at = pool.size();
+    pool.insert(pool.end(), call_.sizes.begin(), call_.sizes.end());
+    if (call_.strides.empty() || contiguous()) {
+      row.flags |= kContiguous;
+    } else {
+      pool.insert(pool.end(), call_.strides.begin(), call_.strides.end());
+    }
+  }
+
+  bool contiguous() const {
+    std::uint64_t step = 1;
+    for (std::size_t i = call_.sizes.size(); i-- > 0;) {
+      if (static_cast<std::uint64_t>(call_.strides[i]) != step) return false;
+      const auto product = checked_multiply(step, std::max<std::uint64_t>(1, static_cast<std::uint64_t>(call_.sizes[i])));
+      if (!product) return false;
+      step = *product;
+    }
+    return true;
+  }
+
+  /// Elements the view needs, from the start of its storage; nothing where the product overflows.
+  static std::optional<std::uint64_t> elements_needed(const TensorCall& call, std::uint64_t offset) {
+    std::uint64_t last = offset;
+    for (std::size_t i = 0; i < call.sizes.size(); ++i) {
+      if (call.sizes[i] == 0) return 0;
+      const auto reach = checked_multiply(static_cast<std::uint64_t>(call.sizes[i] - 1), static_cast<std::uint64_t>(call.strides[i]));
+      const auto sum = reach ? checked_add(last, *reach) : std::nullopt;
+      if (!sum) return std::nullopt;
+      last = *sum;
+    }
+    return checked_add(last, 1);
+  }
+
+  /// Legacy streams can hand a tensor a part of a storage; what lies behind the part is not the tensor's.
+  Status check_part(const TensorInfo& row, std::optional<std::uint64_t> needed) const {
+    const auto& use = *call_.storage;
+    if (!use.view || (needed && *needed <= use.view_offset + use.view->elements)) return {};
+    return Error(ErrorCode::kCorrupt,
+                 fmt::format("tensor {} needs more than the {} elements of its view of storage {}",
+                             quoted(checkpoint_.path(row.place)), use.view->elements,
+                             quoted(checkpoint_.storages[row.storage].key)));
+  }
+
+  Status check_view(const TensorInfo& row) {
+    const auto& storage = checkpoint_.storages[row.storage];
+    const auto& info = dtype_info(row.dtype);
+    auto needed = elements_needed(call_, row.offset);
+    if (info.values_per_item > 1 && needed != 0) {
+      needed = checked_add(row.offset, checkpoint_.storage_bytes_of_packed(row));
+    }
+    CKPT_RETURN_IF_ERROR(check_part(row, needed));
+    const auto bytes = needed ? checked_multiply(*needed, info.item_size) : std::nullopt;
+    if (bytes && *bytes <= storage.bytes) return {};
+    const auto path = checkpoint_.path(row.place);
+    return Error(ErrorCode::kCorrupt,
+                 fmt::format("tensor {} needs {} bytes but storage {} has {}", quoted(path),
+                             bytes ? std::to_string(*bytes) : "more than 2^64", quoted(storage.key), storage.bytes));
+  }
+
+  void name_tensor(TensorInfo& row, Use key, const Context& context) {
+    if (context.role == Role::kParameters || context.role == Role::kBuffers) {
+      name_module_tensor(row, key, context);
+      return;
+    }
+    if (context.mapping == kNoIndex || key == kNoUse) return;
+    if (const auto view = graph_.string_view(key)) {
+      row.name = *view;
+    } else if (auto text = graph_.string(key)) {
+      row.name = keep(std::move(*text));
+    }
+  }
+
+  void name_module_tensor(TensorInfo& row, Use key, const Context& context) {
+    const auto& module = modules_[context.module];
+    const auto name = graph_.string(key).value_or("");
+    row.flags |= context.role == Role::kParameters ? kIsParameter : kBufferByModule;
+    for (const auto hidden : module.hidden) {
+      if (context.role == Role::kBuffers && graph_.string(hidden) == name) return;
+    }
+    row.name = keep(module.prefix + name);
+    auto& entries = module_dicts_[module.state_dict].first.entries;
+    entries.push_back({key, row.use, static_cast<TensorId>(checkpoint_.tensors.size())});
+  }
+
+  std::string_view keep(std::string text) { return checkpoint_.strings.emplace_back(std::move(text)); }
+
+  Status add_parts(std::size_t index, PlaceId place, const Context& context) {
+    const auto parts = call_.parts;
+    const auto others = call_.others;
+    const bool dtype_from_values = call_.dtype_from_values;
+    for (const auto& [part, use] : parts) {
+      const auto part_place = add_place(place, StepKind::kPart, static_cast<std::uint32_t>(part));
+      const auto node = graph_.resolve(use);
+      auto is_tensor = reader_.read(node, call_);
+      if (!is_tensor.ok()) return describe(std::move(is_tensor).error(), part_place);
+      if (!*is_tensor) return describe(Error(ErrorCode::kCorrupt, "a part of a tensor is no tensor"), part_place);
+      if (!call_.parts.empty()) return describe(Error(ErrorCode::kUnsupported, "a tensor is nested in parts of parts"), part_place);
+      if (dtype_from_values && (part == PartName::kValues || part == PartName::kBuffer)) {
+        checkpoint_.tensors[index].dtype = call_.dtype;
+      }
+      CKPT_RETURN_IF_ERROR(add_tensor(node, kNoUse, part_place, {}, kIsPart));
+      ++checkpoint_.tensors[index].parts;
+    }
+    Frame frame{place, {}, {}, 0};
+    frame.context.around = context.around;
+    frame.context.in_optimizer = context.in_optimizer;
+    for (const auto& [part, use] : others) add_part(frame, use, part);
+    if (!frame.items.empty()) frames_.push_back(std::move(frame));
+    return {};
+  }
+
+  /// Adds the path to an error that a tensor at `place` caused.
+  Error describe(Error error, PlaceId place) const {
+    const auto path = checkpoint_.path(place);
+    if (path.empty() || error.message().starts_with("tensor ")) return error;
+    Error described(error.code(), fmt::format("at {}: {}", quoted(path), error.message()));
+    if (error.offset()) return std::move(described).at(*error.offset());
+    return described;
+  }
+
+  Checkpoint& checkpoint_;
+  StorageResolver& resolver_;
+  Diagnostics& diagnostics_;
+  const ValueGraph& graph_;
+  TensorReader reader_;
+  TensorCall call_;
+  Anatomy anatomy_;
+  std::vector<std::uint8_t> seen_;  ///< one bit a node
+  std::vector<Frame> frames_;
+  std::vector<Module> modules_;
+  std::vector<std::pair<StateDict, bool>> module_dicts_;  ///< with: does it count as a state dict of the file?
+  std::vector<ExtraState> extra_states_;
+  std::vector<std::uint32_t> tensor_mapping_;  ///< by tensor: the mapping it is a value of
+};
+
+}  // namespace
+
+Status collect_objects(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics) {
+  return Collector(checkpoint, resolver, diagnostics).run();
+}
+
+std::uint16_t intern_device(Checkpoint& checkpoint, std::string_view tag) {
+  auto& devices = checkpoint.devices;
+  const auto found = std::find(devices.begin(), devices.end(), tag);
+  if (found != devices.end()) return static_cast<std::uint16_t>(found - devices.begin());
+  if (devices.size() >= 0xFFFF) return 0;  // hostile: one tag a storage; the tag is shown only
+  devices.emplace_back(tag);
+  return static_cast<std::uint16_t>(devices.size() - 1);
+}
+
+}  // namespace ckpt

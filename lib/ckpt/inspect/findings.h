@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a look at the tables tells beyond the numbers: wrapper prefixes, tied tensors, storages larger than
+// their views, device tags, globals that weights_only refuses. Ids are listed in docs/reference/findings.md.
+#pragma once
+
+#include <vector>
+
+#include "ckpt/base/diagnostics.h"
+#include "ckpt/base/export.h"
+#include "ckpt/inspect/summary.h"
+#include "ckpt/inspect/weights_only.h"
+#include "ckpt/model/checkpoint.h"
+
+namespace ckpt {
+
+/// `fix` holds the word FILE where the input's name belongs, and OUT for an output.
+CKPT_EXPORT std::vector<Finding> find_remarks(const Checkpoint& checkpoint, const TensorsByStorage& by_storage,
+                                              const std::vector<GlobalUse>& globals);
+
+}  // namespace ckpt

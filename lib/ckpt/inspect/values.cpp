@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/inspect/values.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "ckpt/format/torch_zip.h"
+#include "ckpt/model/key_path.h"
+
+namespace ckpt {
+namespace {
+
+/// A float of `exponent` and `mantissa` bits (below a sign) with IEEE's meaning of its top exponent, unless `finite`.
+double small_float(std::uint32_t bits, int exponent, int mantissa, int bias, bool finite) {
+  const auto sign = (bits >> static_cast<unsigned>(exponent + mantissa)) & 1U;
+  const auto e = static_cast<int>((bits >> static_cast<unsigned>(mantissa)) & ((1U << static_cast<unsigned>(exponent)) - 1));
+  const auto m = bits & ((1U << static_cast<unsigned>(mantissa)) - 1);
+  const auto top = (1 << exponent) - 1;
+  double value = 0;
+  if (!finite && e == top) {
+    value = m == 0 ? INFINITY : NAN;
+  } else if (e == 0) {
+    value = std::ldexp(static_cast<double>(m), 1 - bias - mantissa);
+  } else {
+    value = std::ldexp(static_cast<double>(m | (1U << static_cast<unsigned>(mantissa))), e - bias - mantissa);
+  }
+  return sign != 0 ? -value : value;
+}
+
+double float_value(Dtype dtype, const std::byte* data) {
+  const auto byte = static_cast<std::uint32_t>(data[0]);
+  switch (dtype) {
+    case Dtype::kFloat32:
+    case Dtype::kComplex64: return static_cast<double>(std::bit_cast<float>(load_le<std::uint32_t>(data)));
+    case Dtype::kFloat64:
+    case Dtype::kComplex128: return std::bit_cast<double>(load_le<std::uint64_t>(data));
+    case Dtype::kFloat16:
+    case Dtype::kComplex32: return small_float(load_le<std::uint16_t>(data), 5, 10, 15, false);
+    case Dtype::kBfloat16:
+    case Dtype::kBcomplex32:
+      return static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(load_le<std::uint16_t>(data)) << 16U));
+    case Dtype::kFloat8E5m2: return small_float(byte, 5, 2, 15, false);
+    case Dtype::kFloat8E4m3fn: return (byte & 0x7FU) == 0x7FU ? NAN : small_float(byte, 4, 3, 7, true);
+    case Dtype::kFloat8E5m2fnuz: return byte == 0x80U ? NAN : small_float(byte, 5, 2, 16, true);
+    case Dtype::kFloat8E4m3fnuz: return byte == 0x80U ? NAN : small_float(byte, 4, 3, 8, true);
+    case Dtype::kFloat8E8m0fnu: return byte == 0xFFU ? NAN : std::ldexp(1.0, static_cast<int>(byte) - 127);
+    default: return NAN;
+  }
+}
+
+std::string json_float(double value, Dtype dtype) {
+  if (std::isnan(value)) return "\"NaN\"";
+  if (std::isinf(value)) return value < 0 ? "\"-Infinity\"" : "\"Infinity\"";
+  if (dtype == Dtype::kFloat64 || dtype == Dtype::kComplex128) return python_float(value);
+  return fmt::format("{}", static_cast<float>(value));
+}
+
+std::string raw_bits(const std::byte* data, std::size_t size) {
+  std::string out = "\"0x";
+  for (std::size_t i = size; i-- > 0;) out += fmt::format("{:02x}", static_cast<unsigned>(data[i]));
+  return out + '"';
+}
+
+std::string value_text(Dtype dtype, std::uint16_t flags, const std::byte* data) {
+  const auto& info = dtype_info(dtype);
+  const double sign = (flags & kNegative) != 0 ? -1 : 1;
+  switch (info.dtype_class) {
+    case DtypeClass::kBool: return data[0] == std::byte{0} ? "false" : "true";
+    case DtypeClass::kFloat:
+      if (info.bits < 8) return raw_bits(data, 1);
+      return json_float(sign * float_value(dtype, data), dtype);
+    case DtypeClass::kComplex: {
+      const auto imaginary = float_value(dtype, data + info.item_size / 2) * ((flags & kConjugate) != 0 ? -1 : 1);
+      return fmt::format("[{},{}]", json_float(sign * float_value(dtype, data), dtype), json_float(sign * imaginary, dtype));
+    }
+    default: break;
+  }
+  switch (dtype) {
+    case Dtype::kUint8:
+    case Dtype::kQuint8: return std::to_string(load_le<std::uint8_t>(data));
+    case Dtype::kInt8:
+    case Dtype::kQint8: return std::to_string(load_le<std::int8_t>(data));
+    case Dtype::kInt16: return std::to_string(load_le<std::int16_t>(data));
+    case Dtype::kUint16: return std::to_string(load_le<std::uint16_t>(data));
+    case Dtype::kInt32:
+    case Dtype::kQint32: return std::to_string(load_le<std::int32_t>(data));
+    case Dtype::kUint32: return std::to_string(load_le<std::uint32_t>(data));
+    case Dtype::kInt64: return std::to_string(load_le<std::int64_t>(data));
+    case Dtype::kUint64: return std::to_string(load_le<std::uint64_t>(data));
+    default: return raw_bits(data, info.item_size);
+  }
+}
+
+/// Big-endian files swap each component of an element.
+void swap_component(std::byte* data, std::size_t item_size, bool complex) {
+  const auto unit = complex ? item_size / 2 : item_size;
+  for (std::size_t at = 0; at < item_size; at += unit) std::reverse(data + at, data + at + unit);
+}
+
+}  // namespace
+
+Result<Extent> storage_extent(const Checkpoint& checkpoint, StorageId id) {
+  const auto& storage = checkpoint.storages[id];
+  if (checkpoint.format != FormatId::kTorchZip) return storage.extent;
+  const auto& data = static_cast<const TorchZipData&>(*checkpoint.parts.front().container);
+  if (!data.directory.entry(storage.record).stored()) {
+    return Error(ErrorCode::kUnsupported, "the record is compressed").in_record(data.directory.name(storage.record));
+  }
+  CKPT_ASSIGN_OR_RETURN(const auto location, data.directory.locate(storage.record));
+  return location.data;
+}
+
+Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, const TensorInfo& tensor, std::uint64_t count) {
+  const auto& info = dtype_info(tensor.dtype);
+  const bool packed = info.values_per_item > 1 || (checkpoint.format == FormatId::kSafetensors && info.bits < 8);
+  if (tensor.storage == kNoIndex || packed) {
+    return Error(ErrorCode::kUnsupported, "the values of this kind of tensor can't be shown");
+  }
+  CKPT_ASSIGN_OR_RETURN(const auto extent, storage_extent(checkpoint, tensor.storage));
+  const auto& source = *checkpoint.parts.front().source;
+  const auto shape = checkpoint.shape(tensor);
+  const auto strides = checkpoint.strides(tensor);
+  std::vector<std::int64_t> index(tensor.rank);
+  std::vector<std::string> out;
+  std::byte item[16];
+  count = std::min(count, checkpoint.numel(tensor));
+  for (std::uint64_t i = 0; i < count; ++i) {
+    std::uint64_t element = tensor.offset;
+    for (std::size_t d = 0; d < tensor.rank; ++d) element += static_cast<std::uint64_t>(index[d] * strides[d]);
+    CKPT_RETURN_IF_ERROR(source.read_at(extent.offset + element * info.item_size, std::span(item, info.item_size)));
+    if (checkpoint.big_endian && !checkpoint.storages[tensor.storage].untyped) {
+      swap_component(item, info.item_size, info.dtype_class == DtypeClass::kComplex);
+    }
+    out.push_back(value_text(tensor.dtype, tensor.flags, item));
+    for (std::size_t d = tensor.rank; d-- > 0;) {
+      if (++index[d] < shape[d]) break;
+      index[d] = 0;
+    }
+  }
+  return out;
+}
+
+}  // namespace ckpt

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/model/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "ckpt/base/checked_math.h"
+#include "ckpt/base/text.h"
+#include "ckpt/model/key_path.h"
+
+namespace ckpt {
+namespace {
+
+constexpr auto kLargest = std::numeric_limits<std::uint64_t>::max();
+
+std::string_view part_name(PartName part) {
+  switch (part) {
+    case PartName::kIndices: return "indices";
+    case PartName::kValues: return "values";
+    case PartName::kCompressedIndices: return "compressed_indices";
+    case PartName::kPlainIndices: return "plain_indices";
+    case PartName::kScales: return "scales";
+    case PartName::kZeroPoints: return "zero_points";
+    case PartName::kBuffer: return "buffer";
+    case PartName::kSizes: return "sizes";
+    case PartName::kStrides: return "strides";
+    case PartName::kOffsets: return "offsets";
+    case PartName::kArguments: return "args";
+    case PartName::kState: return "state";
+    case PartName::kKey: return "key";
+  }
+  return "part";
+}
+
+void append_attribute(std::string& path, std::string_view name) {
+  std::string step;
+  append_key_step(step, name);
+  path += '@';
+  path += step.starts_with('[') ? std::string_view(step).substr(1, step.size() - 2) : std::string_view(step);
+}
+
+}  // namespace
+
+std::string_view tensor_layout_name(TensorLayout layout) {
+  switch (layout) {
+    case TensorLayout::kStrided: return "strided";
+    case TensorLayout::kSparseCoo: return "sparse_coo";
+    case TensorLayout::kSparseCompressed: return "sparse_compressed";
+    case TensorLayout::kQuantized: return "quantized";
+    case TensorLayout::kNested: return "nested";
+    case TensorLayout::kMeta: return "meta";
+    case TensorLayout::kWrapper: return "wrapper";
+  }
+  return "strided";
+}
+
+std::vector<std::int64_t> Checkpoint::strides(const TensorInfo& tensor) const {
+  if (!tensor.has(kContiguous)) {
+    const auto* first = dimensions.data() + tensor.dimensions_at + tensor.rank;
+    return {first, first + tensor.rank};
+  }
+  std::vector<std::int64_t> strides(tensor.rank);
+  std::int64_t step = 1;
+  const auto sizes = shape(tensor);
+  for (std::size_t i = tensor.rank; i-- > 0;) {
+    strides[i] = step;
+    step *= std::max<std::int64_t>(sizes[i], 1);
+  }
+  return strides;
+}
+
+std::uint64_t Checkpoint::numel(const TensorInfo& tensor) const {
+  std::uint64_t count = 1;
+  bool saturated = false;
+  for (const auto size : shape(tensor)) {
+    if (size == 0) return 0;
+    const auto product = checked_multiply(count, static_cast<std::uint64_t>(size));
+    saturated = saturated || !product;
+    count = product.value_or(kLargest);
+  }
+  return saturated ? kLargest : count;
+}
+
+std::uint64_t Checkpoint::bytes(const TensorInfo& tensor) const {
+  const auto& info = dtype_info(tensor.dtype);
+  const auto count = numel(tensor);
+  if (info.values_per_item > 1) return storage_bytes_of_packed(tensor);
+  if (format == FormatId::kSafetensors && info.bits < 8) return checked_multiply(count, info.bits).value_or(kLargest) / 8;
+  return checked_multiply(count, info.item_size).value_or(kLargest);
+}
+
+std::uint64_t Checkpoint::storage_bytes_of_packed(const TensorInfo& tensor) const {
+  const auto per_item = static_cast<std::uint64_t>(dtype_info(tensor.dtype).values_per_item);
+  const auto sizes = shape(tensor);
+  if (sizes.empty()) return 1;
+  const auto row = static_cast<std::uint64_t>(sizes.back());
+  if (row == 0) return 0;
+  return numel(tensor) / row * ((row + per_item - 1) / per_item);
+}
+
+Extent Checkpoint::view_extent(const TensorInfo& tensor) const {
+  const auto item = static_cast<std::uint64_t>(dtype_info(tensor.dtype).item_size);
+  if (tensor.storage == kNoIndex || numel(tensor) == 0) return {};
+  if (dtype_info(tensor.dtype).values_per_item > 1) return {tensor.offset, storage_bytes_of_packed(tensor)};
+  if (format == FormatId::kSafetensors) return {0, bytes(tensor)};
+  std::uint64_t last = 0;
+  const auto sizes = shape(tensor);
+  const auto steps = strides(tensor);
+  for (std::size_t i = 0; i < tensor.rank; ++i) {
+    last += static_cast<std::uint64_t>(sizes[i] - 1) * static_cast<std::uint64_t>(steps[i]);
+  }
+  return {tensor.offset * item, (last + 1) * item};
+}
+
+std::string Checkpoint::path(PlaceId place) const {
+  std::vector<PlaceId> chain;
+  for (; place != kNoIndex && places[place].kind != StepKind::kRoot; place = places[place].parent) chain.push_back(place);
+  std::string out;
+  for (auto at = chain.rbegin(); at != chain.rend(); ++at) {
+    const auto& step = places[*at];
+    switch (step.kind) {
+      case StepKind::kRoot: break;
+      case StepKind::kItem:
+        if (const auto view = graph().string_view(step.step)) {
+          append_key_step(out, *view);
+        } else if (const auto text = graph().string(step.step)) {
+          append_key_step(out, *text);
+        } else {
+          out += '{' + python_repr(graph(), step.step) + '}';
+        }
+        break;
+      case StepKind::kIndex: out += fmt::format("[{}]", step.step); break;
+      case StepKind::kAttribute: append_attribute(out, graph().string(step.step).value_or("?")); break;
+      case StepKind::kPart: out += fmt::format("<{}>", part_name(static_cast<PartName>(step.step))); break;
+      case StepKind::kName: append_key_step(out, tensors[step.step].name); break;
+    }
+  }
+  return out;
+}
+
+bool Checkpoint::is_optimizer_place(PlaceId place) const {
+  // mappings are in the order of their places
+  const auto found = std::lower_bound(mappings.begin(), mappings.end(), place,
+                                      [](const Mapping& mapping, PlaceId wanted) { return mapping.place < wanted; });
+  return found != mappings.end() && found->place == place && found->is_optimizer;
+}
+
+std::string Checkpoint::original_name(std::uint32_t state_dict, std::uint32_t entry) const {
+  const auto& item = state_dicts[state_dict].entries[entry];
+  if (item.tensor != kNoIndex) return std::string(tensors[item.tensor].name);
+  return graph().string(item.key).value_or("");
+}
+
+std::string Checkpoint::name(std::uint32_t state_dict, std::uint32_t entry) const {
+  const auto change = changes_.find({state_dict, entry});
+  if (change != changes_.end() && !change->second.dropped) return change->second.name;
+  return original_name(state_dict, entry);
+}
+
+void Checkpoint::rename(std::uint32_t state_dict, std::uint32_t entry, std::string name) {
+  if (name == original_name(state_dict, entry)) {
+    changes_.erase({state_dict, entry});
+    return;
+  }
+  changes_[{state_dict, entry}] = {false, std::move(name)};
+}
+
+void Checkpoint::drop(std::uint32_t state_dict, std::uint32_t entry) { changes_[{state_dict, entry}] = {true, {}}; }
+
+bool Checkpoint::is_dropped(std::uint32_t state_dict, std::uint32_t entry) const {
+  const auto change = changes_.find({state_dict, entry});
+  return change != changes_.end() && change->second.dropped;
+}
+
+}  // namespace ckpt

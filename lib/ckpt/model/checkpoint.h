@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a checkpoint file holds, whatever its container: tensors, the storages they view, the state dicts
+// that name them, and where everything else sits. No tensor bytes.
+//
+// The table of tensors is the truth for tensors, the document for all else. Edits go through the four
+// mutators and know no spelling and no offset; the format's writer spells what changed.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "ckpt/base/export.h"
+#include "ckpt/model/part.h"
+#include "ckpt/model/storage.h"
+#include "ckpt/model/tensor_info.h"
+
+namespace ckpt {
+
+enum class FormatId : std::uint8_t { kTorchZip, kTorchLegacy, kSafetensors };
+
+/// One step of a path, seen from its parent.
+enum class StepKind : std::uint8_t {
+  kRoot,       ///< the root of the document
+  kItem,       ///< `step` is the node of a mapping's key
+  kIndex,      ///< `step` is an index of a list, tuple or set
+  kAttribute,  ///< `step` is the node of an attribute's name
+  kPart,       ///< `step` is a PartName
+  kName,       ///< containers without documents: `step` is a TensorId, whose name is the path
+};
+
+/// Parts of composite values and of objects that no attribute names.
+enum class PartName : std::uint8_t {
+  kIndices, kValues, kCompressedIndices, kPlainIndices, kScales, kZeroPoints, kBuffer, kSizes, kStrides, kOffsets,
+  kArguments, kState, kKey,
+};
+
+struct Place {
+  PlaceId parent = kNoIndex;
+  std::uint32_t step = 0;
+  StepKind kind = StepKind::kRoot;
+};
+
+/// A value that is no tensor and holds none: a number, a string, an object nobody knows, an empty container.
+struct Entry {
+  PlaceId place = kNoIndex;
+  Use use = kNoUse;
+};
+
+/// A mapping found in the file, as far as it matters for what counts as a state dict.
+struct Mapping {
+  PlaceId place = kNoIndex;
+  Use use = kNoUse;              ///< its finished value
+  std::uint32_t parent_mapping = kNoIndex;  ///< index of the mapping around it, or kNoIndex
+  std::uint32_t tensors = 0;     ///< tensors that are values of it
+  std::uint32_t extra_states = 0;  ///< values under keys that end in _extra_state
+  std::uint32_t others = 0;      ///< values that are neither
+  bool string_keys = true;
+  bool reached_by_strings = true;  ///< from the root through string keys of mappings alone
+  bool is_optimizer = false;       ///< has both `state` and `param_groups`
+  bool in_optimizer = false;       ///< sits in such a mapping
+};
+
+/// A key of a state dict, with its value.
+struct StateDictEntry {
+  Use key = kNoUse;    ///< kNoUse in containers without documents
+  Use value = kNoUse;
+  TensorId tensor = kNoIndex;  ///< kNoIndex for an _extra_state that is no tensor
+};
+
+/// A mapping whose keys commands edit. `path` is "" when it is the root of the file.
+struct StateDict {
+  PlaceId place = kNoIndex;
+  Use mapping = kNoUse;
+  std::vector<StateDictEntry> entries;  ///< in file order
+  bool of_module = false;               ///< a whole nn.Module stands here; keys are what state_dict() would give
+  bool mixed_root = false;              ///< the root, with tensors and other values: those are carried
+};
+
+/// What became of one state-dict key.
+struct KeyChange {
+  bool dropped = false;
+  std::string name;  ///< new name; unused if dropped
+};
+
+class CKPT_EXPORT Checkpoint {
+ public:
+  FormatId format = FormatId::kTorchZip;
+  std::vector<Part> parts;
+  std::vector<TensorInfo> tensors;  ///< in document order; a composite's parts follow it
+  std::vector<std::int64_t> dimensions;
+  std::vector<Storage> storages;
+  std::vector<Place> places;
+  std::vector<Entry> entries;
+  std::vector<Mapping> mappings;
+  std::vector<StateDict> state_dicts;
+  std::vector<std::string> devices;  ///< tags as written: "cpu", "cuda:0"
+  std::deque<std::string> strings;   ///< owns names that no document spells as they are
+  /// `__metadata__` of containers without documents, in file order.
+  std::vector<std::pair<std::string, std::string>> metadata;
+  std::vector<std::pair<std::string, std::uint64_t>> unreferenced_storages;  ///< name and bytes: no tensor views them
+  std::string writer;  ///< what its layout tells about who wrote it: "PyTorch 2.7 or later"; may be empty
+  bool big_endian = false;
+
+  bool has_document() const { return !parts.front().documents.empty(); }
+  const Document& document() const { return *parts.front().documents.front(); }
+  const ValueGraph& graph() const { return document().graph; }
+
+  // ---- reading
+  std::span<const std::int64_t> shape(const TensorInfo& tensor) const {
+    return {dimensions.data() + tensor.dimensions_at, tensor.rank};
+  }
+  /// Strides in elements, also where they are not stored.
+  std::vector<std::int64_t> strides(const TensorInfo& tensor) const;
+  /// Elements; saturates instead of overflowing.
+  std::uint64_t numel(const TensorInfo& tensor) const;
+  /// numel × item size, the bytes of the values; saturates.
+  std::uint64_t bytes(const TensorInfo& tensor) const;
+  /// Bytes of a sub-byte quantised tensor: each row of the last dimension is padded to whole bytes.
+  std::uint64_t storage_bytes_of_packed(const TensorInfo& tensor) const;
+  /// The range of storage bytes the view touches; empty for tensors without elements.
+  Extent view_extent(const TensorInfo& tensor) const;
+  /// The path from the root, as docs/reference describes it.
+  std::string path(PlaceId place) const;
+  /// Does an optimizer's state stand there (a mapping with `state` and `param_groups`)?
+  bool is_optimizer_place(PlaceId place) const;
+  /// Current name of a state dict's key, after the edits so far.
+  std::string name(std::uint32_t state_dict, std::uint32_t entry) const;
+  /// Its name in the file.
+  std::string original_name(std::uint32_t state_dict, std::uint32_t entry) const;
+
+  // ---- the four mutators (`replace` and `insert` come with the commands that need them)
+  /// The key gets another name. Precondition: `name` is free; plans check.
+  void rename(std::uint32_t state_dict, std::uint32_t entry, std::string name);
+  /// The key and its value go.
+  void drop(std::uint32_t state_dict, std::uint32_t entry);
+
+  /// Drops a value outside the tensor table: the item of a mapping or a list. `key` is kNoUse for list items.
+  void drop_value(Use key, Use value) { dropped_values_.emplace_back(key, value); }
+
+  bool edited() const { return !changes_.empty() || !dropped_values_.empty(); }
+  bool is_dropped(std::uint32_t state_dict, std::uint32_t entry) const;
+  const std::map<std::pair<std::uint32_t, std::uint32_t>, KeyChange>& changes() const { return changes_; }
+  const std::vector<std::pair<Use, Use>>& dropped_values() const { return dropped_values_; }
+
+ private:
+  std::map<std::pair<std::uint32_t, std::uint32_t>, KeyChange> changes_;  ///< by state dict and entry
+  std::vector<std::pair<Use, Use>> dropped_values_;
+};
+
+}  // namespace ckpt

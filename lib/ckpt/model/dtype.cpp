@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/model/dtype.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace ckpt {
+namespace {
+
+using C = DtypeClass;
+
+// Row i describes the i-th enumerator.
+constexpr std::array<DtypeInfo, 35> kDtypes = {{
+    {Dtype::kUint8, "uint8", "ByteStorage", "U8", 1, 8, 1, C::kInteger},
+    {Dtype::kInt8, "int8", "CharStorage", "I8", 1, 8, 1, C::kInteger},
+    {Dtype::kInt16, "int16", "ShortStorage", "I16", 2, 16, 1, C::kInteger},
+    {Dtype::kInt32, "int32", "IntStorage", "I32", 4, 32, 1, C::kInteger},
+    {Dtype::kInt64, "int64", "LongStorage", "I64", 8, 64, 1, C::kInteger},
+    {Dtype::kFloat16, "float16", "HalfStorage", "F16", 2, 16, 1, C::kFloat},
+    {Dtype::kFloat32, "float32", "FloatStorage", "F32", 4, 32, 1, C::kFloat},
+    {Dtype::kFloat64, "float64", "DoubleStorage", "F64", 8, 64, 1, C::kFloat},
+    {Dtype::kComplex32, "complex32", "ComplexHalfStorage", "", 4, 32, 1, C::kComplex},
+    {Dtype::kComplex64, "complex64", "ComplexFloatStorage", "C64", 8, 64, 1, C::kComplex},
+    {Dtype::kComplex128, "complex128", "ComplexDoubleStorage", "", 16, 128, 1, C::kComplex},
+    {Dtype::kBool, "bool", "BoolStorage", "BOOL", 1, 8, 1, C::kBool},
+    {Dtype::kQint8, "qint8", "QInt8Storage", "", 1, 8, 1, C::kQuantized},
+    {Dtype::kQuint8, "quint8", "QUInt8Storage", "", 1, 8, 1, C::kQuantized},
+    {Dtype::kQint32, "qint32", "QInt32Storage", "", 4, 32, 1, C::kQuantized},
+    {Dtype::kBfloat16, "bfloat16", "BFloat16Storage", "BF16", 2, 16, 1, C::kFloat},
+    {Dtype::kQuint4x2, "quint4x2", "QUInt4x2Storage", "", 1, 4, 2, C::kQuantized},
+    {Dtype::kQuint2x4, "quint2x4", "QUInt2x4Storage", "", 1, 2, 4, C::kQuantized},
+    {Dtype::kBits1x8, "bits1x8", "", "", 1, 8, 1, C::kBits},
+    {Dtype::kBits2x4, "bits2x4", "", "", 1, 8, 1, C::kBits},
+    {Dtype::kBits4x2, "bits4x2", "", "", 1, 8, 1, C::kBits},
+    {Dtype::kBits8, "bits8", "", "", 1, 8, 1, C::kBits},
+    {Dtype::kBits16, "bits16", "", "", 2, 16, 1, C::kBits},
+    {Dtype::kFloat8E5m2, "float8_e5m2", "", "F8_E5M2", 1, 8, 1, C::kFloat},
+    {Dtype::kFloat8E4m3fn, "float8_e4m3fn", "", "F8_E4M3", 1, 8, 1, C::kFloat},
+    {Dtype::kFloat8E5m2fnuz, "float8_e5m2fnuz", "", "F8_E5M2FNUZ", 1, 8, 1, C::kFloat},
+    {Dtype::kFloat8E4m3fnuz, "float8_e4m3fnuz", "", "F8_E4M3FNUZ", 1, 8, 1, C::kFloat},
+    {Dtype::kUint16, "uint16", "", "U16", 2, 16, 1, C::kInteger},
+    {Dtype::kUint32, "uint32", "", "U32", 4, 32, 1, C::kInteger},
+    {Dtype::kUint64, "uint64", "", "U64", 8, 64, 1, C::kInteger},
+    {Dtype::kFloat8E8m0fnu, "float8_e8m0fnu", "", "F8_E8M0", 1, 8, 1, C::kFloat},
+    {Dtype::kFloat4E2m1fnX2, "float4_e2m1fn_x2", "", "F4", 1, 4, 1, C::kFloat},
+    {Dtype::kBcomplex32, "bcomplex32", "", "", 4, 32, 1, C::kComplex},
+    {Dtype::kFloat6E2m3, "float6_e2m3", "", "F6_E2M3", 1, 6, 1, C::kFloat},
+    {Dtype::kFloat6E3m2, "float6_e3m2", "", "F6_E3M2", 1, 6, 1, C::kFloat},
+}};
+
+constexpr std::array<std::pair<std::string_view, Dtype>, 10> kAliases = {{
+    {"half", Dtype::kFloat16},
+    {"float", Dtype::kFloat32},
+    {"double", Dtype::kFloat64},
+    {"short", Dtype::kInt16},
+    {"int", Dtype::kInt32},
+    {"long", Dtype::kInt64},
+    {"chalf", Dtype::kComplex32},
+    {"cfloat", Dtype::kComplex64},
+    {"cdouble", Dtype::kComplex128},
+    {"fp16", Dtype::kFloat16},
+}};
+
+template <typename Field>
+std::optional<Dtype> find_by(std::string_view text, Field field) {
+  if (text.empty()) return std::nullopt;
+  const auto found =
+      std::find_if(kDtypes.begin(), kDtypes.end(), [&](const DtypeInfo& info) { return info.*field == text; });
+  if (found == kDtypes.end()) return std::nullopt;
+  return found->dtype;
+}
+
+}  // namespace
+
+const DtypeInfo& dtype_info(Dtype dtype) { return kDtypes[static_cast<std::size_t>(dtype)]; }
+
+std::span<const DtypeInfo> all_dtypes() { return kDtypes; }
+
+std::optional<Dtype> dtype_by_name(std::string_view name) {
+  if (const auto dtype = find_by(name, &DtypeInfo::name)) return dtype;
+  for (const auto& [alias, dtype] : kAliases) {
+    if (alias == name) return dtype;
+  }
+  return std::nullopt;
+}
+
+std::optional<Dtype> dtype_by_storage_class(std::string_view name) { return find_by(name, &DtypeInfo::storage_class); }
+
+std::optional<Dtype> dtype_by_safetensors(std::string_view name) { return find_by(name, &DtypeInfo::safetensors); }
+
+}  // namespace ckpt

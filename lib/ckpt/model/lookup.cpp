@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/model/lookup.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "ckpt/base/text.h"
+#include "ckpt/model/anatomy.h"
+#include "ckpt/model/key_path.h"
+
+namespace ckpt {
+namespace {
+
+constexpr std::size_t kSuggestFrom = 1000;  // keys looked at for a suggestion
+
+class Walk {
+ public:
+  Walk(const Checkpoint& checkpoint, std::string_view path) : graph_(checkpoint.graph()), path_(path) {
+    found_.value = graph_.root();
+  }
+
+  Status step(const PathStep& step) {
+    dissect(graph_, graph_.resolve(found_.value), anatomy_);
+    switch (step.kind) {
+      case PathStep::Kind::kKey: return find(anatomy_.items, step, [&](Use key) { return graph_.string(key) == step.text; });
+      case PathStep::Kind::kOther:
+        return find(anatomy_.items, step,
+                    [&](Use key) { return !graph_.is_string(key) && python_repr(graph_, key) == step.text; });
+      case PathStep::Kind::kAttribute:
+        return find(attributes(graph_, anatomy_.states), step, [&](Use key) { return graph_.string(key) == step.text; });
+      case PathStep::Kind::kIndex: return index(step);
+      case PathStep::Kind::kPart: return part(step);
+    }
+    return {};
+  }
+
+  FoundValue found() const { return found_; }
+
+ private:
+  template <typename Matches>
+  Status find(const std::vector<MappingItem>& items, const PathStep& step, Matches matches) {
+    for (const auto& item : items) {
+      if (!matches(item.key)) continue;
+      found_ = {item.value, item.key, item.pair, false};
+      return {};
+    }
+    std::vector<std::string> names;
+    for (const auto& item : items) {
+      if (names.size() == kSuggestFrom) break;
+      if (auto name = graph_.string(item.key)) names.push_back(std::move(*name));
+    }
+    return missing(step, nearest(step.text, names));
+  }
+
+  Status index(const PathStep& step) {
+    std::size_t number = 0;
+    std::from_chars(step.text.data(), step.text.data() + step.text.size(), number);
+    if (number >= anatomy_.elements.size()) return missing(step, "");
+    const bool list = anatomy_.kind == ValueKind::kList;
+    found_ = {anatomy_.elements[number], kNoUse, kNoUse, list};
+    return {};
+  }
+
+  Status part(const PathStep& step) {
+    if (step.text == "args" && anatomy_.arguments.size() > 1) {
+      found_ = {anatomy_.arguments[1], kNoUse, kNoUse, false};
+      return {};
+    }
+    if (step.text == "state" && !anatomy_.states.empty()) {
+      found_ = {anatomy_.states.front(), kNoUse, kNoUse, false};
+      return {};
+    }
+    return missing(step, "");
+  }
+
+  Error missing(const PathStep& step, const std::string& suggestion) const {
+    Error error(ErrorCode::kNotFound, fmt::format("no {} in the file: nothing is called {} there", quoted(path_), quoted(step.text)));
+    if (suggestion.empty()) return error;
+    return std::move(error).with_hint(fmt::format("did you mean {}?", quoted(suggestion)));
+  }
+
+  const ValueGraph& graph_;
+  std::string_view path_;
+  Anatomy anatomy_;
+  FoundValue found_;
+};
+
+}  // namespace
+
+Result<FoundValue> find_value(const Checkpoint& checkpoint, std::string_view path) {
+  CKPT_ASSIGN_OR_RETURN(const auto steps, parse_path(path));
+  if (!checkpoint.has_document()) {
+    return Error(ErrorCode::kUnsupported, fmt::format("no {} in the file: it holds tensors and nothing else", quoted(path)));
+  }
+  Walk walk(checkpoint, path);
+  for (const auto& step : steps) CKPT_RETURN_IF_ERROR(walk.step(step));
+  return walk.found();
+}
+
+}  // namespace ckpt

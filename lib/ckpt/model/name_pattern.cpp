@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/model/name_pattern.h"
+
+#include <fmt/format.h>
+#include <re2/re2.h>
+
+#include <array>
+
+#include "ckpt/base/text.h"
+
+namespace ckpt {
+namespace {
+
+constexpr int kGroups = 10;  // \0 to \9
+
+/// A glob as an anchored regular expression with a group for each wildcard.
+std::string glob_to_regex(std::string_view glob) {
+  std::string out = "(?s)^";
+  for (std::size_t i = 0; i < glob.size(); ++i) {
+    if (glob.substr(i).starts_with("**")) {
+      out += "(.*)";
+      ++i;
+    } else if (glob[i] == '*') {
+      out += "([^.]*)";
+    } else if (glob[i] == '?') {
+      out += "([^.])";
+    } else {
+      out += RE2::QuoteMeta(re2::StringPiece(glob.data() + i, 1));
+    }
+  }
+  return out + '$';
+}
+
+re2::StringPiece piece(std::string_view text) { return {text.data(), text.size()}; }
+
+/// In a glob's replacement, wildcards stand for what they matched, in order.
+std::string wildcards_to_groups(std::string_view replacement) {
+  std::string out;
+  int group = 0;
+  for (std::size_t i = 0; i < replacement.size(); ++i) {
+    if (replacement[i] == '\\' && i + 1 < replacement.size()) {
+      out += replacement.substr(i, 2);
+      ++i;
+      continue;
+    }
+    if (replacement[i] != '*' && replacement[i] != '?') {
+      out += replacement[i];
+      continue;
+    }
+    if (replacement.substr(i).starts_with("**")) ++i;
+    out += fmt::format("\\{}", ++group);
+  }
+  return out;
+}
+
+}  // namespace
+
+class NamePattern::Expression {
+ public:
+  Expression(const std::string& regex, const RE2::Options& options) : re2(regex, options) {}
+  RE2 re2;
+};
+
+NamePattern NamePattern::exact(std::string_view key) {
+  NamePattern pattern;
+  pattern.text_ = '=' + std::string(key);
+  pattern.body_ = key;
+  return pattern;
+}
+
+Result<NamePattern> NamePattern::parse(std::string_view text) {
+  NamePattern pattern;
+  pattern.text_ = text;
+  auto body = text;
+  if (body.starts_with('!')) {
+    pattern.negated_ = true;
+    body.remove_prefix(1);
+  }
+  if (body.empty()) return Error(ErrorCode::kUsage, "a pattern is empty").with_hint("to name the empty key, write '='");
+  RE2::Options options;
+  options.set_log_errors(false);
+  if (body.starts_with('=')) {
+    pattern.body_ = body.substr(1);
+    return pattern;
+  }
+  if (body.starts_with("re:")) {
+    pattern.kind_ = Kind::kRegex;
+    pattern.body_ = body.substr(3);
+    pattern.expression_ = std::make_shared<Expression>(pattern.body_, options);
+    if (!pattern.expression_->re2.ok()) {
+      return Error(ErrorCode::kUsage, fmt::format("{} is no regular expression: {}", quoted(pattern.body_),
+                                                  pattern.expression_->re2.error()));
+    }
+    return pattern;
+  }
+  pattern.body_ = body;
+  pattern.kind_ = body.find_first_of("*?") == body.npos ? Kind::kLiteral : Kind::kGlob;
+  if (pattern.kind_ == Kind::kGlob) {
+    options.set_encoding(RE2::Options::EncodingLatin1);  // bytes: keys need not be UTF-8
+    pattern.expression_ = std::make_shared<Expression>(glob_to_regex(body), options);
+  }
+  return pattern;
+}
+
+bool NamePattern::matches(std::string_view key) const {
+  bool found = false;
+  switch (kind_) {
+    case Kind::kExact: found = key == body_; break;
+    case Kind::kLiteral:
+      found = key.starts_with(body_) && (key.size() == body_.size() || key[body_.size()] == '.');
+      break;
+    case Kind::kGlob:
+    case Kind::kRegex: found = RE2::PartialMatch(piece(key), expression_->re2); break;
+  }
+  return found != negated_;
+}
+
+std::string NamePattern::replace(std::string_view key, std::string_view replacement) const {
+  if (negated_ || !matches(key)) return std::string(key);
+  std::string out(key);
+  switch (kind_) {
+    case Kind::kExact: return std::string(replacement);
+    case Kind::kLiteral: {
+      auto rest = key.substr(body_.size());
+      if (replacement.empty() && rest.starts_with('.')) rest.remove_prefix(1);
+      return std::string(replacement) + std::string(rest);
+    }
+    case Kind::kGlob: RE2::Replace(&out, expression_->re2, wildcards_to_groups(replacement)); return out;
+    case Kind::kRegex: RE2::GlobalReplace(&out, expression_->re2, piece(replacement)); return out;
+  }
+  return out;
+}
+
+std::string NamePattern::wider() const {
+  if (kind_ == Kind::kGlob) {
+    std::string out = negated_ ? "!" : "";
+    for (std::size_t i = 0; i < body_.size(); ++i) {
+      if (body_.compare(i, 2, "**") == 0) ++i;
+      if (body_[i] == '*') {
+        out += "**";
+      } else {
+        out += body_[i];
+      }
+    }
+    return out == text_ ? std::string() : out;
+  }
+  return kind_ == Kind::kLiteral && !negated_ ? "**" + body_ + "**" : std::string();
+}
+
+}  // namespace ckpt

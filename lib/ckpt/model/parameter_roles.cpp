@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/model/parameter_roles.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <string>
+
+namespace ckpt {
+namespace {
+
+constexpr std::array<std::string_view, 3> kBufferNames = {"running_mean", "running_var", "num_batches_tracked"};
+
+std::string_view last_segment(std::string_view key) {
+  const auto dot = key.rfind('.');
+  return dot == key.npos ? key : key.substr(dot + 1);
+}
+
+bool is_parameter_name(std::string_view leaf) {
+  return leaf == "weight" || leaf == "bias" || leaf.starts_with("weight_") || leaf.starts_with("bias_") ||
+         leaf.ends_with("_weight") || leaf.ends_with("_bias");
+}
+
+/// "ema" as a word of its own: "ema", "model_ema", "ema_state_dict", not "schema".
+bool names_average(std::string_view key) {
+  std::string lower(key);
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (auto at = lower.find("ema"); at != lower.npos; at = lower.find("ema", at + 1)) {
+    const bool starts = at == 0 || !std::isalpha(static_cast<unsigned char>(lower[at - 1]));
+    const bool ends = at + 3 == lower.size() || !std::isalpha(static_cast<unsigned char>(lower[at + 3]));
+    if (starts && ends) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string_view role_name(RoleKind kind) {
+  switch (kind) {
+    case RoleKind::kParameter: return "parameter";
+    case RoleKind::kBuffer: return "buffer";
+    case RoleKind::kUnknown: return "unknown";
+    case RoleKind::kOptimizer: return "optimizer";
+    case RoleKind::kOther: return "other";
+  }
+  return "unknown";
+}
+
+std::string_view evidence_name(RoleEvidence evidence) {
+  switch (evidence) {
+    case RoleEvidence::kModule: return "module";
+    case RoleEvidence::kObject: return "object";
+    case RoleEvidence::kDtype: return "dtype";
+    case RoleEvidence::kName: return "name";
+    case RoleEvidence::kPlace: return "place";
+    case RoleEvidence::kNothing: return "nothing";
+  }
+  return "nothing";
+}
+
+TensorRole role_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  if (tensor.state_dict == kNoIndex) {
+    const bool optimizer = section_of(checkpoint, tensor) == Section::kOptimizer;
+    return {optimizer ? RoleKind::kOptimizer : RoleKind::kOther, RoleEvidence::kPlace};
+  }
+  if (tensor.has(kBufferByModule)) return {RoleKind::kBuffer, RoleEvidence::kModule};
+  if (checkpoint.state_dicts[tensor.state_dict].of_module) return {RoleKind::kParameter, RoleEvidence::kModule};
+  if (tensor.has(kIsParameter) || tensor.has(kRequiresGrad)) return {RoleKind::kParameter, RoleEvidence::kObject};
+  const auto leaf = last_segment(tensor.name);
+  if (std::find(kBufferNames.begin(), kBufferNames.end(), leaf) != kBufferNames.end()) {
+    return {RoleKind::kBuffer, RoleEvidence::kName};
+  }
+  const auto dtype_class = dtype_info(tensor.dtype).dtype_class;
+  if (dtype_class == DtypeClass::kInteger || dtype_class == DtypeClass::kBool) return {RoleKind::kBuffer, RoleEvidence::kDtype};
+  if (is_parameter_name(leaf)) return {RoleKind::kParameter, RoleEvidence::kName};
+  return {};
+}
+
+std::string_view section_name(Section section) {
+  switch (section) {
+    case Section::kModel: return "model";
+    case Section::kOptimizer: return "optimizer";
+    case Section::kEma: return "ema";
+    case Section::kOther: return "other";
+  }
+  return "other";
+}
+
+Section section_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  auto place = tensor.place;
+  if (tensor.state_dict != kNoIndex) place = checkpoint.state_dicts[tensor.state_dict].place;
+  for (; place != kNoIndex; place = checkpoint.places[place].parent) {
+    const auto& step = checkpoint.places[place];
+    if (checkpoint.is_optimizer_place(place)) return Section::kOptimizer;
+    if (step.kind != StepKind::kItem || !checkpoint.has_document()) continue;
+    const auto key = checkpoint.graph().string_view(step.step);
+    if (key && names_average(*key)) return Section::kEma;
+  }
+  return tensor.state_dict == kNoIndex ? Section::kOther : Section::kModel;
+}
+
+}  // namespace ckpt

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/model/state_dicts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "ckpt/base/text.h"
+
+namespace ckpt {
+namespace {
+
+bool is_state_dict(const Mapping& mapping) {
+  return mapping.tensors > 0 && mapping.others == 0 && mapping.string_keys && mapping.reached_by_strings &&
+         !mapping.in_optimizer && !mapping.is_optimizer;
+}
+
+bool is_mixed_root(const Checkpoint& checkpoint, const Mapping& mapping) {
+  return checkpoint.places[mapping.place].kind == StepKind::kRoot && mapping.tensors > 0 && mapping.string_keys &&
+         !mapping.is_optimizer;
+}
+
+/// Makes the state dict of mapping `index`: its tensors and extra states in the order of their keys.
+StateDict make_state_dict(Checkpoint& checkpoint, std::uint32_t index) {
+  const auto& mapping = checkpoint.mappings[index];
+  StateDict dict;
+  dict.place = mapping.place;
+  dict.mapping = mapping.use;
+  dict.mixed_root = mapping.others > 0;
+  dict.entries.reserve(mapping.tensors + mapping.extra_states);
+  return dict;
+}
+
+std::string mappings_with_tensors(const Checkpoint& checkpoint) {
+  std::vector<std::string> lines;
+  for (const auto& mapping : checkpoint.mappings) {
+    if (mapping.tensors == 0) continue;
+    lines.push_back(fmt::format("{} ({}{})", quoted(checkpoint.path(mapping.place)), counted(mapping.tensors, "tensor"),
+                                mapping.string_keys ? "" : ", keys that are no strings"));
+    if (lines.size() == 10) break;
+  }
+  if (lines.empty()) return "no mapping of the file holds tensors";
+  return fmt::format("mappings that hold tensors: {}", fmt::join(lines, ", "));
+}
+
+}  // namespace
+
+void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_states,
+                        std::vector<std::pair<StateDict, bool>> modules,
+                        const std::vector<std::uint32_t>& mapping_of_tensor) {
+  auto& dicts = checkpoint.state_dicts;
+  std::vector<std::uint32_t> dict_of_mapping(checkpoint.mappings.size(), kNoIndex);
+  auto take = [&](std::uint32_t mapping) {
+    dict_of_mapping[mapping] = static_cast<std::uint32_t>(dicts.size());
+    dicts.push_back(make_state_dict(checkpoint, mapping));
+  };
+  for (std::uint32_t i = 0; i < checkpoint.mappings.size(); ++i) {
+    if (is_state_dict(checkpoint.mappings[i])) take(i);
+  }
+  const bool has_module = std::any_of(modules.begin(), modules.end(), [](const auto& m) { return m.second; });
+  if (dicts.empty() && !has_module) {
+    for (std::uint32_t i = 0; i < checkpoint.mappings.size(); ++i) {
+      if (is_mixed_root(checkpoint, checkpoint.mappings[i])) take(i);
+    }
+  }
+  for (auto& [dict, counts] : modules) {
+    if (!counts || dict.entries.empty()) continue;
+    for (const auto& entry : dict.entries) {
+      checkpoint.tensors[entry.tensor].state_dict = static_cast<std::uint32_t>(dicts.size());
+    }
+    dicts.push_back(std::move(dict));
+  }
+  for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+    auto& tensor = checkpoint.tensors[id];
+    const auto mapping = mapping_of_tensor[id];
+    if (mapping != kNoIndex && dict_of_mapping[mapping] != kNoIndex) {
+      tensor.state_dict = dict_of_mapping[mapping];
+      dicts[tensor.state_dict].entries.push_back({checkpoint.places[tensor.place].step, tensor.use, id});
+    } else if (tensor.state_dict == kNoIndex) {
+      tensor.name = {};
+    }
+  }
+  for (const auto& extra : extra_states) {
+    const auto dict = dict_of_mapping[extra.mapping];
+    if (dict != kNoIndex) dicts[dict].entries.push_back({extra.key, extra.value, kNoIndex});
+  }
+  for (auto& dict : dicts) {
+    if (dict.of_module) continue;
+    std::stable_sort(dict.entries.begin(), dict.entries.end(),
+                     [](const StateDictEntry& a, const StateDictEntry& b) { return a.key < b.key; });
+  }
+  std::stable_sort(dicts.begin(), dicts.end(), [](const StateDict& a, const StateDict& b) { return a.place < b.place; });
+  for (std::uint32_t i = 0; i < dicts.size(); ++i) {
+    for (const auto& entry : dicts[i].entries) {
+      if (entry.tensor != kNoIndex) checkpoint.tensors[entry.tensor].state_dict = i;
+    }
+  }
+}
+
+Result<std::vector<std::uint32_t>> choose_state_dicts(Checkpoint& checkpoint, const std::vector<std::string>& roots) {
+  std::vector<std::uint32_t> chosen;
+  if (roots.empty()) {
+    for (std::uint32_t i = 0; i < checkpoint.state_dicts.size(); ++i) chosen.push_back(i);
+    if (!chosen.empty()) return chosen;
+    return Error(ErrorCode::kNotFound, "no state dict in the file; " + mappings_with_tensors(checkpoint))
+        .with_hint("name a mapping with --root PATH");
+  }
+  for (const auto& root : roots) {
+    std::uint32_t found = kNoIndex;
+    for (std::uint32_t i = 0; i < checkpoint.state_dicts.size() && found == kNoIndex; ++i) {
+      if (checkpoint.path(checkpoint.state_dicts[i].place) == root) found = i;
+    }
+    for (std::uint32_t i = 0; i < checkpoint.mappings.size() && found == kNoIndex; ++i) {
+      const auto& mapping = checkpoint.mappings[i];
+      if (!mapping.string_keys || checkpoint.path(mapping.place) != root) continue;
+      found = static_cast<std::uint32_t>(checkpoint.state_dicts.size());
+      auto dict = make_state_dict(checkpoint, i);
+      for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+        auto& tensor = checkpoint.tensors[id];
+        const auto& place = checkpoint.places[tensor.place];
+        if (place.parent != mapping.place || place.kind != StepKind::kItem || tensor.has(kIsPart)) continue;
+        tensor.name = checkpoint.strings.emplace_back(checkpoint.graph().string(place.step).value_or(""));
+        tensor.state_dict = found;
+        dict.entries.push_back({place.step, tensor.use, id});
+      }
+      checkpoint.state_dicts.push_back(std::move(dict));
+    }
+    if (found == kNoIndex) {
+      return Error(ErrorCode::kNotFound, fmt::format("no mapping with string keys at {}; {}", quoted(root),
+                                                     mappings_with_tensors(checkpoint)));
+    }
+    if (std::find(chosen.begin(), chosen.end(), found) == chosen.end()) chosen.push_back(found);
+  }
+  return chosen;
+}
+
+}  // namespace ckpt

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Which mappings of a file are state dicts: at least one tensor, only string keys, only tensors and
+// …_extra_state values, reached from the root through string keys, not inside an optimizer's state. The
+// root also counts when it mixes tensors with other values and no state dict lies below it. A whole module
+// counts as the state dict it would give.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ckpt/base/export.h"
+#include "ckpt/base/result.h"
+#include "ckpt/model/checkpoint.h"
+
+namespace ckpt {
+
+/// A value under a key that ends in _extra_state and is no tensor.
+struct ExtraState {
+  std::uint32_t mapping;
+  Use key;
+  Use value;
+};
+
+/// Fills `checkpoint.state_dicts` from its mappings. `modules`: provisional state dicts of modules, and
+/// whether each counts. `mapping_of_tensor`: by row, the mapping whose value it is.
+void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_states,
+                        std::vector<std::pair<StateDict, bool>> modules,
+                        const std::vector<std::uint32_t>& mapping_of_tensor);
+
+/// The state dicts that `roots` (paths; empty: all) name. A root may name any mapping with string keys, which
+/// is then made a state dict of its own. Errors: kNotFound listing the mappings that hold tensors.
+CKPT_EXPORT Result<std::vector<std::uint32_t>> choose_state_dicts(Checkpoint& checkpoint,
+                                                                  const std::vector<std::string>& roots);
+
+}  // namespace ckpt

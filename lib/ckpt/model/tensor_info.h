@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A tensor as checkpoints describe it: a view of a storage, with a name if a state dict names it. No bytes.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "ckpt/base/export.h"
+#include "ckpt/model/dtype.h"
+#include "ckpt/pickle/value_graph.h"
+
+namespace ckpt {
+
+using TensorId = std::uint32_t;   ///< row of the tensor table
+using StorageId = std::uint32_t;  ///< row of the storage table
+using PlaceId = std::uint32_t;    ///< where in the file a value sits; see Place
+
+inline constexpr std::uint32_t kNoIndex = 0xFFFFFFFFU;  ///< no tensor, no storage, no place
+
+/// What a tensor says about itself beyond its view; bits.
+enum TensorFlag : std::uint16_t {
+  kRequiresGrad = 1,
+  kIsParameter = 2,    ///< wrapped as an nn.Parameter
+  kContiguous = 4,     ///< strides are those of C order and are not stored
+  kConjugate = 8,      ///< lazy conjugation: values are the conjugates of the bytes
+  kNegative = 16,      ///< lazy negation
+  kBufferByModule = 32,  ///< found among a module's buffers
+  kIsPart = 64,        ///< a component of the composite tensor before it, not an entry of its own
+};
+
+enum class TensorLayout : std::uint8_t {
+  kStrided,
+  kSparseCoo,
+  kSparseCompressed,  ///< CSR, CSC, BSR, BSC
+  kQuantized,
+  kNested,
+  kMeta,     ///< no data in the file
+  kWrapper,  ///< a subclass that keeps its tensors in its state
+};
+
+CKPT_EXPORT std::string_view tensor_layout_name(TensorLayout layout);
+
+/// One row. Sizes and strides lie in the checkpoint's pool: `rank` sizes, then `rank` strides unless kContiguous.
+struct TensorInfo {
+  std::string_view name;              ///< key in its state dict; empty data() outside state dicts
+  std::uint64_t offset = 0;           ///< first element, in elements of dtype from the start of the storage
+  std::uint64_t dimensions_at = 0;    ///< into the pool
+  Use use = kNoUse;                   ///< the value in the document; kNoUse in containers without one
+  PlaceId place = kNoIndex;
+  StorageId storage = kNoIndex;          ///< kNoIndex for composites and meta tensors
+  std::uint32_t state_dict = kNoIndex;   ///< index of the state dict whose key it is
+  std::uint16_t flags = 0;
+  Dtype dtype = Dtype::kUint8;
+  TensorLayout layout = TensorLayout::kStrided;
+  std::uint8_t rank = 0;
+  std::uint8_t parts = 0;             ///< rows that follow and belong to this composite
+
+  bool has(TensorFlag flag) const { return (flags & flag) != 0; }
+};
+
+}  // namespace ckpt

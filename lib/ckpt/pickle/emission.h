@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The encoder at work: one walk over the nodes of a graph that writes them, with edits applied, in an order
+// in which every GET finds its slot filled.
+//
+// The walk goes over the whole stream. Where it meets a GET of something the output has not got (an edit
+// took it away, or brought the GET forward), it interrupts itself for another range: that of the missing
+// value, with all that changes it later. Where it meets a range that was written this way already, a GET
+// takes its place. Each node is thus written once at most, and the work is linear in what is written.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "ckpt/pickle/encoder.h"
+#include "ckpt/pickle/node_set.h"
+#include "ckpt/pickle/pickle_writer.h"
+#include "ckpt/pickle/spelling.h"
+#include "ckpt/pickle/stream_layout.h"
+
+namespace ckpt {
+
+/// One edit with its range of nodes. Sorted by `first`, the wider one first.
+struct RangeEdit {
+  Use first = kNoUse;
+  Use use = kNoUse;                 ///< the range's last node
+  const NewValue* value = nullptr;  ///< null: dropped
+};
+
+class Emission {
+ public:
+  /// `edits` ends with an entry of kNoUse.
+  Emission(const ValueGraph& graph, const StreamLayout& layout, std::vector<RangeEdit> edits);
+
+  Result<EncodedPickle> run();
+
+ private:
+  /// A stretch of nodes that is being written. The stream itself is the outermost one.
+  struct Range {
+    Use first;
+    Use last;
+    Use next;                ///< the node to look at
+    std::uint32_t copied;    ///< kept text from here on is not written yet
+    std::size_t edit;        ///< the first edit at or behind `next`
+    std::size_t pending;     ///< dropped operands that belong to outer ranges
+    std::uint32_t memoized;  ///< MEMOIZEs of the stream in front of `next`
+    bool whole;              ///< the stream itself: its frames are followed
+  };
+
+  /// A range that is written away from its place.
+  struct Moved {
+    Use definition;  ///< its node with a memo slot, or kNoUse
+    Use last;
+    std::size_t other;  ///< the entry before with the same start, or kNone
+  };
+
+  Status advance();
+  Status step(Range& range, Use node, Opcode opcode);
+  Status finish_stream();
+
+  // ---- edits
+  Status apply(const RangeEdit& edit);
+  Status write_value(const NewValue& value);
+  Status move(Use use);
+  Status settle_drops(Range& range, Use node);
+
+  // ---- ranges and the memo
+  Status enter(Use last, Use definition);
+  Status enter_missing(Use get);
+  const Moved* moved_here(const Range& range, Use node) const;
+  void write_get_of(Use definition);
+  bool slot_changed(Use get) const;
+  void write_get_again(Use get);
+  std::uint64_t named_slot(std::uint32_t position) const;
+  Use memoised_part(Use use) const;
+  void count_slots(Range& range, Use node);
+  std::uint64_t slot_in_output(Use definition) const;
+
+  std::uint32_t memoized_before(Use node) const {
+    return graph_.uses_memoize() ? layout_.memoized_before(graph_, node) : 0;
+  }
+
+  // ---- text
+  void flush(Range& range, std::uint32_t to);
+  void skip_to(Range& range, Use next);
+
+  std::uint32_t text_end(Use node) const { return node + 1 < graph_.size() ? graph_.at(node + 1) : stop_; }
+
+  std::uint32_t behind(Use node) const {
+    return graph_.at(node) + static_cast<std::uint32_t>(graph_.instruction(node).size_in_text());
+  }
+
+  void copy(const Range& range, std::uint32_t from, std::uint32_t to);
+  void copy_with_frames(std::uint32_t from, std::uint32_t to);
+  void copy_without_frames(std::uint32_t from, std::uint32_t to);
+  std::uint32_t next_boundary() const;
+  std::uint32_t cross_boundary();
+
+  const ValueGraph& graph_;
+  const StreamLayout& layout_;
+  const std::vector<RangeEdit> edits_;
+  const Spelling spelling_;
+  const std::uint32_t stop_;  ///< position of STOP
+  PickleWriter writer_;
+  std::vector<Range> ranges_;
+  std::vector<Use> pending_;  ///< dropped operands whose operator has not come yet
+  NodeSet written_;
+  NodeSet entered_;  ///< last nodes of ranges that were written away from their place
+  NodeSet moved_starts_;
+  std::vector<Moved> moved_;
+  std::unordered_map<Use, std::size_t> moved_at_;  ///< start → latest entry of moved_
+  std::vector<std::uint32_t> slots_;  ///< MEMOIZE streams: slot in the input → slot in the output
+  std::uint32_t slots_written_ = 0;
+  std::size_t frame_ = 0;  ///< frame of the layout that is open or comes next
+  bool in_frame_ = false;
+};
+
+}  // namespace ckpt

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ValueGraph and edits → bytes. An unedited graph encodes to its own bytes; with edits, everything between
+// them is copied and only what they touch is spelled anew.
+//
+// Edits name uses, never definitions: what other uses of the same object see stays. A GET whose definition
+// an edit took away becomes that definition, and every later GET refers to the new place.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ckpt/base/bytes.h"
+#include "ckpt/base/export.h"
+#include "ckpt/base/result.h"
+#include "ckpt/io/extent.h"
+#include "ckpt/pickle/value_graph.h"
+
+namespace ckpt {
+
+/// A value to be written in place of another one.
+struct NewValue {
+  enum class Kind : std::uint8_t {
+    kString,   ///< `string`, UTF-8 (surrogatepass); spelled as the stream's protocol does: BINUNICODE,
+               ///< SHORT_BINUNICODE, UNICODE
+    kInteger,  ///< `integer`
+    kNone,
+    kMove,  ///< the value used at `moved`: its object, with all that later changes it; if it is gone from
+            ///< its old place it is written here, else (memoised) a GET
+  };
+  Kind kind = Kind::kNone;
+  std::string string;
+  std::int64_t integer = 0;
+  Use moved = kNoUse;
+
+  static NewValue text(std::string value) { return {Kind::kString, std::move(value), 0, kNoUse}; }
+
+  static NewValue move_of(Use use) { return {Kind::kMove, {}, 0, use}; }
+};
+
+/// Edits of one graph. Uses must not overlap, except that anything inside a dropped or replaced range is gone
+/// with it.
+class CKPT_EXPORT GraphEdits {
+ public:
+  /// The value used at `use` (any node that is an operand, with its whole range) becomes `value`.
+  void replace(Use use, NewValue value) { replaced_.insert_or_assign(use, std::move(value)); }
+
+  /// The operand used at `use` disappears: an item of a list, set or tuple-from-mark, or key and value of a
+  /// mapping (drop both). A SETITEM, APPEND or group that is left without operands disappears with it.
+  void drop(Use use) { dropped_.push_back(use); }
+
+  bool empty() const { return replaced_.empty() && dropped_.empty(); }
+
+  const std::map<Use, NewValue>& replaced() const { return replaced_; }
+
+  const std::vector<Use>& dropped() const { return dropped_; }
+
+ private:
+  std::map<Use, NewValue> replaced_;
+  std::vector<Use> dropped_;
+};
+
+/// A pickle ready to be written: text with bodies of the source inserted.
+struct EncodedPickle {
+  struct Body {
+    std::uint64_t at = 0;  ///< text position in front of which the body belongs
+    Extent extent;         ///< in the source the graph was read from
+  };
+
+  Bytes text;
+  std::vector<Body> bodies;  ///< ascending
+
+  std::uint64_t size() const;  ///< bytes with the bodies
+};
+
+/// Errors: kUnsupported for a graph that is irregular (unless `edits` is empty), kInternal for an edit that
+/// leaves no well-formed pickle (a dropped operand of a REDUCE, say).
+CKPT_EXPORT Result<EncodedPickle> encode_pickle(const ValueGraph& graph, const GraphEdits& edits);
+
+}  // namespace ckpt

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/pickle/spelling.h"
+
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "ckpt/pickle/text_forms.h"
+
+namespace ckpt {
+namespace {
+
+void append_opcode(Bytes& out, Opcode opcode) {
+  out.push_back(static_cast<std::byte>(opcode));
+}
+
+template <std::integral T>
+void append(Bytes& out, Opcode opcode, T operand) {
+  append_opcode(out, opcode);
+  append_le(out, operand);
+}
+
+template <std::integral T>
+bool fits(std::int64_t value) {
+  return value >= std::numeric_limits<T>::min() && value <= std::numeric_limits<T>::max();
+}
+
+void append_long1(Bytes& out, std::int64_t value) {
+  std::uint8_t size = 8;
+  while (size > 1 && (value >> (8 * (size - 1) - 1)) == (value >> 63)) --size;  // the rest repeats the sign
+  append(out, Opcode::kLong1, size);
+  for (int i = 0; i < size; ++i) out.push_back(static_cast<std::byte>((value >> (8 * i)) & 0xFF));
+}
+
+}  // namespace
+
+Spelling spelling_of(const ValueGraph& graph) {
+  if (graph.protocol() > 0) return {graph.protocol()};
+  for (Use node = 0; node < graph.size(); ++node) {
+    if (opcode_info(graph.opcode(node)).protocol > 0) return {1};
+  }
+  return {0};
+}
+
+void append_string(Bytes& out, std::string_view text, Spelling spelling) {
+  if (spelling.protocol == 0) {
+    append_text(out, fmt::format("V{}\n", to_raw_unicode_escape(text)));
+    return;
+  }
+  if (spelling.protocol >= 4 && text.size() < 256) {
+    append(out, Opcode::kShortBinunicode, static_cast<std::uint8_t>(text.size()));
+  } else {
+    append(out, Opcode::kBinunicode, static_cast<std::uint32_t>(text.size()));
+  }
+  append_text(out, text);
+}
+
+void append_integer(Bytes& out, std::int64_t value, Spelling spelling) {
+  if (spelling.protocol == 0 && fits<std::int32_t>(value)) {
+    append_text(out, fmt::format("I{}\n", value));
+  } else if (spelling.protocol < 2 && !fits<std::int32_t>(value)) {
+    append_text(out, fmt::format("L{}L\n", value));
+  } else if (fits<std::uint8_t>(value)) {
+    append(out, Opcode::kBinint1, static_cast<std::uint8_t>(value));
+  } else if (fits<std::uint16_t>(value)) {
+    append(out, Opcode::kBinint2, static_cast<std::uint16_t>(value));
+  } else if (fits<std::int32_t>(value)) {
+    append(out, Opcode::kBinint, static_cast<std::int32_t>(value));
+  } else {
+    append_long1(out, value);
+  }
+}
+
+void append_get(Bytes& out, std::uint64_t slot, Spelling spelling) {
+  if (spelling.protocol == 0 || slot > std::numeric_limits<std::uint32_t>::max()) {
+    append_text(out, fmt::format("g{}\n", slot));
+  } else if (slot < 256) {
+    append(out, Opcode::kBinget, static_cast<std::uint8_t>(slot));
+  } else {
+    append(out, Opcode::kLongBinget, static_cast<std::uint32_t>(slot));
+  }
+}
+
+}  // namespace ckpt

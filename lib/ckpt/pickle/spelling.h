@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How new values are written into a stream: in the manner of its protocol, so that whoever could read the
+// stream can read it afterwards. The restricted loader of PyTorch knows BINUNICODE but none of its
+// relatives, so protocols 1 to 3 use that one alone.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "ckpt/base/bytes.h"
+#include "ckpt/pickle/value_graph.h"
+
+namespace ckpt {
+
+struct Spelling {
+  int protocol = 2;  ///< 0 to 5
+};
+
+/// What a stream uses. Protocols 0 and 1 don't say which they are: 1 is told by its binary opcodes.
+Spelling spelling_of(const ValueGraph& graph);
+
+/// `text` is UTF-8 with surrogatepass. Precondition: below 4 GiB.
+void append_string(Bytes& out, std::string_view text, Spelling spelling);
+void append_integer(Bytes& out, std::int64_t value, Spelling spelling);
+void append_get(Bytes& out, std::uint64_t slot, Spelling spelling);
+
+}  // namespace ckpt

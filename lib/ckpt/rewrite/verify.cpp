@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/rewrite/verify.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "ckpt/base/text.h"
+#include "ckpt/format/format.h"
+
+namespace ckpt {
+namespace {
+
+constexpr std::uint64_t kChunk = 1U << 20U;
+
+Error differs(std::uint64_t offset) {
+  return Error(ErrorCode::kCorrupt, fmt::format("the output reads back differently from byte {} on", offset));
+}
+
+Status compare_copy(const ByteSource& source, Extent extent, const ByteSource& written, std::uint64_t at) {
+  Bytes expected(std::min(extent.size, kChunk));
+  Bytes found(expected.size());
+  for (std::uint64_t done = 0; done < extent.size;) {
+    const auto size = std::min(extent.size - done, kChunk);
+    CKPT_RETURN_IF_ERROR(source.read_at(extent.offset + done, std::span(expected).first(size)));
+    CKPT_RETURN_IF_ERROR(written.read_at(at + done, std::span(found).first(size)));
+    const auto [a, b] = std::mismatch(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(size), found.begin());
+    if (b != found.begin() + static_cast<std::ptrdiff_t>(size)) return differs(at + done + static_cast<std::uint64_t>(b - found.begin()));
+    done += size;
+  }
+  return {};
+}
+
+Status compare_bytes(const Layout& layout, std::size_t part, const Checkpoint& checkpoint, const ByteSource& written) {
+  const auto& output = layout.parts[part];
+  if (written.size() != output.size) {
+    return Error(ErrorCode::kCorrupt, fmt::format("the output has {} bytes, expected {}", written.size(), output.size));
+  }
+  const MemorySource pool("layout", layout.pool);
+  std::uint64_t at = 0;
+  for (const auto& segment : output.segments) {
+    const bool literal = segment.kind == Segment::Kind::kLiteral;
+    const ByteSource& source = literal ? static_cast<const ByteSource&>(pool) : *checkpoint.parts[segment.source].source;
+    CKPT_RETURN_IF_ERROR(compare_copy(source, {segment.offset, segment.size}, written, at));
+    at += segment.size;
+  }
+  return {};
+}
+
+/// Keys by path of their state dict, sorted.
+std::map<std::string, std::vector<std::string>> planned_keys(const Checkpoint& checkpoint) {
+  std::map<std::string, std::vector<std::string>> all;
+  for (std::uint32_t dict = 0; dict < checkpoint.state_dicts.size(); ++dict) {
+    auto& keys = all[checkpoint.path(checkpoint.state_dicts[dict].place)];
+    for (std::uint32_t i = 0; i < checkpoint.state_dicts[dict].entries.size(); ++i) {
+      if (!checkpoint.is_dropped(dict, i)) keys.push_back(checkpoint.name(dict, i));
+    }
+    std::sort(keys.begin(), keys.end());
+  }
+  return all;
+}
+
+/// The state dicts that both have (dropped entries and --root change which ones there are) agree.
+Status compare_keys(const Checkpoint& planned, const Checkpoint& read) {
+  const auto expected = planned_keys(planned);
+  for (const auto& [path, found] : planned_keys(read)) {
+    const auto wanted = expected.find(path);
+    if (wanted == expected.end() || wanted->second == found) continue;
+    return Error(ErrorCode::kCorrupt, fmt::format("the output's keys at {} are not the planned ones", quoted(path)));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status verify(const Layout& layout, std::size_t part, const Checkpoint& checkpoint,
+              const std::shared_ptr<const ByteSource>& written) {
+  CKPT_RETURN_IF_ERROR(compare_bytes(layout, part, checkpoint, *written));
+  Diagnostics diagnostics;
+  CKPT_ASSIGN_OR_RETURN(const auto read, read_checkpoint(written, diagnostics));
+  return compare_keys(checkpoint, read);
+}
+
+}  // namespace ckpt
