@@ -11,10 +11,9 @@ from typing import Any, Callable
 
 import torch
 
-from state_dicts import attributes_of, find_state_dicts, is_module
+from state_dicts import find_state_dicts, is_module
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
-WRAPPER_CLASSES = ("DataParallel", "DistributedDataParallel", "OptimizedModule")
 OWNED = ("n_averaged",)  # keys that a wrapper has beside the module it wraps
 
 
@@ -31,9 +30,9 @@ def state_dicts(root: Any) -> list[tuple[tuple[str, ...], Any]]:
 
 
 def editable(root: Any) -> list[dict[str, Any]]:
-    """The mappings whose keys a command edits. Raises Refused without any, or where a whole module is one."""
-    found = [value for _, value in state_dicts(root)]
-    if not found or any(map(is_module, found)):
+    """The mappings whose keys a command edits; whole modules beside them are carried. Raises Refused without any."""
+    found = [value for _, value in state_dicts(root) if not is_module(value)]
+    if not found:
         raise Refused
     return found
 
@@ -105,28 +104,9 @@ def strip_mapping(mapping: dict[str, Any]) -> None:
             strip_metadata(mapping._metadata, *wrapper)
 
 
-def unwrapped(value: Any) -> Any:
-    """The module inside the wrappers of a whole module."""
-    while is_module(value) and type(value).__name__ in WRAPPER_CLASSES:
-        children = attributes_of(value)["_modules"]
-        value = children[next(name for name in WRAPPERS if name in children)]
-    return value
-
-
 def strip_dataparallel(root: Any) -> Any:
-    found = state_dicts(root)
-    if not found:
-        raise Refused
-    for path, value in found:
-        if not is_module(value):
-            strip_mapping(value)
-        elif not path:
-            root = unwrapped(root)
-        else:
-            parent = root
-            for key in path[:-1]:
-                parent = parent[key]
-            parent[path[-1]] = unwrapped(value)
+    for mapping in editable(root):
+        strip_mapping(mapping)
     return root
 
 
@@ -149,7 +129,7 @@ def matches(pattern: str, key: str) -> bool:
 # -- filter-keys ------------------------------------------------------------------------------------------------------
 
 
-def filter_keys(root: Any, rules: list[tuple[str, str]], optimizer: str = "remap") -> Any:
+def filter_keys(root: Any, rules: list[tuple[str, str]], optimizer: str = "") -> Any:
     """`rules` are ('keep' or 'drop', pattern), the last match wins."""
     dropped: set[str] = set()
     for mapping in editable(root):
@@ -163,30 +143,18 @@ def filter_keys(root: Any, rules: list[tuple[str, str]], optimizer: str = "remap
                 dropped.add(key)
         if not tensor_keys(mapping):
             raise Refused
-    if isinstance(root, dict) and "optimizer" in root and optimizer != "keep":
-        if optimizer == "drop":
-            del root["optimizer"]
-        else:
-            remap(root["optimizer"], dropped)
+    if dropped and optimizer == "drop":
+        del root["optimizer"]
+    elif dropped and not optimizer and has_optimizer(root):
+        raise Refused  # a choice is needed
     return root
 
 
-def remap(optimizer: dict[str, Any], dropped: set[str]) -> None:
-    """Takes the dropped parameters out of an optimizer's positional state; names must prove the order."""
-    groups = optimizer["param_groups"]
-    if any("param_names" not in group for group in groups):
-        raise Refused
-    new_index: dict[int, int] = {}
-    for group in groups:
-        pairs = [(name, index) for name, index in zip(group["param_names"], group["params"]) if name not in dropped]
-        for _, index in pairs:
-            new_index[index] = len(new_index)
-        group["param_names"][:] = [name for name, _ in pairs]
-        group["params"][:] = [new_index[index] for _, index in pairs]
-    state = optimizer["state"]
-    items = [(new_index[index], value) for index, value in state.items() if index in new_index]
-    state.clear()
-    state.update(items)
+def has_optimizer(value: Any) -> bool:
+    """Does an optimizer's state sit in it, a mapping with both `state` and `param_groups`?"""
+    if isinstance(value, dict):
+        return {"state", "param_groups"} <= value.keys() or any(map(has_optimizer, value.values()))
+    return isinstance(value, (list, tuple)) and any(map(has_optimizer, value))
 
 
 def drop_entry(root: Any, key: str) -> Any:

@@ -95,6 +95,15 @@ void print_tensors(const InspectedFile& file, Stream& out) {
   }
 }
 
+/// A state dict's `_metadata` has an entry a module: JSON has them.
+bool inside_metadata(const Checkpoint& checkpoint, PlaceId place) {
+  for (; place != kNoIndex; place = checkpoint.places[place].parent) {
+    const auto& step = checkpoint.places[place];
+    if (step.kind == StepKind::kAttribute && checkpoint.graph().string_view(step.step) == "_metadata") return true;
+  }
+  return false;
+}
+
 /// Attributes of modules are hundreds of hooks and flags: JSON has them.
 bool inside_module(const Checkpoint& checkpoint, PlaceId place) {
   for (; place != kNoIndex; place = checkpoint.places[place].parent) {
@@ -109,7 +118,7 @@ void print_entries(const InspectedFile& file, Stream& out) {
   std::vector<const Entry*> shown;
   std::size_t more = 0;
   for (const auto& entry : checkpoint.entries) {
-    if (modules && inside_module(checkpoint, entry.place)) continue;
+    if (inside_metadata(checkpoint, entry.place) || (modules && inside_module(checkpoint, entry.place))) continue;
     if (shown.size() < kMostEntries) {
       shown.push_back(&entry);
     } else {
@@ -132,7 +141,7 @@ void print_entries(const InspectedFile& file, Stream& out) {
 }
 
 void print_amounts(const char* title, const std::map<std::string_view, Amount>& amounts, Stream& out) {
-  out.format("  {:<10}", title);
+  out.format("  {}: ", title);
   bool first = true;
   for (const auto& [name, amount] : amounts) {
     if (amount.tensors == 0) continue;

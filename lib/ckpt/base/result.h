@@ -94,7 +94,7 @@ class [[nodiscard]] Result {
 /// Success, or the Error.
 class [[nodiscard]] Status {
  public:
-  Status() = default;
+  Status() {}  // NOLINT: spares clearing an Error that isn't there
   Status(Error error) : error_(std::move(error)) {}  // NOLINT: implicit by design
 
   bool ok() const { return !error_.has_value(); }

@@ -18,14 +18,24 @@ bool edits_keys(const Plan& plan) {
                      [](const Edit& edit) { return !std::holds_alternative<DropEntries>(edit); });
 }
 
-Status refuse_modules(const Checkpoint& checkpoint, const std::vector<std::uint32_t>& chosen) {
-  for (const auto index : chosen) {
-    if (!checkpoint.state_dicts[index].of_module) continue;
+/// A whole module's keys are attributes of objects. Beside state dicts it is carried; alone, or named by
+/// --root, it is refused.
+Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::vector<std::uint32_t>& chosen, PlanReport& report) {
+  const auto is_module = [&](std::uint32_t index) { return checkpoint.state_dicts[index].of_module; };
+  const auto first = std::find_if(chosen.begin(), chosen.end(), is_module);
+  if (first == chosen.end()) return {};
+  const auto describe = [&](std::uint32_t index) {
     const auto path = checkpoint.path(checkpoint.state_dicts[index].place);
+    return path.empty() ? "the root" : quoted(path);
+  };
+  if (!plan.roots.empty() || std::all_of(chosen.begin(), chosen.end(), is_module)) {
     return Error(ErrorCode::kUnsupported,
-                 fmt::format("a whole module stands at {}: its keys are attributes of objects and can't be edited in place",
-                             path.empty() ? "the root" : quoted(path)));
+                 fmt::format("a whole module stands at {}: its keys are attributes of objects and can't be edited in place", describe(*first)));
   }
+  for (const auto index : chosen) {
+    if (is_module(index)) report.notes.push_back(fmt::format("the whole module at {} is carried as it is", describe(index)));
+  }
+  std::erase_if(chosen, is_module);
   return {};
 }
 
@@ -119,8 +129,8 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
   PlanReport report;
   std::vector<EditedStateDict> dicts;
   if (edits_keys(plan)) {
-    CKPT_ASSIGN_OR_RETURN(const auto chosen, choose_state_dicts(checkpoint, plan.roots));
-    CKPT_RETURN_IF_ERROR(refuse_modules(checkpoint, chosen));
+    CKPT_ASSIGN_OR_RETURN(auto chosen, choose_state_dicts(checkpoint, plan.roots));
+    CKPT_RETURN_IF_ERROR(set_modules_aside(checkpoint, plan, chosen, report));
     for (const auto index : chosen) dicts.push_back(load_keys(checkpoint, index));
   }
   EditContext context{checkpoint, dicts, report, plan.allow_unmatched};

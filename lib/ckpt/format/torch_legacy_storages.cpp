@@ -29,6 +29,14 @@ Result<std::string> spell_key(const ValueGraph& graph, Use use) {
   return corrupt_at(graph, use, "a storage's key is no string");
 }
 
+/// Is the persistent id a tuple that begins with 'storage'?
+bool names_storage(const ValueGraph& graph, Use persistent_id) {
+  std::vector<Use> items;
+  graph.children(persistent_id, items);
+  graph.children(graph.resolve(items.front()), items);
+  return !items.empty() && graph.string_view(items.front()) == "storage";
+}
+
 Status check_count(const Storage& storage, std::int64_t count) {
   const auto expected = storage.bytes / dtype_info(storage.dtype).item_size;
   if (count >= 0 && static_cast<std::uint64_t>(count) == expected) return {};
@@ -41,11 +49,11 @@ Status check_count(const Storage& storage, std::int64_t count) {
 Status LegacyStorages::collect_uses() {
   for (Use node = 0; node < object_.size(); ++node) {
     if (object_.opcode(node) != Opcode::kBinpersid) continue;
-    const auto use = reader_.read_storage(node);
-    if (!use.ok()) continue;  // a module's class, or an id nobody knows: an error where a tensor needs it
-    CKPT_ASSIGN_OR_RETURN(auto key, spell_key(object_, use->key));
-    CKPT_RETURN_IF_ERROR(check_view(*use, key));
-    first_uses_.try_emplace(std::move(key), *use);
+    if (!names_storage(object_, node)) continue;  // a module's class, or an id nobody knows: carried
+    CKPT_ASSIGN_OR_RETURN(const auto use, reader_.read_storage(node));
+    CKPT_ASSIGN_OR_RETURN(auto key, spell_key(object_, use.key));
+    CKPT_RETURN_IF_ERROR(check_view(use, key));
+    first_uses_.try_emplace(std::move(key), use);
   }
   return {};
 }

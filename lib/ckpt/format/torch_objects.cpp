@@ -28,10 +28,12 @@ struct Context {
 
 struct Item {
   Use value;
-  Use key;  ///< node of a key or attribute name; kNoUse for others
-  PartName part;
+  Use key;             ///< node of a key or attribute name; kNoUse for others
+  std::uint32_t step;  ///< as in Place
   StepKind kind;
 };
+
+Item keyed_item(const MappingItem& item, StepKind kind) { return {item.value, item.key, item.key, kind}; }
 
 struct Frame {
   PlaceId place;
@@ -68,8 +70,7 @@ class Collector {
         frames_.pop_back();
         continue;
       }
-      const auto index = frame.next++;
-      CKPT_RETURN_IF_ERROR(visit_item(frame.items[index], static_cast<std::uint32_t>(index)));
+      CKPT_RETURN_IF_ERROR(visit_item(frame.items[frame.next++]));
     }
     select_state_dicts(checkpoint_, std::move(extra_states_), std::move(module_dicts_), tensor_mapping_);
     return {};
@@ -82,13 +83,10 @@ class Collector {
   }
 
   /// The frame may move while its items are visited: everything needed is copied first.
-  Status visit_item(Item item, std::uint32_t index) {
+  Status visit_item(Item item) {
     const auto& frame = frames_.back();
-    const auto step = item.kind == StepKind::kIndex  ? index
-                      : item.kind == StepKind::kPart ? static_cast<std::uint32_t>(item.part)
-                                                     : item.key;
     const auto context = item_context(frame.context, item);
-    const auto place = add_place(frame.place, item.kind, step);
+    const auto place = add_place(frame.place, item.kind, item.step);
     return visit(item.value, item.key, place, context);
   }
 
@@ -196,15 +194,10 @@ class Collector {
         add_part(frame, anatomy.arguments[i], PartName::kArguments);
       }
     }
-    for (const auto& item : anatomy.items) {
-      frame.items.push_back({item.value, item.key, PartName::kKey, StepKind::kItem});
-    }
-    for (const auto element : anatomy.elements) {
-      frame.items.push_back({element, kNoUse, PartName::kKey, StepKind::kIndex});
-    }
-    for (const auto& item : attribute_items) {
-      frame.items.push_back({item.value, item.key, PartName::kKey, StepKind::kAttribute});
-    }
+    for (const auto& item : anatomy.items) frame.items.push_back(keyed_item(item, StepKind::kItem));
+    std::uint32_t index = 0;
+    for (const auto element : anatomy.elements) frame.items.push_back({element, kNoUse, index++, StepKind::kIndex});
+    for (const auto& item : attribute_items) frame.items.push_back(keyed_item(item, StepKind::kAttribute));
     if (attribute_items.empty()) {
       for (const auto state : anatomy.states) add_part(frame, state, PartName::kState);
     }
@@ -212,7 +205,7 @@ class Collector {
 
   /// Arguments and opaque states: only worth a place when they are more than a leaf, or the object's only content.
   void add_part(Frame& frame, Use use, PartName part) {
-    frame.items.push_back({use, kNoUse, part, StepKind::kPart});
+    frame.items.push_back({use, kNoUse, static_cast<std::uint32_t>(part), StepKind::kPart});
   }
 
   void open_mapping(Frame& frame, Use node, PlaceId place, const Context& outer) {
@@ -288,7 +281,7 @@ class Collector {
     }
     for (const auto& item : attribute_items) {
       if (graph_.string_view(item.key) == "_non_persistent_buffers_set") module.hidden = set_elements(item.value);
-      frame.items.push_back({item.value, item.key, PartName::kKey, StepKind::kAttribute});
+      frame.items.push_back(keyed_item(item, StepKind::kAttribute));
     }
     frame.context.module = static_cast<std::uint32_t>(modules_.size());
     frame.context.role = Role::kModuleState;
@@ -439,7 +432,11 @@ class Collector {
     Frame frame{place, {}, {}, 0};
     frame.context.around = context.around;
     frame.context.in_optimizer = context.in_optimizer;
-    for (const auto& [part, use] : others) add_part(frame, use, part);
+    for (const auto& [part, use] : others) {
+      const auto named = part == PartName::kState ? attributes(graph_, {use}) : std::vector<MappingItem>();
+      for (const auto& item : named) frame.items.push_back(keyed_item(item, StepKind::kAttribute));
+      if (named.empty()) add_part(frame, use, part);
+    }
     if (!frame.items.empty()) frames_.push_back(std::move(frame));
     return {};
   }

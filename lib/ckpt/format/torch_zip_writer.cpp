@@ -40,6 +40,7 @@ class ZipWriter {
       : checkpoint_(checkpoint), data_(data), directory_(data.directory), document_(document) {}
 
   Result<Layout> run() {
+    keeps_promise_ = data_.format_version.has_value() && !document_.dropped && promise_holds();
     choose_records();
     CKPT_RETURN_IF_ERROR(lay_out_records());
     if (crosses_4_gib_ && keeps_promise_) {
@@ -69,7 +70,25 @@ class ZipWriter {
   bool stays(RecordId record) const {
     if (record == data_.serialization_id) return false;
     const bool promise = record == data_.format_version || record == data_.storage_alignment_record;
-    return !promise || (keeps_promise_ && !document_.dropped);
+    return !promise || keeps_promise_;
+  }
+
+  /// Does the input keep its own promise, as far as the directory tells? (A re-zipped file does not.) Storages
+  /// in order of first use, from key 0 on, each where PyTorch's arithmetic would look for it.
+  bool promise_holds() const {
+    std::uint64_t expected = 0;
+    for (std::size_t i = 0; i < checkpoint_.storages.size(); ++i) {
+      const auto& storage = checkpoint_.storages[i];
+      const auto& entry = directory_.entry(storage.record);
+      const auto offset = entry.local_header_offset;
+      if (!entry.stored() || (i == 0 ? storage.key != "0" : offset != expected)) return false;
+      const bool wide = offset >= kFourGiB || entry.size >= kFourGiB;
+      auto data = offset + 30 + entry.full_name_size + 4;  // local header, name, head of the padding field
+      if (wide) data += 4U + (entry.size >= kFourGiB ? 16U : 0U) + (offset >= kFourGiB ? 8U : 0U);
+      data = align_to(data, data_.storage_alignment);
+      expected = data + entry.size + (entry.size == 0 ? 0U : wide ? 24U : 16U);
+    }
+    return true;
   }
 
   /// Storages that the input's pickle used and the output's doesn't.
@@ -199,7 +218,7 @@ class ZipWriter {
 
   std::uint64_t step_of(std::uint64_t run_size) const {
     const auto unit = run_size >= kLongRun ? kPage : kTorchAlignment;
-    const auto promised = keeps_promise_ && !document_.dropped ? data_.storage_alignment : 1;
+    const auto promised = keeps_promise_ ? data_.storage_alignment : 1;
     const auto step = std::lcm(unit, std::min<std::uint64_t>(promised, kPage * 8));
     return step <= kPage * 8 ? step : unit;
   }
@@ -243,7 +262,7 @@ class ZipWriter {
   Layout layout_;
   std::vector<PlannedEntry> planned_;   ///< by record
   std::vector<RecordId> physical_;      ///< records in the order in which they lie in the file
-  bool keeps_promise_ = true;
+  bool keeps_promise_ = false;
   bool crosses_4_gib_ = false;
 };
 

@@ -57,6 +57,37 @@ std::string python_bytes(std::string_view bytes) {
   return out + '\'';
 }
 
+/// Two's complement of any length in decimal; beyond kLongestNumber in hexadecimal, since this is quadratic.
+std::string long_decimal(ByteView bytes) {
+  constexpr std::size_t kLongestNumber = 512;
+  const bool negative = !bytes.empty() && (bytes.back() & std::byte{0x80}) != std::byte{0};
+  std::vector<std::uint8_t> magnitude;  // little-endian
+  unsigned carry = negative ? 1 : 0;
+  for (const auto byte : bytes) {
+    const auto value = static_cast<unsigned>(byte) ^ (negative ? 0xFFU : 0U);
+    magnitude.push_back(static_cast<std::uint8_t>(value + carry));
+    carry = (value + carry) >> 8U;
+  }
+  std::string digits;
+  if (bytes.size() > kLongestNumber) {
+    for (auto at = magnitude.rbegin(); at != magnitude.rend(); ++at) digits += fmt::format("{:02x}", *at);
+    return (negative ? "-0x" : "0x") + digits;
+  }
+  while (!magnitude.empty()) {
+    unsigned rest = 0;
+    for (auto at = magnitude.rbegin(); at != magnitude.rend(); ++at) {
+      rest = rest * 256 + *at;
+      *at = static_cast<std::uint8_t>(rest / 10);
+      rest %= 10;
+    }
+    digits += static_cast<char>('0' + rest);
+    while (!magnitude.empty() && magnitude.back() == 0) magnitude.pop_back();
+  }
+  if (negative) digits += '-';
+  std::reverse(digits.begin(), digits.end());
+  return digits.empty() ? "0" : digits;
+}
+
 std::string repr(const ValueGraph& graph, Use use, int depth);
 
 std::string sequence_repr(const ValueGraph& graph, Use node, int depth) {
@@ -89,16 +120,13 @@ std::string repr(const ValueGraph& graph, Use use, int depth) {
     case Opcode::kTuple2:
     case Opcode::kTuple3: return sequence_repr(graph, node, depth);
     case Opcode::kLong:
-    case Opcode::kInt: return std::string(chop_newline(graph.operand(node)));
-    case Opcode::kLong1:
-    case Opcode::kLong4: {
-      std::string digits;
-      const auto bytes = graph.operand(node);
-      for (auto at = bytes.rbegin(); at != bytes.rend(); ++at) {
-        digits += fmt::format("{:02x}", static_cast<unsigned char>(*at));
-      }
-      return "0x" + digits;
+    case Opcode::kInt: {
+      auto line = chop_newline(graph.operand(node));
+      if (line.ends_with('L')) line.remove_suffix(1);
+      return std::string(line);
     }
+    case Opcode::kLong1:
+    case Opcode::kLong4: return long_decimal(as_bytes(graph.operand(node)));
     default: break;
   }
   if (const auto name = graph.global(node)) return fmt::format("<{}.{} at {}>", name->module, name->name, node);

@@ -46,7 +46,7 @@ void weigh(Evidence& evidence, std::string_view module, const KeyMove& move) {
 }
 
 ModuleMove decide(const Evidence& evidence, std::string_view module) {
-  if (!evidence.has_remaining) return {ModuleMove::Kind::kGoes, {}};
+  if (!evidence.has_remaining) return {};
   if (evidence.contradicts && !evidence.still_used) return {ModuleMove::Kind::kGoes, {}};
   if (evidence.contradicts || evidence.path == module) return {};
   return {ModuleMove::Kind::kMoves, evidence.path};

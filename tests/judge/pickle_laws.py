@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The laws of lib/ckpt/pickle, with CPython as the judge.
+
+usage: pickle_laws.py TOOL [--cases N] [--seed N] [--rounds N] [--no-corpus] [--verbose]
+
+TOOL is ckpt_pickle_tool (tests/support/pickle_tool.cpp). Random objects are pickled in every protocol, by
+the C and the Python pickler; random edits are made by the encoder; CPython's unpicklers, with inert classes
+for all globals, load the result, which must be what the oracle says. Identity counts: a shared object must
+not get split or merged. The pickles of tests/data and of the downloaded corpus are edited too.
+"""
+
+import argparse
+import collections
+import glob
+import io
+import os
+import pickletools
+import random
+import sys
+import zipfile
+
+from pickle_generator import generate
+from pickle_oracle import DROPPED, PUTS, InertC, InertPython, Later, Oracle, difference, has_frozen_cycle
+from pickle_tree import Tool, Tree, droppable, in_key, is_key, replaceable
+
+
+def wrong_frames(data):
+    """Frames lie side by side and hold whole instructions."""
+    end = 0
+    boundaries = {position for _, _, position in pickletools.genops(data)} | {len(data)}
+    for op, argument, position in pickletools.genops(data):
+        if op.name == 'FRAME':
+            if position < end or not argument or position + 9 + argument not in boundaries:
+                return f'the frame at byte {position} has a wrong length'
+            end = position + 9 + argument
+    return None
+
+
+class Case:
+    def __init__(self, tool, rng, data, how):
+        self.tool, self.rng, self.data, self.how = tool, rng, data, how
+        self.commands, self.edits, self.watched, self.taken = [], {}, {}, []
+        self.sources = []  # of moves
+
+    def free(self, use):
+        """Edits may be nested but not at the same place."""
+        return use not in self.taken
+
+    def edit(self, tree, use, command, value):
+        self.commands.append(command)
+        self.edits[tree.nodes[use].position] = value
+        self.taken.append(use)
+
+    def drop(self, tree, use):
+        group = droppable(tree, use)
+        if not group or not all(self.free(u) for u in group):
+            return False
+        for u in group:
+            self.edit(tree, u, f'drop {u}', DROPPED)
+        return True
+
+    def rename(self, tree, use):
+        if not is_key(tree, use) or not self.free(use):
+            return False
+        text = self.rng.choice(['new name', 'module.größe', 'a\\b\n\u20ac\U0001d11e', 'y' * 300, ''])
+        self.edit(tree, use, f'text {use} {text.encode().hex()}', text)
+        return True
+
+    def replace(self, tree, use):
+        if not replaceable(tree, use) or not self.free(use):
+            return False
+        number = self.rng.choice([0, 1, 255, 256, -1, 65536, 2**31, -2**31, -2**31 - 1, 2**62, -2**63, 127, 128, -129])
+        command, value = self.rng.choice([(f'none {use}', None), (f'integer {use} {number}', number),
+                                          (f'text {use} 616263', 'abc')])
+        self.edit(tree, use, command, value)
+        return True
+
+    def move(self, tree, use):
+        """Something else comes here; its old place is usually dropped."""
+        if not replaceable(tree, use) or not self.free(use) or in_key(tree, use):
+            return False
+        source = self.rng.choice(tree.uses())
+        if tree.inside(use, source) or not self.free(source) or in_key(tree, source):
+            return False
+        later = self.watched.setdefault(tree.nodes[source].position, Later())
+        if self.rng.random() < .8:
+            up = source
+            while up in tree.parent and (self.rng.random() < .3 or not droppable(tree, up)):
+                up = tree.parent[up]
+            if up in tree.parent and not tree.inside(use, up) and not any(tree.inside(use, u) for u in droppable(tree, up)):
+                self.drop(tree, up)
+        if not self.free(use):
+            return False
+        self.edit(tree, use, f'move {use} {source}', later)
+        self.sources.append(source)
+        return True
+
+    def load(self, data, kind):
+        if kind == 'c':
+            return InertC(io.BytesIO(data)).load()
+        return InertPython(io.BytesIO(data)).load()
+
+    def run(self):
+        """None if all is well, 'refused' for an edit that may be refused, or what is wrong."""
+        answer = self.tool.load(self.data)
+        if not answer.startswith('ok'):
+            return answer
+        irregular = answer.split(' ', 2)[2] if answer.count(' ') > 1 else ''
+        if self.tool.ask('repeat') != 'ok same':
+            return 'the unedited graph differs'
+        nodes = self.tool.dump()
+        wrong = self.partition(nodes)
+        if wrong:
+            return wrong
+        tree = Tree(nodes, self.data)
+        self.choose(tree)
+        if not self.commands:
+            return None
+        for command in self.commands:
+            self.tool.ask(command)
+        answer = self.tool.ask('encode')
+        if answer.startswith('error'):
+            if irregular:
+                return 'irregular'
+            return self.refusal(tree, answer)
+        if irregular:
+            return 'an irregular pickle was edited: ' + irregular
+        output = bytes.fromhex(answer[3:])
+        self.output = output
+        try:
+            expected = Oracle(self.data, self.edits, self.watched).load()
+        except TypeError:  # the edit asked for something that no loader takes: a keyword that is no string, say
+            return 'nonsense'
+        for kind in 'c', 'python':
+            try:
+                loaded = self.load(output, kind)
+            except Exception as error:
+                return f'{kind}: {type(error).__name__}: {error}'
+            wrong = difference(expected, loaded)
+            if wrong:
+                return f'{kind}: {wrong}'
+        return self.again(output)
+
+    def refusal(self, tree, answer):
+        """Was there a reason to refuse the edit?"""
+        if answer.startswith('error unsupported') and 'contains itself' in answer:
+            if has_frozen_cycle(Oracle(self.data, {}, {}).load()) or self.sources and has_frozen_cycle(
+                    Oracle(self.data, self.edits, self.watched).load()):
+                return 'refused'
+        if answer.startswith('error internal') and 'without a memo slot' in answer:
+            if any(not tree.memoised(source) for source in self.sources):
+                return 'refused'
+        return answer
+
+    def again(self, output):
+        """The output is a regular pickle itself, and a rename can be taken back."""
+        answer = self.tool.load(output)
+        if not answer.startswith('ok') or answer.split(' ', 2)[2:] not in ([], ['']):
+            return 'the output: ' + answer
+        if self.tool.ask('repeat') != 'ok same':
+            return 'the output does not repeat'
+        return wrong_frames(output) or self.partition(self.tool.dump(), output)
+
+    def partition(self, nodes, data=None):
+        data = self.data if data is None else data
+        instructions = [(op.name, position) for op, _, position in pickletools.genops(data)]
+        expected = [(name, position) for name, position in instructions if name not in PUTS and name != 'STOP']
+        if expected != [(node.opcode, node.position) for node in nodes]:
+            return 'the nodes are not the instructions that pickletools finds'
+        return None
+
+    def new_root(self, tree):
+        """Something inside becomes the result."""
+        root, source = len(tree.nodes) - 1, self.rng.choice(tree.uses())
+        later = self.watched[tree.nodes[source].position] = Later()
+        self.edit(tree, root, f'move {root} {source}', later)
+        self.sources.append(source)
+
+    def choose(self, tree):
+        uses = tree.uses()
+        if not uses:
+            return
+        if self.rng.random() < .03:
+            self.new_root(tree)
+        actions = [self.drop, self.drop, self.rename, self.replace, self.move]
+        if self.rng.random() < .3:
+            actions += [self.move] * 5
+        for _ in range(self.rng.choice([1, 1, 2, 3, 6, 20])):
+            self.rng.choice(actions)(tree, self.rng.choice(uses))
+
+
+def taken_back(tool, rng, data):
+    """Rename one key and rename it back: the objects are the first ones, and mostly the bytes too."""
+    if not tool.load(data).startswith('ok') or not (nodes := tool.dump()):
+        return None
+    tree = Tree(nodes, data)
+    names = {position: argument for op, argument, position in pickletools.genops(data)
+             if op.name in ('BINUNICODE', 'SHORT_BINUNICODE', 'UNICODE')}
+    keys = [use for use in tree.uses() if is_key(tree, use) and nodes[use].position in names]
+    if not keys:
+        return None
+    use = rng.choice(keys)
+    old, new = names[nodes[use].position], 'a name of its own'
+    tool.ask(f'text {use} {new.encode().hex()}')
+    answer = tool.ask('encode')
+    if not answer.startswith('ok'):
+        return None
+    there = bytes.fromhex(answer[3:])
+    tool.load(there)
+    position = [p for _, argument, p in pickletools.genops(there) if argument == new]
+    index = [i for i, node in enumerate(tool.dump()) if node.position == position[0]]
+    tool.ask(f'text {index[0]} {old.encode("utf-8", "surrogatepass").hex()}')
+    back = bytes.fromhex(tool.ask('encode')[3:])
+    wrong = difference(InertC(io.BytesIO(data)).load(), InertC(io.BytesIO(back)).load())
+    if wrong:
+        return 'renamed back: ' + wrong
+    behind = [op.name for op, _, p in pickletools.genops(data) if p > nodes[use].position][0]
+    if back != data and behind not in ('PUT', 'BINPUT', 'LONG_BINPUT', 'MEMOIZE'):  # a new string has no slot
+        return 'renamed back: the bytes differ'
+    return None
+
+
+def pickles_in(path):
+    """The pickles of a checkpoint file: records of a zip, or the stacked ones of a legacy file."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith('.pkl'):
+                    try:
+                        data = archive.read(name)
+                    except zipfile.BadZipFile:  # a golden file with a wrong checksum
+                        continue
+                    yield name, data
+        return
+    with open(path, 'rb') as file:
+        head = file.read(2)
+        if len(head) < 2 or head[0] != 0x80:
+            return
+        file.seek(0)
+        for number in range(5):
+            start = file.tell()
+            try:
+                for _ in pickletools.genops(file):
+                    pass
+            except ValueError:
+                return
+            end = file.tell()
+            file.seek(start)
+            yield f'pickle {number}', file.read(end - start)
+
+
+def files(with_corpus):
+    directories = [os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'data')]
+    if with_corpus:
+        directories.append(os.path.join(os.environ.get('CKPT_CACHE', os.path.expanduser('~/.cache/ckpt')), 'corpus'))
+    for directory in directories:
+        for path in sorted(glob.glob(os.path.join(directory, '**', '*'), recursive=True)):
+            if os.path.isfile(path) and os.path.splitext(path)[1] in ('.pt', '.pth', '.bin', '.ckpt', '.pkl', '.pickle'):
+                yield path
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('tool')
+    parser.add_argument('--cases', type=int, default=3000)
+    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--rounds', type=int, default=20, help='edits tried on every file at hand')
+    parser.add_argument('--no-corpus', action='store_true', help='only tests/data')
+    parser.add_argument('--verbose', action='store_true')
+    options = parser.parse_args()
+    sys.setrecursionlimit(5000)
+    tool = Tool(options.tool)
+    counts = collections.Counter()
+
+    def judge(label, data, rng, how):
+        case = Case(tool, rng, data, how)
+        verdict = case.run()
+        if verdict in (None, 'refused', 'irregular', 'nonsense'):
+            counts['passed'] += 1
+            counts[verdict or 'edited'] += 1
+            return
+        counts['failed'] += 1
+        print(f'FAILED {label} ({how}): {verdict}')
+        if options.verbose:
+            print('  data =', data.hex())
+            print('  commands =', case.commands)
+            print('  output =', getattr(case, 'output', b'').hex())
+
+    for number in range(options.cases):
+        seed = options.seed * 1_000_000 + number
+        rng = random.Random(seed)
+        data, how = generate(rng)
+        judge(f'seed {seed}', data, rng, how)
+        wrong = taken_back(tool, rng, data)
+        counts['failed' if wrong else 'passed'] += 1
+        if wrong:
+            print(f'FAILED seed {seed} ({how}): {wrong}')
+    for path in files(not options.no_corpus):
+        for name, data in pickles_in(path):
+            for number in range(options.rounds if len(data) < 1_000_000 else min(1, options.rounds)):
+                judge(f'{path} {name} {number}', data, random.Random(number), 'file')
+    print(f'{counts["edited"]} edited, {counts["refused"]} refused, {counts["irregular"]} irregular, '
+          f'{counts["nonsense"]} nonsense')
+    print(f'{counts["passed"]} passed, {counts["failed"]} failed')
+    return 1 if counts['failed'] else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
