@@ -49,7 +49,8 @@ Error describe_parse_error(const CLI::ParseError& error, const CLI::App& app) {
   std::string message = error.what();
   std::replace(message.begin(), message.end(), '\n', ' ');
   while (message.ends_with(' ')) message.pop_back();
-  if (!message.empty() && message[0] >= 'A' && message[0] <= 'Z') message[0] = static_cast<char>(message[0] - 'A' + 'a');
+  const auto is_upper = [&](std::size_t at) { return at < message.size() && message[at] >= 'A' && message[at] <= 'Z'; };
+  if (is_upper(0) && !is_upper(1)) message[0] = static_cast<char>(message[0] - 'A' + 'a');  // FILE stays
   Error described(ErrorCode::kUsage, printable(message));
   std::vector<std::string> names;
   for (const auto* option : app.get_options()) {
@@ -81,7 +82,6 @@ ExitCode run_command(const Command& command, std::vector<std::string> arguments,
   CLI::App app{std::string(command.summary), std::string(command.name)};
   set_up_parser(app);
   const auto runner = command.attach(app);
-  console.json = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
   try {
     app.parse(std::move(arguments));
@@ -113,8 +113,8 @@ ExitCode dispatch(const std::vector<std::string>& arguments, Console& console) {
   if (command == nullptr) {
     Error error(ErrorCode::kUsage, fmt::format("no command is called {}", ckpt::quoted(first)));
     const auto near = nearest(first, command_names());
-    if (!near.empty()) error = std::move(error).with_hint(fmt::format("did you mean '{}'?", near));
-    return usage_error("ckpt", std::move(error), console);
+    if (near.empty()) return usage_error("ckpt", std::move(error), console);
+    return usage_error("ckpt", std::move(error).with_hint(fmt::format("did you mean '{}'?", near)), console);
   }
   if (std::find(arguments.begin() + 1, arguments.end(), "--version") != arguments.end()) return dispatch({"--version"}, console);
   return run_command(*command, {arguments.begin() + 1, arguments.end()}, console);
@@ -123,6 +123,7 @@ ExitCode dispatch(const std::vector<std::string>& arguments, Console& console) {
 }  // namespace
 
 int run_program(const std::vector<std::string>& arguments, Console& console) {
+  console.json = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
   auto status = dispatch(arguments, console);
   console.out.flush();
   if (const auto failure = console.out.failure(); !failure.empty()) {

@@ -98,8 +98,8 @@ Runner attach(CLI::App& app) {
   app.add_flag("--ignore-shape", options->ignore_shape, "With --like: shapes may differ");
   app.add_flag("--strict", options->strict, "With --like: exit with 1 and write nothing if keys are missing or shapes differ");
   app.add_option("--only-dtype", options->dtypes, "Keep only tensors of these dtypes")->delimiter(',')->option_text("D,...")->allow_extra_args(false);
-  app.add_option("--min-bytes", options->min_bytes, "Keep only tensors of at least N bytes")->option_text("N");
-  app.add_option("--max-bytes", options->max_bytes, "Keep only tensors of at most N bytes")->option_text("N");
+  app.add_option("--min-bytes", options->min_bytes, "Keep only tensors of at least N bytes")->check(CLI::NonNegativeNumber)->option_text("N");
+  app.add_option("--max-bytes", options->max_bytes, "Keep only tensors of at most N bytes")->check(CLI::NonNegativeNumber)->option_text("N");
   app.add_option("--drop-entry", options->entries, "Drop what stands at a path: an optimizer, an epoch; repeatable")
       ->option_text("PATH")
       ->allow_extra_args(false);

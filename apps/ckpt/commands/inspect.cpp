@@ -195,12 +195,12 @@ Runner attach(CLI::App& app) {
   options->input.attach(app);
   app.add_flag("-s,--summary", options->summary, "Totals and findings only");
   app.add_flag("--tree", options->tree, "Tensors and bytes by module");
-  app.add_option("--depth", options->depth, "With --tree: levels to show")->option_text("N");
+  app.add_option("--depth", options->depth, "With --tree: levels to show")->check(CLI::NonNegativeNumber)->option_text("N");
   app.add_flag("--keys", options->keys, "Keys of the state dicts, one a line");
   app.add_flag("-0,--null", options->null, "With --keys: end each key with NUL instead of a newline; lists in @FILE likewise");
   app.add_option("--select", options->select, "List only tensors whose key matches; repeatable")->option_text("PATTERN")->allow_extra_args(false);
   app.add_option("--get", options->get, "Print the value at a path, raw; a container as JSON")->option_text("PATH");
-  app.add_option("--values", options->values, "With --get of a tensor: its first N values")->option_text("N");
+  app.add_option("--values", options->values, "With --get of a tensor: its first N values")->check(CLI::NonNegativeNumber)->option_text("N");
   app.add_flag("--globals", options->globals, "Classes and functions that the pickle names");
   app.add_option("--sort", options->sort, "Order of tensors: file, name or bytes")
       ->check(CLI::IsMember({"file", "name", "bytes"}))

@@ -26,13 +26,17 @@ std::string label(const Checkpoint& checkpoint, const TensorInfo& tensor) {
 }
 
 std::string shape_text(const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  return fmt::format("[{}]", fmt::join(checkpoint.shape(tensor), ", "));
+  std::string out = "[";
+  for (const auto size : checkpoint.shape(tensor)) {
+    if (out.size() > 1) out += ", ";
+    out += fmt::format_int(size).str();
+  }
+  return out + ']';
 }
 
 /// Remarks behind the columns: layout, flags, device.
 std::string remarks(const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  std::string out(role_name(role_of(checkpoint, tensor).kind));
-  if (tensor.has(kIsPart)) out = "part";
+  std::string out(tensor.has(kIsPart) ? "part" : role_name(role_of(checkpoint, tensor).kind));
   if (tensor.layout != TensorLayout::kStrided) out += fmt::format(" {}", tensor_layout_name(tensor.layout));
   if (!tensor.has(kContiguous)) out += " strided";
   if (tensor.has(kConjugate)) out += " conj";
@@ -50,10 +54,39 @@ struct Columns {
   std::size_t shape = 0;
 };
 
-void print_row(const Checkpoint& checkpoint, const TensorInfo& tensor, const Columns& columns, Stream& out) {
-  out.format("  {:<{}}  {:<{}}  {:<{}}  {:>9}  {}\n", label(checkpoint, tensor), columns.name, dtype_info(tensor.dtype).name,
-             columns.dtype, shape_text(checkpoint, tensor), columns.shape, human_bytes(checkpoint.bytes(tensor)),
-             remarks(checkpoint, tensor));
+/// Appends `text` and spaces up to `width` columns (bytes, for names that are mostly ASCII).
+void pad_right(std::string& out, std::string_view text, std::size_t width) {
+  out += text;
+  if (text.size() < width) out.append(width - text.size(), ' ');
+}
+
+/// The size of the row before is often that of the next.
+struct SizeText {
+  std::uint64_t bytes = 0;
+  std::string text = human_bytes(0);
+  const std::string& of(std::uint64_t value) {
+    if (value != bytes) text = human_bytes(bytes = value);
+    return text;
+  }
+};
+
+void print_row(const Checkpoint& checkpoint, const TensorInfo& tensor, const Columns& columns, SizeText& size, Stream& out) {
+  constexpr std::size_t kSizeWidth = 9;
+  auto& line = out.buffer();
+  line += "  ";
+  pad_right(line, label(checkpoint, tensor), columns.name);
+  line += "  ";
+  pad_right(line, dtype_info(tensor.dtype).name, columns.dtype);
+  line += "  ";
+  pad_right(line, shape_text(checkpoint, tensor), columns.shape);
+  line += "  ";
+  const auto& bytes = size.of(checkpoint.bytes(tensor));
+  if (bytes.size() < kSizeWidth) line.append(kSizeWidth - bytes.size(), ' ');
+  line += bytes;
+  line += "  ";
+  line += remarks(checkpoint, tensor);
+  line += '\n';
+  out.settle();
 }
 
 void print_rows(const Checkpoint& checkpoint, const std::vector<TensorId>& tensors, Stream& out) {
@@ -67,7 +100,8 @@ void print_rows(const Checkpoint& checkpoint, const std::vector<TensorId>& tenso
   }
   columns.name = std::min(columns.name, kWidestName);
   columns.shape = std::min<std::size_t>(columns.shape, 24);
-  for (const auto id : tensors) print_row(checkpoint, checkpoint.tensors[id], columns, out);
+  SizeText size;
+  for (const auto id : tensors) print_row(checkpoint, checkpoint.tensors[id], columns, size, out);
 }
 
 /// Tensors by the state dict that names them; those outside come last.

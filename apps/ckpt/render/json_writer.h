@@ -24,10 +24,12 @@ class JsonWriter {
   JsonWriter& begin_array() { return open('['); }
   JsonWriter& end_array() { return close(']'); }
 
+  /// `name` is one of ours: it needs no escapes.
   JsonWriter& key(std::string_view name) {
     separate();
-    append_json_string(buffer(), name);
-    buffer() += ':';
+    buffer() += '"';
+    buffer() += name;
+    buffer() += "\":";
     after_key_ = true;
     return *this;
   }

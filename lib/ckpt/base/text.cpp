@@ -24,8 +24,23 @@ bool is_c1_control(std::string_view sequence) {
   return sequence.size() == 2 && byte_at(sequence, 0) == 0xC2 && byte_at(sequence, 1) < 0xA0;
 }
 
+/// Bytes at the front that are ASCII and need no escape anywhere.
+std::size_t plain_length(std::string_view text) {
+  std::size_t length = 0;
+  while (length < text.size()) {
+    const auto byte = byte_at(text, length);
+    if (byte < 0x20 || byte >= 0x7F || byte == '"' || byte == '\\' || byte == '\'') break;
+    ++length;
+  }
+  return length;
+}
+
 void append_printable(std::string& out, std::string_view text, char quote) {
   while (!text.empty()) {
+    const auto plain = plain_length(text);
+    out += text.substr(0, plain);
+    text.remove_prefix(plain);
+    if (text.empty()) break;
     const auto length = utf8_sequence(text);
     const auto first = byte_at(text, 0);
     if (length == 0) {
@@ -112,12 +127,11 @@ std::string quoted(std::string_view text) {
 void append_json_string(std::string& out, std::string_view text) {
   out += '"';
   while (!text.empty()) {
+    const auto plain = plain_length(text);
+    out += text.substr(0, plain);
+    text.remove_prefix(plain);
+    if (text.empty()) break;
     const auto first = byte_at(text, 0);
-    if (first >= 0x20 && first < 0x80 && first != '"' && first != '\\' && first != 0x7F) {
-      out += static_cast<char>(first);
-      text.remove_prefix(1);
-      continue;
-    }
     const auto length = utf8_sequence(text);
     if (length == 0) {
       out += "\xEF\xBF\xBD";

@@ -92,6 +92,12 @@ Status require_match(const NamePattern& pattern, const EditContext& context) {
     if (count > 0) message += fmt::format("; {} would match {}", quoted(wider), count);
   }
   Error error(ErrorCode::kNotFound, std::move(message));
+  for (std::size_t i = 0, keys = names.size(); i < keys; ++i) {
+    const auto dot = names[i].rfind('.');  // the modules' names are patterns too
+    if (dot != std::string::npos && (names.size() == keys || names.back() != names[i].substr(0, dot))) {
+      names.push_back(names[i].substr(0, dot));
+    }
+  }
   if (const auto near = nearest(pattern.text(), names); !near.empty()) {
     return std::move(error).with_hint(fmt::format("did you mean {}? Use --allow-unmatched to accept a pattern without a match", quoted(near)));
   }

@@ -86,8 +86,97 @@ Rebuild TensorReader::kind(Use callable) {
 }
 
 Result<bool> TensorReader::read(Use node, TensorCall& call) {
+  const auto code = graph_.opcode(node);
+  if (code != Opcode::kReduce && code != Opcode::kBuild) return false;
+  if (read_alike(node, call)) return true;
+  spelling_.opcodes.clear();  // it describes what `call` held
   call.reset();
-  return inner(node, call, kNesting);
+  last_arguments_.clear();
+  auto is_tensor = inner(node, call, kNesting);
+  if (is_tensor.ok() && *is_tensor && !last_arguments_.empty()) remember_spelling(node, call);
+  return is_tensor;
+}
+
+namespace {
+
+bool is_small_integer(Opcode opcode) {
+  return opcode == Opcode::kBinint1 || opcode == Opcode::kBinint2 || opcode == Opcode::kBinint || opcode == Opcode::kLong1;
+}
+
+}  // namespace
+
+void TensorReader::remember_spelling(Use node, const TensorCall& call) {
+  constexpr std::size_t kLongest = 64;  // nodes; a usual tensor has about 24
+  const auto start = graph_.start(node);
+  const bool plain = call.parts.empty() && call.others.empty() && call.layout == TensorLayout::kStrided && call.storage &&
+                     graph_.opcode(node) == Opcode::kReduce && node - start < kLongest && call.storage->view_offset == 0;
+  if (!plain) return;
+  Spelling made;
+  const auto count = node - start + 1;
+  made.varies.resize(count);
+  bool inside = true;
+  auto place = [&](Use use) {
+    inside = inside && use >= start && use <= node;
+    if (inside) made.varies[use - start] = true;
+    return use - start;
+  };
+  std::vector<Use> items;
+  auto places = [&](Use tuple, std::vector<std::uint32_t>& out) {
+    inside = inside && tuple >= start && tuple <= node;
+    graph_.children(tuple, items);
+    for (const auto item : items) out.push_back(place(item));
+  };
+  made.key = place(call.storage->key);
+  made.elements = place(call.storage->elements_use);
+  made.offset = place(last_arguments_[1]);
+  places(last_arguments_[2], made.sizes);
+  places(last_arguments_[3], made.strides);
+  made.persistent_id = call.storage->persistent_id - start;
+  inside = inside && call.storage->persistent_id >= start && call.storage->persistent_id <= node;
+  if (!inside) return;
+  for (Use at = start; at <= node; ++at) {
+    const bool repeats = graph_.repeats(at);
+    // an operand that is neither read anew nor a repetition would have to be compared: such a value is read in full
+    if (!repeats && !made.varies[at - start] && opcode_info(graph_.opcode(at)).form != OperandForm::kNone) return;
+    made.opcodes.push_back(graph_.opcode(at));
+    made.repeated.push_back(repeats && !made.varies[at - start] ? graph_.repeated(at) : kNoUse);
+  }
+  spelling_ = std::move(made);
+}
+
+bool TensorReader::same_spelling(Use node, Use start) const {
+  const auto count = spelling_.opcodes.size();
+  if (node - start + 1 != count) return false;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto at = static_cast<Use>(start + i);
+    const auto opcode = graph_.opcode(at);
+    if (opcode != spelling_.opcodes[i]) {
+      if (!spelling_.varies[i] || !is_small_integer(opcode) || !is_small_integer(spelling_.opcodes[i])) return false;
+    }
+    if (spelling_.repeated[i] != kNoUse && graph_.repeated(at) != spelling_.repeated[i]) return false;
+  }
+  return true;
+}
+
+/// Precondition of the shortcut: `call` still holds what the tensor before said.
+bool TensorReader::read_alike(Use node, TensorCall& call) {
+  if (spelling_.opcodes.empty() || graph_.opcode(node) != Opcode::kReduce || !call.storage) return false;
+  const auto start = graph_.start(node);
+  if (!same_spelling(node, start)) return false;
+  bool valid = true;
+  auto number = [&](std::uint32_t place) {
+    const auto value = graph_.integer(start + place);
+    valid = valid && value && *value >= 0;
+    return value.value_or(0);
+  };
+  call.storage->key = start + spelling_.key;
+  call.storage->persistent_id = start + spelling_.persistent_id;
+  call.storage->elements = static_cast<std::uint64_t>(number(spelling_.elements));
+  call.storage->elements_use = start + spelling_.elements;
+  call.offset = static_cast<std::uint64_t>(number(spelling_.offset));
+  for (std::size_t i = 0; i < spelling_.sizes.size(); ++i) call.sizes[i] = number(spelling_.sizes[i]);
+  for (std::size_t i = 0; i < spelling_.strides.size(); ++i) call.strides[i] = number(spelling_.strides[i]);
+  return valid;  // what is odd is read in full, for its error
 }
 
 Result<bool> TensorReader::inner(Use use, TensorCall& call, int depth) {
@@ -125,6 +214,7 @@ Result<bool> TensorReader::read_call(Rebuild made, Use node, Use arguments, Tens
       return read_dense(made, std::vector<Use>(args_), call);
     case Rebuild::kTensorV2:
       CKPT_RETURN_IF_ERROR(need(6, 7));
+      last_arguments_ = args_;
       return read_dense(made, std::vector<Use>(args_), call);
     case Rebuild::kTensorV3:
       CKPT_RETURN_IF_ERROR(need(7, 8));
@@ -358,11 +448,13 @@ Result<StorageUse> TensorReader::read_storage(Use persistent_id) {
   const auto elements = graph_.integer(children_[4]);
   if (!elements || *elements < 0) return bad(children_[4], "a storage's size is no number from 0 on");
   use.elements = static_cast<std::uint64_t>(*elements);
+  use.elements_use = children_[4];
   if (children_.size() == 6 && !graph_.is_none(children_[5])) {
     std::vector<Use> view;
     graph_.children(graph_.resolve(children_[5]), view);
-    const auto offset = view.size() == 3 ? graph_.integer(view[1]) : std::nullopt;
-    const auto length = view.size() == 3 ? graph_.integer(view[2]) : std::nullopt;
+    if (view.size() != 3) return bad(children_[5], "a view of a storage has no offset");
+    const auto offset = graph_.integer(view[1]);
+    const auto length = graph_.integer(view[2]);
     if (!offset || *offset < 0) return bad(children_[5], "a view of a storage has no offset");
     if (!length || *length < 0) return bad(children_[5], "a view of a storage has no size");
     use.view_offset = static_cast<std::uint64_t>(*offset);

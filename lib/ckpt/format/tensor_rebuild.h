@@ -49,6 +49,7 @@ struct StorageUse {
   std::string_view storage_class;   ///< "FloatStorage", without its module
   Use key = kNoUse;                 ///< string or integer
   Use location = kNoUse;            ///< string: "cpu", "cuda:0"
+  Use elements_use = kNoUse;        ///< where `elements` stands
   std::uint64_t elements = 0;       ///< of the class's dtype; bytes where it is untyped
   std::uint64_t view_offset = 0;    ///< elements; legacy views of a root storage
   std::optional<StorageView> view;  ///< legacy: the use is a part of the storage, from view_offset on
@@ -80,7 +81,8 @@ class TensorReader {
   /// What the callable used at `use` is.
   Rebuild kind(Use callable);
 
-  /// Is the finished value `node` a tensor? Then `call` says what it is.
+  /// Is the finished value `node` a tensor? Then `call` says what it is. One reader fills one `call`, again and
+  /// again: where a tensor is spelled like the one before, what they share is left as it stands.
   /// Errors: kCorrupt for a known function with arguments it can't take.
   Result<bool> read(Use node, TensorCall& call);
 
@@ -88,6 +90,23 @@ class TensorReader {
   Result<StorageUse> read_storage(Use persistent_id);
 
  private:
+  /// How the tensor before was spelled. Most tensors of a file are spelled alike, node for node: then only the
+  /// operands that differ are read.
+  struct Spelling {
+    std::vector<Opcode> opcodes;      ///< of the value's range; empty: no spelling is known
+    std::vector<Use> repeated;        ///< by node: what it repeats, kNoUse where it repeats nothing
+    std::vector<bool> varies;         ///< by node: an operand that is read anew
+    std::uint32_t key = 0;            ///< places in the range
+    std::uint32_t elements = 0;
+    std::uint32_t offset = 0;
+    std::uint32_t persistent_id = 0;
+    std::vector<std::uint32_t> sizes;
+    std::vector<std::uint32_t> strides;
+  };
+
+  void remember_spelling(Use node, const TensorCall& call);
+  bool same_spelling(Use node, Use start) const;
+  bool read_alike(Use node, TensorCall& call);
   Result<bool> read_call(Rebuild kind, Use node, Use arguments, TensorCall& call, int depth);
   Result<bool> read_dense(Rebuild kind, const std::vector<Use>& args, TensorCall& call);
   Result<bool> read_legacy(Use node, Rebuild kind, TensorCall& call);
@@ -101,6 +120,8 @@ class TensorReader {
   Error bad(Use node, std::string message) const;
 
   const ValueGraph& graph_;
+  Spelling spelling_;
+  std::vector<Use> last_arguments_;  ///< of the last _rebuild_tensor_v2
   std::unordered_map<Use, Rebuild> kinds_;
   Use last_callable_ = kNoUse;
   Rebuild last_kind_ = Rebuild::kNotATensor;

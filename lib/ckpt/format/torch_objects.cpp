@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <functional>
 #include <unordered_set>
 
 #include "ckpt/base/checked_math.h"
@@ -47,6 +49,32 @@ struct Module {
   std::string prefix;          ///< of its keys: "layer1.0."
   std::uint32_t state_dict;    ///< provisional state dict, by index in `module_dicts_`
   std::vector<Use> hidden;     ///< names of non-persistent buffers
+};
+
+/// Hashes met so far, for mappings of millions of keys: 16 bytes each, no allocation per key.
+class HashSet {
+ public:
+  explicit HashSet(std::size_t count) {
+    if (count > 1) slots_.resize(std::bit_ceil(count * 2));
+  }
+
+  /// Was it new?
+  bool insert(std::uint64_t hash) {
+    if (slots_.empty()) return true;
+    hash |= 1;  // 0 marks a free slot
+    const auto mask = slots_.size() - 1;
+    for (auto at = (hash * 0x9E3779B97F4A7C15U) >> 32U;; ++at) {
+      auto& slot = slots_[at & mask];
+      if (slot == hash) return false;
+      if (slot == 0) {
+        slot = hash;
+        return true;
+      }
+    }
+  }
+
+ private:
+  std::vector<std::uint64_t> slots_;
 };
 
 class Collector {
@@ -217,6 +245,8 @@ class Collector {
     mapping.in_optimizer = outer.in_optimizer;
     bool has_state = false;
     bool has_groups = false;
+    HashSet hashes(anatomy_.items.size());
+    bool maybe_duplicate = false;
     for (const auto& item : anatomy_.items) {
       const auto key = graph_.string_view(item.key);
       if (!key) {
@@ -225,9 +255,10 @@ class Collector {
       }
       has_state = has_state || *key == "state";
       has_groups = has_groups || *key == "param_groups";
+      maybe_duplicate = !hashes.insert(std::hash<std::string_view>()(*key)) || maybe_duplicate;
     }
     mapping.is_optimizer = has_state && has_groups;
-    report_duplicates(place);
+    if (maybe_duplicate) report_duplicates(place);
     const auto index = static_cast<std::uint32_t>(checkpoint_.mappings.size());
     frame.context.mapping = index;
     frame.context.around = index;

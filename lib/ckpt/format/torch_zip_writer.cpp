@@ -268,6 +268,20 @@ class ZipWriter {
 
 }  // namespace
 
+namespace {
+
+/// Reading a large directory spares the look at every local header; whoever copies records must take it.
+Status check_records(const ZipDirectory& directory) {
+  if (directory.entries().size() <= ZipDirectory::kFewEntries) return {};
+  Diagnostics diagnostics;
+  CKPT_RETURN_IF_ERROR(directory.check_local_headers(diagnostics));
+  const auto* finding = diagnostics.first_error();
+  if (finding == nullptr) return {};
+  return Error(ErrorCode::kRefused, finding->message).in_record(finding->place);
+}
+
+}  // namespace
+
 Result<Layout> TorchZipFormat::lay_out(const Checkpoint& checkpoint) const {
   const auto& part = checkpoint.parts.front();
   if (!checkpoint.edited()) {
@@ -277,6 +291,7 @@ Result<Layout> TorchZipFormat::lay_out(const Checkpoint& checkpoint) const {
   }
   CKPT_ASSIGN_OR_RETURN(const auto document, spell_document(checkpoint));
   const auto& data = static_cast<const TorchZipData&>(*part.container);
+  CKPT_RETURN_IF_ERROR(check_records(data.directory));
   return ZipWriter(checkpoint, data, *document).run();
 }
 

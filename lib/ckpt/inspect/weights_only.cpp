@@ -227,16 +227,11 @@ std::string modern_name(const GlobalName& global, int protocol) {
   return name;
 }
 
-bool names_global(Opcode opcode) {
-  return opcode == Opcode::kGlobal || opcode == Opcode::kStackGlobal || opcode == Opcode::kInst;
-}
-
 }  // namespace
 
 std::vector<GlobalUse> globals_of(const ValueGraph& graph) {
   std::set<std::string> names;
-  for (Use node = 0; node < graph.size(); ++node) {
-    if (!names_global(graph.opcode(node))) continue;
+  for (const auto node : graph.global_uses()) {
     const auto name = graph.global(node);
     names.insert(name ? modern_name(*name, graph.protocol()) : "a name made at run time");
   }
@@ -248,17 +243,10 @@ std::vector<GlobalUse> globals_of(const ValueGraph& graph) {
 }
 
 std::vector<std::string> refused_opcodes(const ValueGraph& graph) {
-  std::array<bool, 256> used{};
-  const auto text = graph.text();
-  Instruction instruction;
-  for (std::size_t at = 0; at < text.size(); at += instruction.size_in_text()) {
-    cut_instruction(text.subspan(at), instruction);
-    used[static_cast<std::size_t>(instruction.opcode)] = true;
-  }
   std::vector<std::string> out;
-  for (std::size_t code = 0; code < used.size(); ++code) {
+  for (std::size_t code = 0; code < kOpcodes.size(); ++code) {
     const auto name = kOpcodes[code].name;
-    if (used[code] && std::find(kKnownOpcodes.begin(), kKnownOpcodes.end(), name) == kKnownOpcodes.end()) out.emplace_back(name);
+    if (graph.uses(static_cast<Opcode>(code)) && std::find(kKnownOpcodes.begin(), kKnownOpcodes.end(), name) == kKnownOpcodes.end()) out.emplace_back(name);
   }
   return out;
 }

@@ -23,7 +23,9 @@ class Memo {
     const bool free = get(slot) == kNoUse;
     if (free) ++count_;
     if (slot < dense_.size() || slot <= 2 * count_ + 1024) {
-      if (slot >= dense_.size()) dense_.resize(std::max<std::size_t>(slot + 1, dense_.size() * 3 / 2), kNoUse);
+      if (slot >= dense_.size()) {
+        dense_.resize(std::max<std::size_t>(slot + 1, dense_.size() * 3 / 2), kNoUse);
+      }
       dense_[slot] = node;
     } else {
       sparse_.insert_or_assign(slot, node);
@@ -49,6 +51,14 @@ class Memo {
 
 }  // namespace
 
+namespace {
+
+bool names_global(Opcode opcode) {
+  return opcode == Opcode::kGlobal || opcode == Opcode::kStackGlobal || opcode == Opcode::kInst;
+}
+
+}  // namespace
+
 class Decoder {
  public:
   Decoder(const ByteSource& source, Extent range, const DecodeLimits& limits)
@@ -68,12 +78,14 @@ class Decoder {
     Use node;
     Use start;
   };
+
   struct Mark {
     std::size_t depth;  ///< values below it
     Use node;
   };
 
   Error corrupt(std::string message) const { return error(ErrorCode::kCorrupt, std::move(message)); }
+
   Error error(ErrorCode code, std::string message) const {
     return Error(code, std::move(message)).at(position_ + skipped_);
   }
@@ -93,7 +105,8 @@ class Decoder {
   }
 
   Error too_long() const {
-    return error(ErrorCode::kUnsupported, fmt::format("a text operand is longer than {} bytes", limits_.line));
+    return error(ErrorCode::kUnsupported,
+                 fmt::format("a text operand is longer than {} bytes", limits_.line));
   }
 
   Error invalid() const {
@@ -107,12 +120,14 @@ class Decoder {
   Status read_window() {
     const auto left = range_.end() - next_read_;
     if (left == 0) {
-      return error(ErrorCode::kCorrupt, position_ == graph_.text_.size()
-                                            ? std::string("the pickle ends before its STOP")
-                                            : fmt::format("the pickle ends inside {}", opcode_info(instruction_.opcode).name));
+      return error(ErrorCode::kCorrupt,
+                   position_ == graph_.text_.size()
+                       ? std::string("the pickle ends before its STOP")
+                       : fmt::format("the pickle ends inside {}", opcode_info(instruction_.opcode).name));
     }
     auto& text = graph_.text_;
-    const auto size = std::min({left, kWindow, limits_.text - std::min<std::uint64_t>(limits_.text, text.size())});
+    const auto size =
+        std::min({left, kWindow, limits_.text - std::min<std::uint64_t>(limits_.text, text.size())});
     if (size == 0) {
       return error(ErrorCode::kUnsupported, fmt::format("the pickle is longer than {} bytes", limits_.text));
     }
@@ -148,6 +163,8 @@ class Decoder {
   /// Executes the stack effect of the current instruction and moves behind it.
   Status step() {
     const auto& info = opcode_info(instruction_.opcode);
+    graph_.used_[static_cast<std::size_t>(instruction_.opcode)] = true;
+    if (names_global(instruction_.opcode)) graph_.globals_.push_back(graph_.tape_.size());
     switch (info.effect) {
       case Effect::kPush: CKPT_RETURN_IF_ERROR(push(info.pops)); break;
       case Effect::kMark: {
@@ -217,7 +234,9 @@ class Decoder {
     CKPT_RETURN_IF_ERROR(need_mark());
     const auto mark = marks_.back();
     const auto count = stack_.size() - mark.depth;
-    if (instruction_.opcode == Opcode::kDict && count % 2 != 0) return corrupt("DICT with an odd number of values");
+    if (instruction_.opcode == Opcode::kDict && count % 2 != 0) {
+      return corrupt("DICT with an odd number of values");
+    }
     if (instruction_.opcode == Opcode::kObj && count == 0) return corrupt("OBJ without a class");
     marks_.pop_back();
     stack_.resize(mark.depth);
@@ -317,7 +336,8 @@ class Decoder {
     }
     const auto protocol = static_cast<int>(graph_.text_[position_ + 1]);
     if (protocol > 5) {
-      return error(ErrorCode::kUnsupported, fmt::format("pickle protocol {} is not known (0 to 5 are)", protocol));
+      return error(ErrorCode::kUnsupported,
+                   fmt::format("pickle protocol {} is not known (0 to 5 are)", protocol));
     }
     if (position_ != 0) irregular("PROTO inside the stream");
     graph_.protocol_ = protocol;

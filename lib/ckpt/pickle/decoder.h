@@ -24,7 +24,9 @@ struct DecodeLimits {
 
 /// Decodes the pickle that begins at `range.offset` of `source`; it ends at its STOP, within `range`.
 /// Errors: kCorrupt (unknown opcode, stack underflow, unset memo slot, no STOP, a length past the end), with
-/// the byte offset from the start of the range; kUnsupported (protocol above 5, out-of-band buffers, a limit).
-CKPT_EXPORT Result<ValueGraph> decode_pickle(const ByteSource& source, Extent range, const DecodeLimits& limits = {});
+/// the byte offset from the start of the range; kUnsupported (protocol above 5, out-of-band buffers, a
+/// limit).
+CKPT_EXPORT Result<ValueGraph> decode_pickle(const ByteSource& source, Extent range,
+                                             const DecodeLimits& limits = {});
 
 }  // namespace ckpt

@@ -3,24 +3,17 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <limits>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "ckpt/pickle/text_forms.h"
-
 namespace ckpt {
 namespace {
 
-constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
-
 Error cannot_edit(std::string_view why) {
   return Error(ErrorCode::kUnsupported, fmt::format("the pickle cannot be edited: {}", why));
-}
-
-Error bad_edit(Use node, std::string_view why) {
-  return Error(ErrorCode::kInternal, fmt::format("edit of pickle node {}: {}", node, why));
 }
 
 /// What the walk has to do at an opcode besides writing it.
@@ -52,11 +45,15 @@ bool is_immutable_leaf(const ValueGraph& graph, Use node) {
 
 }  // namespace
 
+Error bad_edit(Use node, std::string_view why) {
+  return Error(ErrorCode::kInternal, fmt::format("edit of pickle node {}: {}", node, why));
+}
+
 Emission::Emission(const ValueGraph& graph, const StreamLayout& layout, std::vector<RangeEdit> edits)
     : graph_(graph),
       layout_(layout),
       edits_(std::move(edits)),
-      spelling_(spelling_of(graph)),
+      protocol_(spoken_protocol(graph)),
       stop_(static_cast<std::uint32_t>(graph.text().size() - 1)),
       writer_(graph),
       written_(graph.size()),
@@ -79,14 +76,12 @@ Status Emission::advance() {
   while (range.next <= range.last) {
     const auto node = range.next;
     const auto& edit = edits_[range.edit];
-    const auto* moved = moved_starts_.contains(node) ? moved_here(range, node) : nullptr;
-    if (moved != nullptr && (edit.first != node || moved->last > edit.use)) {
-      if (moved->definition == kNoUse)
-        return bad_edit(moved->last, "it is moved and stays, without a memo slot");
-      const auto definition = moved->definition;
-      const auto last = moved->last;
+    const auto moved = moved_starts_.contains(node) ? moved_here(range, node) : moved_.end();
+    if (moved != moved_.end() && (edit.first != node || moved->first.second > edit.use)) {
+      const auto [place, definition] = *moved;
+      if (definition == kNoUse) return bad_edit(place.second, "it is moved and stays, without a memo slot");
       flush(range, graph_.at(node));
-      skip_to(range, last + 1);
+      skip_to(range, place.second + 1);
       write_get_of(definition);
     } else if (edit.first == node) {
       CKPT_RETURN_IF_ERROR(apply(edit));
@@ -166,9 +161,9 @@ Status Emission::write_value(const NewValue& value) {
       if (value.string.size() > std::numeric_limits<std::uint32_t>::max()) {
         return Error(ErrorCode::kUnsupported, "a new string of a pickle is longer than 4 GiB");
       }
-      append_string(writer_.text(), value.string, spelling_);
+      append_string(writer_.text(), value.string, protocol_);
       return {};
-    case NewValue::Kind::kInteger: append_integer(writer_.text(), value.integer, spelling_); return {};
+    case NewValue::Kind::kInteger: append_integer(writer_.text(), value.integer, protocol_); return {};
     case NewValue::Kind::kNone: writer_.text().push_back(static_cast<std::byte>(Opcode::kNone)); return {};
     case NewValue::Kind::kMove: break;
   }
@@ -231,7 +226,7 @@ Status Emission::settle_drops(Range& range, Use node) {
   return {};
 }
 
-// ------------------------------------------------------------------------------- ranges and the memo
+// ------------------------------------------------------------------------------------ ranges that move
 
 /// Begins to write the range that ends with `last` here, away from its place.
 Status Emission::enter(Use last, Use definition) {
@@ -242,9 +237,7 @@ Status Emission::enter(Use last, Use definition) {
   const auto edit = std::partition_point(edits_.begin(), edits_.end(), [&](const RangeEdit& e) {
     return e.first < first || (e.first == first && e.use >= last);  // that one is about the old place
   });
-  const auto [at, is_new] = moved_at_.try_emplace(first, kNone);
-  moved_.push_back({definition, last, at->second});
-  at->second = moved_.size() - 1;
+  moved_.emplace(std::pair{first, last}, definition);
   moved_starts_.insert(first);
   ranges_.push_back({first, last, first, graph_.at(first), static_cast<std::size_t>(edit - edits_.begin()),
                      pending_.size(), memoized_before(first), false});
@@ -257,163 +250,19 @@ Status Emission::enter_missing(Use get) {
   return enter(graph_.finished(definition), definition);
 }
 
-/// The widest range that starts at `node`, lies within `range` and is written already.
-const Emission::Moved* Emission::moved_here(const Range& range, Use node) const {
-  const Moved* widest = nullptr;
-  for (auto entry = moved_at_.at(node); entry != kNone; entry = moved_[entry].other) {
-    const auto& moved = moved_[entry];
-    if (moved.last > range.last) continue;
-    if (!range.whole && node == range.first && moved.last == range.last) continue;  // this very range
-    if (moved.definition != kNoUse && !written_.contains(moved.definition)) continue;
-    if (widest == nullptr || moved.last > widest->last) widest = &moved;
+/// The widest range that starts at `node`, lies within `range` and is written already; the end if there is
+/// none.
+Emission::MovedRanges::const_iterator Emission::moved_here(const Range& range, Use node) const {
+  auto behind = moved_.upper_bound({node, range.last});
+  while (behind != moved_.begin()) {
+    const auto moved = std::prev(behind);
+    const auto [place, definition] = *moved;
+    if (place.first != node) break;
+    const bool itself = !range.whole && node == range.first && place.second == range.last;
+    if (!itself && (definition == kNoUse || written_.contains(definition))) return moved;
+    behind = moved;
   }
-  return widest;
-}
-
-void Emission::write_get_of(Use definition) {
-  append_get(writer_.text(), slot_in_output(definition), spelling_);
-}
-
-/// Does a GET of the stream need another number in the output? Precondition: its slot is filled there.
-bool Emission::slot_changed(Use get) const {
-  if (!graph_.uses_memoize()) return false;
-  const auto slot = named_slot(graph_.at(get));
-  return slots_[slot] != slot;
-}
-
-/// Writes a GET of the stream, under the same precondition.
-void Emission::write_get_again(Use get) {
-  if (slot_changed(get)) {
-    append_get(writer_.text(), slots_[named_slot(graph_.at(get))], spelling_);
-  } else {
-    writer_.copy(graph_.at(get), behind(get));
-  }
-}
-
-/// The slot that the PUT or GET at a text position names.
-std::uint64_t Emission::named_slot(std::uint32_t position) const {
-  Instruction instruction;
-  cut_instruction(graph_.text().subspan(position), instruction);
-  return memo_slot(instruction, graph_.text().subspan(position))
-      .value_or(0);  // the decoder has read it before
-}
-
-std::uint64_t Emission::slot_in_output(Use definition) const {
-  if (graph_.uses_memoize()) return slots_[memoized_before(definition)];
-  std::uint64_t slot = 0;
-  for_each_trailing(graph_, definition, [&](std::uint32_t position, const Instruction& instruction) {
-    if (opcode_info(instruction.opcode).effect == Effect::kPut) slot = named_slot(position);
-  });
-  return slot;
-}
-
-/// The first of the nodes that make up the value used at `use` (its maker and those that change it) with a
-/// memo slot; kNoUse if none has one.
-Use Emission::memoised_part(Use use) const {
-  auto found = kNoUse;
-  std::vector<Use> operands;
-  while (true) {
-    for_each_trailing(graph_, use, [&](std::uint32_t, const Instruction& instruction) {
-      if (opcode_info(instruction.opcode).effect == Effect::kPut) found = use;
-    });
-    const auto effect = opcode_info(graph_.opcode(use)).effect;
-    if (effect != Effect::kExtendOne && effect != Effect::kExtendMark) return found;
-    graph_.children(use, operands);
-    use = operands.front();
-  }
-}
-
-/// The MEMOIZEs behind a node get their new numbers.
-void Emission::count_slots(Range& range, Use node) {
-  for_each_trailing(graph_, node, [&](std::uint32_t, const Instruction& instruction) {
-    if (instruction.opcode != Opcode::kMemoize) return;
-    if (slots_.size() <= range.memoized) slots_.resize(std::size_t{range.memoized} + 1);
-    slots_[range.memoized++] = slots_written_++;
-  });
-}
-
-// ------------------------------------------------------------------------------------------------- text
-
-/// Writes the kept text up to `to`, and so all that comes before the place where something new begins.
-void Emission::flush(Range& range, std::uint32_t to) {
-  copy(range, range.copied, to);
-  range.copied = to;
-  while (range.whole && next_boundary() <= to) cross_boundary();
-}
-
-/// Leaves out everything up to `next`.
-void Emission::skip_to(Range& range, Use next) {
-  if (graph_.uses_memoize()) {
-    if (next - range.next > 64) {
-      range.memoized = next < graph_.size() ? memoized_before(next) : 0;
-    } else {
-      for (auto node = range.next; node < next; ++node) {
-        for_each_trailing(graph_, node, [&](std::uint32_t, const Instruction& instruction) {
-          if (instruction.opcode == Opcode::kMemoize) ++range.memoized;
-        });
-      }
-    }
-  }
-  range.next = next;
-  range.copied = text_end(next - 1);
-  while (edits_[range.edit].first < next) ++range.edit;
-}
-
-void Emission::copy(const Range& range, std::uint32_t from, std::uint32_t to) {
-  if (layout_.frames().empty()) {
-    writer_.copy(from, to);
-  } else if (range.whole) {
-    copy_with_frames(from, to);
-  } else {
-    copy_without_frames(from, to);
-  }
-}
-
-/// Where the next frame begins or the current one ends, in positions of the input.
-std::uint32_t Emission::next_boundary() const {
-  if (frame_ == layout_.frames().size()) return std::numeric_limits<std::uint32_t>::max();
-  const auto& frame = layout_.frames()[frame_];
-  return in_frame_ ? frame.end : frame.header;
-}
-
-/// Opens or closes a frame of the output. Returns the position behind the boundary.
-std::uint32_t Emission::cross_boundary() {
-  const auto& frame = layout_.frames()[frame_];
-  if (!in_frame_) {
-    writer_.open_frame();
-    in_frame_ = true;
-    return frame.begin;
-  }
-  writer_.close_frame();
-  in_frame_ = false;
-  ++frame_;
-  return frame.end;
-}
-
-/// The stream's own text: frames begin and end where they did.
-void Emission::copy_with_frames(std::uint32_t from, std::uint32_t to) {
-  while (from < to) {
-    const auto boundary = next_boundary();
-    if (boundary <= from) {
-      from = std::max(from, cross_boundary());
-      continue;
-    }
-    const auto stop = std::min(to, boundary);
-    writer_.copy(from, stop);
-    from = stop;
-  }
-}
-
-/// Text that lands elsewhere belongs to the frame there.
-void Emission::copy_without_frames(std::uint32_t from, std::uint32_t to) {
-  const auto& frames = layout_.frames();
-  auto frame =
-      std::partition_point(frames.begin(), frames.end(), [&](const Frame& f) { return f.header < from; });
-  for (; frame != frames.end() && frame->header < to; ++frame) {
-    writer_.copy(from, frame->header);
-    from = frame->begin;
-  }
-  writer_.copy(from, to);
+  return moved_.end();
 }
 
 }  // namespace ckpt

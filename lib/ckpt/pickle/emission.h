@@ -9,7 +9,9 @@
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
+#include <map>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "ckpt/pickle/encoder.h"
@@ -26,6 +28,9 @@ struct RangeEdit {
   Use use = kNoUse;                 ///< the range's last node
   const NewValue* value = nullptr;  ///< null: dropped
 };
+
+/// kInternal: an edit that makes no sense at `node`.
+Error bad_edit(Use node, std::string_view why);
 
 class Emission {
  public:
@@ -47,12 +52,9 @@ class Emission {
     bool whole;              ///< the stream itself: its frames are followed
   };
 
-  /// A range that is written away from its place.
-  struct Moved {
-    Use definition;  ///< its node with a memo slot, or kNoUse
-    Use last;
-    std::size_t other;  ///< the entry before with the same start, or kNone
-  };
+  /// Ranges that are written away from their place, by first and last node: the node in them with a memo
+  /// slot, or kNoUse.
+  using MovedRanges = std::map<std::pair<Use, Use>, Use>;
 
   Status advance();
   Status step(Range& range, Use node, Opcode opcode);
@@ -67,7 +69,7 @@ class Emission {
   // ---- ranges and the memo
   Status enter(Use last, Use definition);
   Status enter_missing(Use get);
-  const Moved* moved_here(const Range& range, Use node) const;
+  MovedRanges::const_iterator moved_here(const Range& range, Use node) const;
   void write_get_of(Use definition);
   bool slot_changed(Use get) const;
   void write_get_again(Use get);
@@ -99,7 +101,7 @@ class Emission {
   const ValueGraph& graph_;
   const StreamLayout& layout_;
   const std::vector<RangeEdit> edits_;
-  const Spelling spelling_;
+  const int protocol_;
   const std::uint32_t stop_;  ///< position of STOP
   PickleWriter writer_;
   std::vector<Range> ranges_;
@@ -107,8 +109,7 @@ class Emission {
   NodeSet written_;
   NodeSet entered_;  ///< last nodes of ranges that were written away from their place
   NodeSet moved_starts_;
-  std::vector<Moved> moved_;
-  std::unordered_map<Use, std::size_t> moved_at_;  ///< start → latest entry of moved_
+  MovedRanges moved_;
   std::vector<std::uint32_t> slots_;  ///< MEMOIZE streams: slot in the input → slot in the output
   std::uint32_t slots_written_ = 0;
   std::size_t frame_ = 0;  ///< frame of the layout that is open or comes next

@@ -10,10 +10,6 @@
 namespace ckpt {
 namespace {
 
-Error bad_edit(Use use, std::string_view why) {
-  return Error(ErrorCode::kInternal, fmt::format("edit of pickle node {}: {}", use, why));
-}
-
 /// Is `use` the position of a value that somebody uses?
 Status check_use(const ValueGraph& graph, Use use) {
   if (use >= graph.size()) return bad_edit(use, fmt::format("the graph has {} nodes", graph.size()));

@@ -122,6 +122,8 @@ struct OpcodeInfo {
 /// All 256 bytes; unknown ones have the form kInvalid.
 extern const std::array<OpcodeInfo, 256> kOpcodes;
 
-inline const OpcodeInfo& opcode_info(Opcode opcode) { return kOpcodes[static_cast<std::size_t>(opcode)]; }
+inline const OpcodeInfo& opcode_info(Opcode opcode) {
+  return kOpcodes[static_cast<std::size_t>(opcode)];
+}
 
 }  // namespace ckpt

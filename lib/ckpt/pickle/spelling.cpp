@@ -34,20 +34,20 @@ void append_long1(Bytes& out, std::int64_t value) {
 
 }  // namespace
 
-Spelling spelling_of(const ValueGraph& graph) {
-  if (graph.protocol() > 0) return {graph.protocol()};
-  for (Use node = 0; node < graph.size(); ++node) {
-    if (opcode_info(graph.opcode(node)).protocol > 0) return {1};
+int spoken_protocol(const ValueGraph& graph) {
+  if (graph.protocol() > 0) return graph.protocol();
+  for (std::size_t code = 0; code < kOpcodes.size(); ++code) {
+    if (kOpcodes[code].protocol > 0 && graph.uses(static_cast<Opcode>(code))) return 1;
   }
-  return {0};
+  return 0;
 }
 
-void append_string(Bytes& out, std::string_view text, Spelling spelling) {
-  if (spelling.protocol == 0) {
+void append_string(Bytes& out, std::string_view text, int protocol) {
+  if (protocol == 0) {
     append_text(out, fmt::format("V{}\n", to_raw_unicode_escape(text)));
     return;
   }
-  if (spelling.protocol >= 4 && text.size() < 256) {
+  if (protocol >= 4 && text.size() < 256) {
     append(out, Opcode::kShortBinunicode, static_cast<std::uint8_t>(text.size()));
   } else {
     append(out, Opcode::kBinunicode, static_cast<std::uint32_t>(text.size()));
@@ -55,10 +55,10 @@ void append_string(Bytes& out, std::string_view text, Spelling spelling) {
   append_text(out, text);
 }
 
-void append_integer(Bytes& out, std::int64_t value, Spelling spelling) {
-  if (spelling.protocol == 0 && fits<std::int32_t>(value)) {
+void append_integer(Bytes& out, std::int64_t value, int protocol) {
+  if (protocol == 0 && fits<std::int32_t>(value)) {
     append_text(out, fmt::format("I{}\n", value));
-  } else if (spelling.protocol < 2 && !fits<std::int32_t>(value)) {
+  } else if (protocol < 2 && !fits<std::int32_t>(value)) {
     append_text(out, fmt::format("L{}L\n", value));
   } else if (fits<std::uint8_t>(value)) {
     append(out, Opcode::kBinint1, static_cast<std::uint8_t>(value));
@@ -71,8 +71,8 @@ void append_integer(Bytes& out, std::int64_t value, Spelling spelling) {
   }
 }
 
-void append_get(Bytes& out, std::uint64_t slot, Spelling spelling) {
-  if (spelling.protocol == 0 || slot > std::numeric_limits<std::uint32_t>::max()) {
+void append_get(Bytes& out, std::uint64_t slot, int protocol) {
+  if (protocol == 0 || slot > std::numeric_limits<std::uint32_t>::max()) {
     append_text(out, fmt::format("g{}\n", slot));
   } else if (slot < 256) {
     append(out, Opcode::kBinget, static_cast<std::uint8_t>(slot));

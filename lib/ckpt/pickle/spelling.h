@@ -12,16 +12,13 @@
 
 namespace ckpt {
 
-struct Spelling {
-  int protocol = 2;  ///< 0 to 5
-};
-
-/// What a stream uses. Protocols 0 and 1 don't say which they are: 1 is told by its binary opcodes.
-Spelling spelling_of(const ValueGraph& graph);
+/// The protocol of a stream, 0 to 5. Protocols 0 and 1 don't say which they are: 1 is told by its binary
+/// opcodes.
+int spoken_protocol(const ValueGraph& graph);
 
 /// `text` is UTF-8 with surrogatepass. Precondition: below 4 GiB.
-void append_string(Bytes& out, std::string_view text, Spelling spelling);
-void append_integer(Bytes& out, std::int64_t value, Spelling spelling);
-void append_get(Bytes& out, std::uint64_t slot, Spelling spelling);
+void append_string(Bytes& out, std::string_view text, int protocol);
+void append_integer(Bytes& out, std::int64_t value, int protocol);
+void append_get(Bytes& out, std::uint64_t slot, int protocol);
 
 }  // namespace ckpt

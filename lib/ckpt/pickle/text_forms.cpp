@@ -107,7 +107,8 @@ std::string to_raw_unicode_escape(std::string_view text) {
     const auto point = take_utf8(text);
     if (point > 0xFFFF) {
       out += fmt::format("\\U{:08x}", point);
-    } else if (point > 0xFF || point == '\\' || point == 0 || point == '\n' || point == '\r' || point == 0x1A) {
+    } else if (point > 0xFF || point == '\\' || point == 0 || point == '\n' || point == '\r' ||
+               point == 0x1A) {
       out += fmt::format("\\u{:04x}", point);
     } else {
       out += static_cast<char>(point);
@@ -117,7 +118,8 @@ std::string to_raw_unicode_escape(std::string_view text) {
 }
 
 std::optional<std::string> from_python_literal(std::string_view text) {
-  if (text.size() < 2 || (text.front() != '\'' && text.front() != '"') || text.back() != text.front()) return std::nullopt;
+  if (text.size() < 2 || text.back() != text.front()) return std::nullopt;
+  if (text.front() != '\'' && text.front() != '"') return std::nullopt;
   text = text.substr(1, text.size() - 2);
   std::string bytes;
   while (!text.empty()) {
@@ -153,7 +155,8 @@ std::optional<std::string> from_python_literal(std::string_view text) {
           break;
         }
         unsigned value = static_cast<unsigned>(escape - '0');
-        for (int i = 0; i < 2 && !text.empty() && text[0] >= '0' && text[0] <= '7'; ++i, text.remove_prefix(1)) {
+        for (int i = 0; i < 2 && !text.empty() && text[0] >= '0' && text[0] <= '7';
+             ++i, text.remove_prefix(1)) {
           value = value * 8 + static_cast<unsigned>(text[0] - '0');
         }
         bytes += static_cast<char>(value & 0xFFU);
@@ -166,7 +169,8 @@ std::optional<std::string> from_python_literal(std::string_view text) {
 std::optional<std::uint64_t> memo_slot(const Instruction& instruction, ByteView text) {
   const auto operand = text.subspan(instruction.head_size, instruction.body_size);
   if (opcode_info(instruction.opcode).form == OperandForm::kFixed) {
-    return operand.size() == 1 ? load_le<std::uint8_t>(operand.data()) : load_le<std::uint32_t>(operand.data());
+    return operand.size() == 1 ? load_le<std::uint8_t>(operand.data())
+                               : load_le<std::uint32_t>(operand.data());
   }
   const auto digits = chop_newline(as_text(operand));
   std::uint64_t slot = 0;
@@ -183,7 +187,8 @@ std::optional<std::int64_t> from_long_bytes(ByteView bytes) {
   for (std::size_t i = 8; i < bytes.size(); ++i) {
     if (bytes[i] != fill) return std::nullopt;
   }
-  if (bytes.size() > 8 && ((word[7] & std::byte{0x80}) != std::byte{0}) != (fill != std::byte{0})) return std::nullopt;
+  const bool negative = (word[7] & std::byte{0x80}) != std::byte{0};
+  if (bytes.size() > 8 && negative != (fill != std::byte{0})) return std::nullopt;
   return load_le<std::int64_t>(word);
 }
 

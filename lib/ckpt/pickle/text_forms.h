@@ -25,12 +25,12 @@ std::string latin1_to_utf8(std::string_view bytes);
 /// (Python's surrogatepass). Nothing for an escape cut short.
 std::optional<std::string> from_raw_unicode_escape(std::string_view text);
 
-/// The inverse, as CPython spells it: backslash, NUL, newline, carriage return, U+001A and all beyond Latin-1 escaped.
-/// `text` is UTF-8 with surrogatepass; a byte that is neither counts as Latin-1.
+/// The inverse, as CPython spells it: backslash, NUL, newline, carriage return, U+001A and all beyond Latin-1
+/// escaped. `text` is UTF-8 with surrogatepass; a byte that is neither counts as Latin-1.
 std::string to_raw_unicode_escape(std::string_view text);
 
-/// The code point at the front of `text`, surrogates included, and removes it; a byte that begins none counts as Latin-1.
-/// Precondition: not empty.
+/// The code point at the front of `text`, surrogates included, and removes it; a byte that begins none counts
+/// as Latin-1. Precondition: not empty.
 std::uint32_t take_utf8(std::string_view& text);
 
 /// STRING's operand: a Python 2 literal with quotes, octal and hexadecimal escapes.

@@ -108,18 +108,16 @@ bool ValueGraph::is_bytes(Use node) const {
 
 std::optional<std::string_view> ValueGraph::string_view(Use node) const {
   node = resolve(node);
-  switch (opcode(node)) {
-    case Opcode::kBinunicode:
-    case Opcode::kShortBinunicode:
-    case Opcode::kBinunicode8: break;
-    case Opcode::kBinstring:
-    case Opcode::kShortBinstring:
-      if (!is_utf8(operand(node))) return std::nullopt;
-      break;
-    default: return std::nullopt;
-  }
-  if (instruction(node).outside) return std::nullopt;
-  return operand(node);
+  const auto code = opcode(node);
+  const bool bytes = code == Opcode::kBinstring || code == Opcode::kShortBinstring;
+  if (!bytes && code != Opcode::kBinunicode && code != Opcode::kShortBinunicode &&
+      code != Opcode::kBinunicode8)
+    return std::nullopt;
+  const auto cut = instruction(node);
+  if (cut.outside) return std::nullopt;
+  const auto text = as_text(ByteView(text_).subspan(at(node) + cut.head_size, cut.body_size));
+  if (bytes && !is_utf8(text)) return std::nullopt;
+  return text;
 }
 
 std::optional<std::string> ValueGraph::string(Use node) const {

@@ -15,6 +15,7 @@
 // A use is a position: "this key here" is a node, even where it repeats a string from elsewhere.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -47,7 +48,9 @@ class NodeTape {
     blocks_.back()[size_ % kBlock] = {at, first};
     return size_++;
   }
+
   const Node& operator[](Use node) const { return blocks_[node / kBlock][node % kBlock]; }
+
   Use size() const { return size_; }
 
  private:
@@ -72,30 +75,50 @@ class CKPT_EXPORT ValueGraph {
   };
 
   // ---- the stream
-  ByteView text() const { return text_; }                  ///< without outside bodies
+  ByteView text() const { return text_; }  ///< without outside bodies
+
   const std::vector<OutsideBody>& outside_bodies() const { return outside_; }
-  Extent extent() const { return extent_; }                ///< in the source, through STOP
-  Use size() const { return tape_.size(); }                ///< nodes
+
+  Extent extent() const { return extent_; }  ///< in the source, through STOP
+
+  Use size() const { return tape_.size(); }  ///< nodes
+
   Use root() const { return root_; }
-  int protocol() const { return protocol_; }               ///< of PROTO, 0 where there is none
+
+  int protocol() const { return protocol_; }  ///< of PROTO, 0 where there is none
+
   bool has_frames() const { return has_frames_; }
+
   bool uses_memoize() const { return uses_memoize_; }
+
   /// Why edits are refused, or empty: POP, DUP, a reused memo slot, a value changed through an alias, …
   const std::string& irregular() const { return irregular_; }
 
+  /// Does the stream have that instruction anywhere?
+  bool uses(Opcode opcode) const { return used_[static_cast<std::size_t>(opcode)]; }
+
+  /// Nodes that name a class or a function: GLOBAL, STACK_GLOBAL, INST.
+  const std::vector<Use>& global_uses() const { return globals_; }
+
   // ---- nodes
   std::uint32_t at(Use node) const { return tape_[node].at; }
+
   /// Text position behind the node's instruction and what follows it without a node (PUTs, FRAMEs).
   std::uint32_t end(Use node) const {
     return node + 1 < size() ? at(node + 1) : static_cast<std::uint32_t>(text_.size());
   }
+
   Opcode opcode(Use node) const { return static_cast<Opcode>(text_[at(node)]); }
+
   Instruction instruction(Use node) const;
   bool repeats(Use node) const;  ///< is it GET or DUP?
+
   /// For a GET or DUP, the node it repeats; that one is no GET or DUP.
   Use repeated(Use node) const { return tape_[node].first; }
+
   /// First node of the value's range; itself for leaves.
   Use start(Use node) const { return repeats(node) ? node : tape_[node].first; }
+
   /// Drops its operand instead of making a value (POP, POP_MARK).
   bool is_void(Use node) const;
 
@@ -115,12 +138,16 @@ class CKPT_EXPORT ValueGraph {
   std::optional<std::string_view> string_view(Use node) const;
   bool is_string(Use node) const;
   bool is_bytes(Use node) const;
+
   /// Body size in bytes of a string, bytes or long.
   std::uint64_t body_size(Use node) const { return instruction(resolve(node)).body_size; }
+
   std::optional<std::int64_t> integer(Use node) const;
   std::optional<double> floating(Use node) const;
   std::optional<bool> boolean(Use node) const;
+
   bool is_none(Use node) const { return opcode(resolve(node)) == Opcode::kNone; }
+
   /// GLOBAL, STACK_GLOBAL on strings, or INST.
   std::optional<GlobalName> global(Use node) const;
   /// Instruction operand in the text.
@@ -142,6 +169,8 @@ class CKPT_EXPORT ValueGraph {
   bool has_frames_ = false;
   bool uses_memoize_ = false;
   std::string irregular_;
+  std::array<bool, 256> used_{};
+  std::vector<Use> globals_;
 };
 
 }  // namespace ckpt

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Findings, and that their fixes fix.
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "support/checkpoint_builder.h"
+#include "support/run_cli.h"
+
+namespace ckpt::test {
+namespace {
+
+using nlohmann::json;
+
+json findings_of(const Cli& cli, const std::string& file) {
+  const auto done = cli.run_words({"inspect", "--json", file});
+  const auto all = json::parse(done.out, nullptr, false);
+  return all["files"].empty() || !all["files"][0].contains("findings") ? json::array() : all["files"][0]["findings"];
+}
+
+/// "severity id", once each.
+std::set<std::string> ids_of(const Cli& cli, const std::string& file) {
+  std::set<std::string> ids;
+  for (const auto& finding : findings_of(cli, file)) {
+    ids.insert(finding["severity"].get<std::string>() + ' ' + finding["id"].get<std::string>());
+  }
+  return ids;
+}
+
+std::string zip_of(std::string_view description) { return std::string(as_text(build_torch_zip(description))); }
+
+TEST_CASE("the fix that a finding prints makes the finding go", "[cli][findings]") {
+  const Cli cli;
+  std::size_t fixes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(CKPT_TEST_DATA)) {
+    const auto name = entry.path().filename().string();
+    if (name.ends_with(".md") || name.starts_with("LICENSE")) continue;
+    CAPTURE(name);
+    for (const std::string& file : {name, "odd name of " + name}) {  // fixes are written for a shell
+      cli.take(name, file);
+      for (const auto& finding : findings_of(cli, file)) {
+        if (finding["fix"].is_null()) continue;
+        const auto fix = finding["fix"].get<std::string>();
+        CAPTURE(fix);
+        REQUIRE(fix.starts_with("ckpt "));
+        auto words = shell_words(fix);
+        words.erase(words.begin());
+        const auto done = cli.run_words(words);
+        REQUIRE(done.status == 0);
+        CHECK(done.err == "");
+        const auto fixed = words.back();
+        const auto id = finding["severity"].get<std::string>() + ' ' + finding["id"].get<std::string>();
+        CHECK_FALSE(ids_of(cli, fixed).contains(id));
+        ++fixes;
+        std::filesystem::remove(fixed);
+      }
+      std::filesystem::remove(file);
+    }
+  }
+  CHECK(fixes > 50);
+}
+
+TEST_CASE("each kind of remark is found where it belongs", "[cli][findings]") {
+  const Cli cli;
+  using Ids = std::set<std::string>;
+  struct Case {
+    const char* file;
+    Ids ids;
+  };
+  const Case cases[] = {
+      {"torch-2.15-flat.pt", {}},
+      {"torch-2.15-tied.pt", {"info tied-tensors", "warning wrapper-prefix"}},
+      {"torch-2.15-views.pt", {"warning wrapper-prefix", "warning large-storage"}},
+      {"torch-2.15-module.pt", {"warning weights-only"}},
+      {"torch-2.15-rezipped-deflated.pt", {"warning wrapper-prefix", "info storage-deflated"}},
+      {"torch-2.15-no-crc.pt", {"info crc-missing", "warning wrapper-prefix"}},
+  };
+  for (const auto& [file, ids] : cases) {
+    CAPTURE(file);
+    cli.take(file);
+    for (const auto& id : ids) {
+      CAPTURE(id);
+      if (id == "warning wrapper-prefix") continue;  // of some of them, as their keys are
+      CHECK(ids_of(cli, file).contains(id));
+    }
+    if (ids.empty()) CHECK(ids_of(cli, file).empty());
+  }
+  cli.write("cuda.pt", zip_of("a float32 2 device=cuda:0; b float32 2 device=cuda:1"));
+  CHECK(ids_of(cli, "cuda.pt").contains("info device-tags"));
+  CHECK(cli.good("inspect cuda.pt").find("b  float32  [2]        8 B  unknown cuda:1\n") != std::string::npos);
+}
+
+TEST_CASE("recoverable bytes are those that no view shows", "[cli][findings]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("a float32 10 numel=1010; b float32 5"));
+  CHECK(cli.good("inspect -s in.pt").find("4.00 kB recoverable") != std::string::npos);
+}
+
+TEST_CASE("commands that write pass on what the reader noticed", "[cli][findings]") {
+  const Cli cli;
+  cli.take("torch-2.15-rezipped-deflated.pt", "in.pt");
+  const auto done = cli.run("strip --json in.pt -n");
+  CHECK(json::parse(done.out)["files"][0]["findings"][0]["id"] == "storage-deflated");
+}
+
+}  // namespace
+}  // namespace ckpt::test

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Help, versions, and command lines that mean nothing.
+#include "support/run_cli.h"
+
+namespace ckpt::test {
+namespace {
+
+TEST_CASE("help goes to standard output, with status 0", "[cli]") {
+  const Cli cli;
+  for (const auto* line : {"--help", "-h", "help"}) {
+    const auto text = cli.good(line);
+    for (const auto* name : {"inspect", "strip-dataparallel", "filter-keys", "rename-keys"}) {
+      CHECK(text.find(name) != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("every command lists its options and has a manual, under both of its names", "[cli]") {
+  const Cli cli;
+  for (const auto& command : cli::commands()) {
+    const std::string name(command.name);
+    const std::string alias(command.alias);
+    CAPTURE(name);
+    const auto usage = cli.good(name + " --help");
+    CHECK(usage.find("Usage: ckpt " + name + " [OPTIONS] FILE...") != std::string::npos);
+    for (const auto* option : {"-h, --help", "-q, --quiet", "-v, --verbose", "--json", "--color WHEN", "--progress WHEN",
+                               "--root PATH"}) {
+      CHECK(usage.find(option) != std::string::npos);
+    }
+    CHECK(cli.good(alias + " -h") == usage);
+    const auto manual = cli.good("help " + name);
+    for (const auto* section : {"## Examples", "## Description", "## Memory and disk", "## Exit status", "## Options"}) {
+      CHECK(manual.find(section) != std::string::npos);
+    }
+    CHECK(cli.good("help " + alias) == manual);
+    for (const auto& line : split_lines(usage)) CHECK(line.size() <= 100);
+  }
+}
+
+TEST_CASE("help wins over what else is on the command line", "[cli]") {
+  const Cli cli;
+  CHECK(cli.good("strip missing.pt -o missing.pt --help").starts_with("Remove"));
+}
+
+TEST_CASE("the version is one line that a script can read", "[cli]") {
+  const Cli cli;
+  const auto text = cli.good("--version");
+  CHECK(text.starts_with("ckpt "));
+  CHECK(split_lines(text).size() == 1);
+  CHECK(cli.good("inspect --version") == text);
+}
+
+TEST_CASE("no command is a usage error that shows the commands", "[cli]") {
+  const Cli cli;
+  CHECK(cli.bad("").find("Usage: ckpt COMMAND") != std::string::npos);
+}
+
+TEST_CASE("a command line that means nothing is status 2 and says what would", "[cli]") {
+  const Cli cli;
+  struct Case {
+    const char* line;
+    const char* error;
+  };
+  const Case cases[] = {
+      {"frobnicate", "ckpt: no command is called 'frobnicate'\n"},
+      {"stripp model.pt", "ckpt: no command is called 'stripp'\n  hint: did you mean 'strip'?\n"},
+      {"filter-key", "ckpt: no command is called 'filter-key'\n  hint: did you mean 'filter-keys'?\n"},
+      {"help nothing", "ckpt: no command is called 'nothing'\n"},
+      {"inspect", "ckpt: FILE is required\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect --sumary m.pt",
+       "ckpt: the following argument was not expected: --sumary\n  hint: did you mean --summary?\n"},
+      {"strip m.pt --inplace", "ckpt: the following argument was not expected: --inplace\n  hint: did you mean --in-place?\n"},
+      {"inspect --nonsense m.pt",
+       "ckpt: the following argument was not expected: --nonsense\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect -x m.pt", "ckpt: the following argument was not expected: -x\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect --color sometimes m.pt",
+       "ckpt: --color: sometimes not in {auto,always,never}\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect --sort size m.pt", "ckpt: --sort: size not in {file,name,bytes}\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect --summary --tree m.pt",
+       "ckpt: --summary, --tree, --keys, --globals and --get exclude each other\n"},
+      {"inspect --values 3 m.pt", "ckpt: --values goes with --get\n"},
+      {"inspect --depth 3 m.pt", "ckpt: --depth goes with --tree\n"},
+      {"strip m.pt", "ckpt: no output: give --output FILE or --in-place\n"},
+      {"strip m.pt -i -o out.pt", "ckpt: --output and --in-place exclude each other\n"},
+      {"strip a.pt b.pt -o out.pt",
+       "ckpt: 2 inputs but one output: give a directory (-o DIR/) or --in-place\n"},
+      {"strip a.pt b.pt -o -", "ckpt: 2 inputs but one output: give a directory (-o DIR/) or --in-place\n"},
+      {"strip x/m.pt y/m.pt -o out/", "ckpt: two inputs are called 'm.pt'\n"},
+      {"strip - -i", "ckpt: standard input can't be edited in place\n"},
+      {"strip - -o out/", "ckpt: standard input has no name for a file in a directory\n"},
+      {"strip m.pt -o o.pt --wrapper a.b", "ckpt: a wrapper is one name without dots\n"},
+      {"strip m.pt -o o.pt --wrapper ''", "ckpt: a wrapper is one name without dots\n"},
+      {"filter m.pt -n",
+       "ckpt: nothing to filter by: give --keep, --drop, --like, --only-dtype, --min-bytes, --max-bytes or "
+       "--drop-entry\n"},
+      {"filter m.pt -n --strict", "ckpt: --strict and --ignore-shape go with --like\n"},
+      {"filter m.pt -n --ignore-shape --keep a", "ckpt: --strict and --ignore-shape go with --like\n"},
+      {"filter m.pt -n --only-dtype flaot32", "ckpt: 'flaot32' is no dtype\n  hint: did you mean 'float32'?\n"},
+      {"filter m.pt -n --only-dtype float32,words", "ckpt: 'words' is no dtype\n"},
+      {"filter m.pt -n --keep ''", "ckpt: a pattern is empty\n  hint: to name the empty key, write '='\n"},
+      {"filter m.pt -n --keep 're:('", "ckpt: '(' is no regular expression: missing ): (\n"},
+      {"filter m.pt -n --drop @none.txt", "ckpt: none.txt: cannot open for reading: No such file or directory\n"},
+      {"filter m.pt -n --drop a --optimizer sometimes",
+       "ckpt: --optimizer: sometimes not in {keep,drop}\n  hint: see 'ckpt filter-keys --help'\n"},
+      {"rename m.pt -n", "ckpt: nothing to rename: give --map, --add-prefix, --strip-prefix or --rules\n"},
+      {"rename m.pt -n --map x", "ckpt: 'x' is no OLD=NEW\n"},
+      {"rename m.pt -n --map '!a=b'", "ckpt: '!a=b': a negated pattern can't be renamed\n"},
+      {"rename m.pt -n --rules none.txt", "ckpt: none.txt: cannot open for reading: No such file or directory\n"},
+  };
+  for (const auto& [line, error] : cases) {
+    CAPTURE(line);
+    CHECK(cli.bad(line) == error);
+  }
+}
+
+TEST_CASE("a number that is none, or below zero, is a usage error", "[cli]") {
+  const Cli cli;
+  cli.take("torch-2.15-flat.pt", "m.pt");
+  for (const auto* line : {"inspect m.pt --tree --depth x", "inspect m.pt --tree --depth -1", "inspect m.pt --get fc.bias --values -1",
+                           "filter m.pt -n --min-bytes -1", "filter m.pt -n --max-bytes 1.5",
+                           "filter m.pt -n --max-bytes 99999999999999999999999"}) {
+    CAPTURE(line);
+    CHECK(cli.bad(line).starts_with("ckpt: "));
+  }
+}
+
+TEST_CASE("options may stand anywhere, take = and end at --", "[cli]") {
+  const Cli cli;
+  cli.take("torch-2.15-flat.pt", "-m.pt");
+  cli.take("torch-2.15-flat.pt", "m.pt");
+  CHECK(cli.good("inspect --get=fc.bias m.pt") == "[\"fc.bias\"] float32 [3] 12 B\n");
+  CHECK(cli.good("inspect m.pt --get fc.bias") == "[\"fc.bias\"] float32 [3] 12 B\n");
+  CHECK(cli.good("inspect --get fc.bias -- -m.pt") == "[\"fc.bias\"] float32 [3] 12 B\n");
+  CHECK(cli.good("strip -qfn m.pt") == "");
+}
+
+TEST_CASE("a usage error is found before anything is read or written", "[cli]") {
+  const Cli cli;
+  CHECK(cli.bad("strip a.pt b.pt -o out.pt").find("No such file") == std::string::npos);
+  CHECK(cli.dir().names().empty());
+}
+
+}  // namespace
+}  // namespace ckpt::test

@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Holds what `--json` prints against the schemas of docs/reference/schema, for every command and every file of tests/data.
+
+    CKPT=build/dev/apps/ckpt tests/judge/json_schemas.py            # all of tests/data
+    CKPT=build/dev/apps/ckpt tests/judge/json_schemas.py FILE...
+
+A case is one command line. Its standard output must be one JSON document in UTF-8 that the schema accepts, whose `status` is
+the exit status, with one object for each input in the order given; nothing else may be printed. Edits are tried
+dry and for real; so are damaged and missing files, usage errors, several inputs, and a report beside an output on standard
+output. The schemas themselves must reject what is wrong: each required field is taken away once. Needs no package.
+A failing case is one line; the last line counts.
+"""
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Iterator
+
+from tally import Tally
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DATA = ROOT / "tests" / "data"
+SCHEMAS = ROOT / "docs" / "reference" / "schema"
+SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+EDITS = ("strip-dataparallel", "filter-keys", "rename-keys")
+
+# -- a validator for the part of draft 2020-12 that the schemas use ---------------------------------------------------
+
+TYPES = {
+    "object": lambda value: isinstance(value, dict),
+    "array": lambda value: isinstance(value, list),
+    "string": lambda value: isinstance(value, str),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+    "boolean": lambda value: isinstance(value, bool),
+    "null": lambda value: value is None,
+}
+SAID_ELSEWHERE = {"$schema", "$id", "$defs", "title", "then", "else"}
+
+
+def equal(a: Any, b: Any) -> bool:
+    """JSON's equality: true is not 1."""
+    return type(a) is type(b) and a == b
+
+
+def problems(schema: dict[str, Any], value: Any, root: dict[str, Any], at: str = "$") -> Iterator[str]:
+    """What of `value` the schema does not accept."""
+    for keyword, wanted in schema.items():
+        match keyword:
+            case "$ref":
+                yield from problems(root["$defs"][wanted.removeprefix("#/$defs/")], value, root, at)
+            case "type":
+                names = wanted if isinstance(wanted, list) else [wanted]
+                if not any(TYPES[name](value) for name in names):
+                    yield f"{at} is no {' or '.join(names)}: {json.dumps(value)[:60]}"
+            case "const":
+                if not equal(value, wanted):
+                    yield f"{at} is not {json.dumps(wanted)}"
+            case "enum":
+                if not any(equal(value, one) for one in wanted):
+                    yield f"{at} is none of {wanted}: {json.dumps(value)[:60]}"
+            case "required" if isinstance(value, dict):
+                yield from (f"{at} lacks {name!r}" for name in wanted if name not in value)
+            case "properties" if isinstance(value, dict):
+                for name in wanted.keys() & value.keys():
+                    yield from problems(wanted[name], value[name], root, f"{at}.{name}")
+            case "additionalProperties" if isinstance(value, dict):
+                for name in value.keys() - schema.get("properties", {}).keys():
+                    yield from problems(wanted, value[name], root, f"{at}.{name}")
+            case "items" if isinstance(value, list):
+                for index, item in enumerate(value):
+                    yield from problems(wanted, item, root, f"{at}[{index}]")
+            case "minItems" | "maxItems" if isinstance(value, list):
+                if len(value) < wanted if keyword == "minItems" else len(value) > wanted:
+                    yield f"{at} has {len(value)} items, {keyword} is {wanted}"
+            case "minLength" if isinstance(value, str):
+                if len(value) < wanted:
+                    yield f"{at} is too short"
+            case "minimum" if TYPES["number"](value):
+                if value < wanted:
+                    yield f"{at} is {value}, less than {wanted}"
+            case "pattern" if isinstance(value, str):
+                if not re.search(wanted, value):
+                    yield f"{at} is no {wanted}: {value[:60]!r}"
+            case "allOf":
+                for one in wanted:
+                    yield from problems(one, value, root, at)
+            case "anyOf" | "oneOf":
+                good = sum(not any(problems(one, value, root, at)) for one in wanted)
+                if good == 0 or (keyword == "oneOf" and good > 1):
+                    yield f"{at} fits {good} of {len(wanted)} alternatives"
+            case "if":
+                branch = "else" if any(problems(wanted, value, root, at)) else "then"
+                yield from problems(schema.get(branch, {}), value, root, at)
+            case "required" | "properties" | "additionalProperties" | "items" | "minItems" | "maxItems" | "minLength" | "minimum" | "pattern":
+                pass  # of another type of value
+            case _ if keyword not in SAID_ELSEWHERE:
+                raise ValueError(f"the validator does not know {keyword!r}")
+
+
+def load_schemas() -> dict[str, dict[str, Any]]:
+    return {path.name.removesuffix(".schema.json"): json.loads(path.read_text()) for path in sorted(SCHEMAS.glob("*.schema.json"))}
+
+
+# -- running ----------------------------------------------------------------------------------------------------------
+
+
+def run(arguments: list[Any], directory: str, given: bytes) -> subprocess.CompletedProcess[bytes]:
+    command = [str(Path(os.environ.get("CKPT", ROOT / "build/dev/apps/ckpt")).absolute()), *map(str, arguments)]
+    return subprocess.run(command, cwd=directory, input=given, capture_output=True, timeout=120)
+
+
+class Judge:
+    def __init__(self) -> None:
+        self.schemas = load_schemas()
+        self.tally = Tally()
+        self.good: dict[str, Any] = {}  # by command: the largest accepted document with status 0
+
+    def judge(self, name: str, command: str, arguments: list[Any], directory: str, *, status: int | None = None,
+              files: list[str] | None = None, given: bytes = b"", on_error: bool = False) -> Any:
+        """Runs one case. `status`: the exit status it must have; `files`: the inputs that must be told of."""
+        result = run([command, "--json", *arguments], directory, given)
+        text, rest = (result.stderr, b"") if on_error else (result.stdout, result.stderr)
+        problem, document = self.find_problem(command, text, rest, result.returncode, status, files)
+        self.tally.count(f"{command} {name}", problem)
+        if problem is None and result.returncode == 0 and len(text) > len(json.dumps(self.good.get(command, ""))):
+            self.good[command] = document
+        return document
+
+    def find_problem(self, command: str, text: bytes, rest: bytes, returned: int, status: int | None,
+                     files: list[str] | None) -> tuple[str | None, Any]:
+        try:
+            document = json.loads(text.decode())
+        except ValueError as error:
+            return f"status {returned}, no JSON document: {error}: {text[:80]!r}", None
+        if rest:
+            return f"printed besides: {rest[:80]!r}", document
+        schema = self.schemas[command]
+        if problem := next(problems(schema, document, schema), None):
+            return problem, document
+        if document["status"] != returned:
+            return f"'status' is {document['status']}, the exit status {returned}", document
+        if status is not None and returned != status:
+            return f"exit status {returned}, expected {status}", document
+        if files is not None and [file["file"] for file in document["files"]] != files:
+            return f"tells of {[file['file'] for file in document['files']]}, expected {files}", document
+        return None, document
+
+    # ---- cases
+
+    def judge_file(self, path: Path, directory: str) -> None:
+        name = path.name
+        document = self.judge(name, "inspect", [path], directory, files=[str(path)])
+        keys = [tensor["name"] for file in (document or {"files": []})["files"] for tensor in file["tensors"] if tensor["name"]]
+        key = next((key for key in keys if re.fullmatch(r"\w[\w.]*", key)), "no.such.key")
+        lines = {
+            "strip-dataparallel": [[]],
+            "filter-keys": [["--drop", key, "--optimizer", "drop"], ["--keep", "re:.", "--optimizer", "keep"], ["--drop", "no.such.key"],
+                            ["--like", path], ["--like", DATA / "torch-2.15-dataparallel.pt", "--strict"], ["--drop-entry", "epoch"]],
+            "rename-keys": [["--add-prefix", "net."], ["--map", f"={key}=renamed"], ["--map", "re:.*=same"]],
+        }
+        for command in EDITS:
+            for line in lines[command]:
+                told = f"{name} {' '.join(map(str, line))}".replace(str(DATA) + "/", "")
+                # a reference that can't be used is an error before any input is looked at
+                files = None if "--like" in line else [str(path)]
+                self.judge(told + " -n", command, [path, "-n", *line], directory, files=files)
+            out = f"{directory}/out-{command}-{name}"
+            real = self.judge(told + " -o", command, [path, "-o", out, "--no-fsync", *lines[command][0]], directory, files=[str(path)])
+            written = real is not None and real["files"][0]["written"]
+            self.tally.count(f"{command} {name}: 'written'", None if written == os.path.exists(out) else f"says {written}")
+
+    def judge_oddities(self, directory: str) -> None:
+        flat, wrapped = DATA / "torch-2.15-flat.pt", DATA / "torch-2.15-dataparallel.pt"
+        made = {"empty.pt": b"", "text.pt": b"hello\n", "page.pt": b"<html>", "cut.pt": wrapped.read_bytes()[:-100],
+                "in\udcffvalid \"name\n.pt": flat.read_bytes(), "-dash.pt": flat.read_bytes()}
+        for name, data in made.items():
+            with open(os.path.join(os.fsencode(directory), os.fsencode(name)), "wb") as file:
+                file.write(data)
+        for name in ["empty.pt", "text.pt", "page.pt", "cut.pt", "missing.pt", "."]:
+            self.judge(name, "inspect", [name], directory, status=2, files=[name])
+            for command in EDITS:
+                rule = {"filter-keys": ["--drop", "fc"], "rename-keys": ["--add-prefix", "a."]}.get(command, [])
+                self.judge(name, command, [name, "-n", *rule], directory, status=2, files=[name])
+        self.judge("an odd file name", "inspect", ["in\udcffvalid \"name\n.pt"], directory, status=0)
+        self.judge("-- -dash.pt", "inspect", ["--", "-dash.pt"], directory, status=0, files=["-dash.pt"])
+        self.judge("three, one missing", "inspect", [flat, "missing.pt", wrapped], directory, status=2,
+                   files=[str(flat), "missing.pt", str(wrapped)])
+        self.judge("three, one missing", "strip-dataparallel", [flat, "missing.pt", wrapped, "-n"], directory, status=2,
+                   files=[str(flat), "missing.pt", str(wrapped)])
+        self.judge("standard input", "inspect", ["-"], directory, status=0, files=["-"], given=flat.read_bytes())
+        self.judge("--must-change", "strip-dataparallel", [flat, "-n", "--must-change"], directory, status=1, files=[str(flat)])
+        self.judge("an existing output", "strip-dataparallel", [flat, "-o", "empty.pt"], directory, status=2, files=[str(flat)])
+        self.judge("-o -", "strip-dataparallel", [wrapped, "-o", "-"], directory, status=0, files=[str(wrapped)], on_error=True)
+        for command in ("inspect", *EDITS):
+            for arguments in ([], ["--no-such-option", flat], ["--color", "blue", flat]):
+                self.judge("usage: " + " ".join(map(str, arguments[:2])), command, arguments, directory, status=2, files=[])
+        for command, arguments in [("inspect", [flat, "--values", "3"]), ("inspect", [flat, "--keys", "--tree"]),
+                                   ("strip-dataparallel", [flat]), ("strip-dataparallel", [flat, "-o", "x.pt", "-i"]),
+                                   ("strip-dataparallel", [flat, wrapped, "-o", "x.pt"]), ("strip-dataparallel", ["-", "-i"]),
+                                   ("filter-keys", [flat, "-n"]), ("filter-keys", [flat, "-n", "--keep", "re:("]),
+                                   ("filter-keys", [flat, "-n", "--only-dtype", "floaty"]), ("filter-keys", [flat, "-n", "--like", "missing.pt"]),
+                                   ("filter-keys", [flat, "-n", "--keep", "@missing.txt"]), ("rename-keys", [flat, "-n"]),
+                                   ("rename-keys", [flat, "-n", "--map", "nothing"])]:
+            self.judge(f"usage: {arguments[1:]}", command, arguments, directory, status=2, files=[])
+
+    def judge_schemas(self) -> None:
+        """A document without one of its required fields must be refused: else the schema says nothing."""
+        for command, schema in self.schemas.items():
+            for place, name in sorted(required_places(schema, schema, "")):
+                broken = copy.deepcopy(self.good.get(command))
+                if not take_away(broken, place.split("/")[1:], name):
+                    continue
+                refused = any(problems(schema, broken, schema))
+                self.tally.count(f"schema {command}: without {place}/{name}", None if refused else "accepted")
+
+
+def required_places(schema: dict[str, Any], root: dict[str, Any], place: str) -> Iterator[tuple[str, str]]:
+    """(path of the object, required name), with `*` for any item."""
+    if "$ref" in schema:
+        yield from required_places(root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, place)
+    for name in schema.get("required", []):
+        yield place, name
+    for name, below in schema.get("properties", {}).items():
+        yield from required_places(below, root, f"{place}/{name}")
+    for below in schema.get("anyOf", []):
+        yield from required_places(below, root, place)
+    if "items" in schema:
+        yield from required_places(schema["items"], root, place + "/*")
+
+
+def take_away(value: Any, path: list[str], name: str) -> bool:
+    """Removes `name` from the first object at `path` that has it."""
+    if not path:
+        return isinstance(value, dict) and value.pop(name, take_away) is not take_away
+    if path[0] == "*":
+        return isinstance(value, list) and any(take_away(item, path[1:], name) for item in value)
+    return isinstance(value, dict) and path[0] in value and take_away(value[path[0]], path[1:], name)
+
+
+def main() -> int:
+    judge = Judge()
+    files = [Path(name).resolve() for name in sys.argv[1:]] or sorted(path for path in DATA.iterdir() if path.suffix in SUFFIXES)
+    with tempfile.TemporaryDirectory(prefix="ckpt-json-") as directory:
+        for path in files:
+            judge.judge_file(path, directory)
+        judge.judge_oddities(directory)
+    judge.judge_schemas()
+    return judge.tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
