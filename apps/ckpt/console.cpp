@@ -37,7 +37,8 @@ ProcessConsole::ProcessConsole() {
   const auto* no_color = std::getenv("NO_COLOR");
   console.no_color = no_color != nullptr && *no_color != '\0';
   winsize size{};
-  if (console.out_is_terminal && ::ioctl(1, TIOCGWINSZ, &size) == 0 && size.ws_col > 20) console.width = size.ws_col;
+  if (console.out_is_terminal && ::ioctl(1, TIOCGWINSZ, &size) == 0 && size.ws_col > 20)
+    console.width = size.ws_col;
 }
 
 }  // namespace ckpt::cli

@@ -3,12 +3,12 @@
 // tests with streams in memory.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/result.h"
 
@@ -35,6 +35,7 @@ class Stream {
 
   /// For writers that append piece by piece; call `settle` now and then.
   std::string& buffer() { return buffer_; }
+
   void settle() {
     if (buffer_.size() >= kFlushAt) flush();
   }
@@ -59,6 +60,7 @@ class Stream {
 class DescriptorStream final : public Stream {
  public:
   explicit DescriptorStream(int descriptor) : descriptor_(descriptor) {}
+
   std::string failure() const override { return failure_; }
 
  protected:
@@ -91,7 +93,7 @@ struct Console {
   Stream& err;
   bool out_is_terminal = false;
   bool err_is_terminal = false;
-  int width = 80;  ///< columns of the terminal
+  int width = 80;         ///< columns of the terminal
   bool no_color = false;  ///< NO_COLOR is set
 
   // set by the options every command shares
@@ -100,7 +102,9 @@ struct Console {
   When color = When::kAuto;
   When progress = When::kAuto;
 
-  bool colored() const { return color == When::kAlways || (color == When::kAuto && out_is_terminal && !no_color); }
+  bool colored() const {
+    return color == When::kAlways || (color == When::kAuto && out_is_terminal && !no_color);
+  }
 };
 
 /// Prints "ckpt: …" and the hint; the only way errors reach a person.

@@ -13,6 +13,8 @@ enum class ExitCode : std::uint8_t {
   kCouldNotDoIt = 2,  ///< usage, unreadable, refused, I/O
 };
 
-inline ExitCode worse(ExitCode a, ExitCode b) { return std::max(a, b); }
+inline ExitCode worse(ExitCode a, ExitCode b) {
+  return std::max(a, b);
+}
 
 }  // namespace ckpt::cli

@@ -14,7 +14,8 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     print_error(process.console, ckpt::Error(ckpt::ErrorCode::kIo, "out of memory"));
   } catch (const std::exception& error) {
-    print_error(process.console, ckpt::Error(ckpt::ErrorCode::kInternal, std::string("internal error: ") + error.what()));
+    print_error(process.console,
+                ckpt::Error(ckpt::ErrorCode::kInternal, std::string("internal error: ") + error.what()));
   }
   return 2;
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "manual.h"
 
-#include <fmt/format.h>
-
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 namespace ckpt::cli {
 namespace {
@@ -19,7 +19,8 @@ std::string spelled(const CLI::Option& option) {
   for (const auto& name : option.get_snames()) names.push_back("-" + name);
   for (const auto& name : option.get_lnames()) names.push_back("--" + name);
   auto text = fmt::format("{}", fmt::join(names, ", "));
-  if (option.get_type_size_max() > 0 && !option.get_option_text().empty()) text += " " + option.get_option_text();
+  if (option.get_type_size_max() > 0 && !option.get_option_text().empty())
+    text += " " + option.get_option_text();
   return text;
 }
 
@@ -50,7 +51,8 @@ std::string options_text(const CLI::App& app) {
     if (option->get_lnames().empty()) continue;
     const auto name = spelled(*option);
     out += "  " + name;
-    out += name.size() + 2 < kNameColumn ? std::string(kNameColumn - 2 - name.size(), ' ') : '\n' + std::string(kNameColumn, ' ');
+    out += name.size() + 2 < kNameColumn ? std::string(kNameColumn - 2 - name.size(), ' ')
+                                         : '\n' + std::string(kNameColumn, ' ');
     out += wrapped(option->get_description(), kNameColumn) + '\n';
   }
   return out;
@@ -64,8 +66,10 @@ void set_up_parser(CLI::App& app) {
 }
 
 std::string usage_text(const Command& command, const CLI::App& app) {
-  return fmt::format("{}.\n\nUsage: ckpt {} [OPTIONS] FILE...\n\nOptions:\n{}\n'ckpt help {}' shows the manual with examples.\n",
-                     command.summary, command.name, options_text(app), command.name);
+  return fmt::format(
+      "{}.\n\nUsage: ckpt {} [OPTIONS] FILE...\n\nOptions:\n{}\n'ckpt help {}' shows the manual with "
+      "examples.\n",
+      command.summary, command.name, options_text(app), command.name);
 }
 
 void print_manual(const Command& command, Stream& out) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Arguments → a command → exit status. The only place where a usage error of the parser becomes text.
-#include <fmt/format.h>
+#include <algorithm>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/version.h"
@@ -32,7 +32,9 @@ std::vector<std::string> command_names() {
 }
 
 void print_overview(Stream& out) {
-  out.print("ckpt looks into PyTorch checkpoints and edits them without running a pickle.\n\nUsage: ckpt COMMAND [OPTIONS] FILE...\n\nCommands:\n");
+  out.print(
+      "ckpt looks into PyTorch checkpoints and edits them without running a pickle.\n\nUsage: ckpt COMMAND "
+      "[OPTIONS] FILE...\n\nCommands:\n");
   for (const auto& command : commands()) {
     out.format("  {:<20} {} (short: {})\n", command.name, command.summary, command.alias);
   }
@@ -49,7 +51,9 @@ Error describe_parse_error(const CLI::ParseError& error, const CLI::App& app) {
   std::string message = error.what();
   std::replace(message.begin(), message.end(), '\n', ' ');
   while (message.ends_with(' ')) message.pop_back();
-  const auto is_upper = [&](std::size_t at) { return at < message.size() && message[at] >= 'A' && message[at] <= 'Z'; };
+  const auto is_upper = [&](std::size_t at) {
+    return at < message.size() && message[at] >= 'A' && message[at] <= 'Z';
+  };
   if (is_upper(0) && !is_upper(1)) message[0] = static_cast<char>(message[0] - 'A' + 'a');  // FILE stays
   Error described(ErrorCode::kUsage, printable(message));
   std::vector<std::string> names;
@@ -72,7 +76,9 @@ ExitCode show_manual(const std::vector<std::string>& arguments, Console& console
   }
   const auto* command = find_command(arguments[1]);
   if (command == nullptr) {
-    return usage_error("help", Error(ErrorCode::kUsage, fmt::format("no command is called {}", ckpt::quoted(arguments[1]))), console);
+    return usage_error(
+        "help", Error(ErrorCode::kUsage, fmt::format("no command is called {}", ckpt::quoted(arguments[1]))),
+        console);
   }
   print_manual(*command, console.out);
   return ExitCode::kDone;
@@ -116,7 +122,8 @@ ExitCode dispatch(const std::vector<std::string>& arguments, Console& console) {
     if (near.empty()) return usage_error("ckpt", std::move(error), console);
     return usage_error("ckpt", std::move(error).with_hint(fmt::format("did you mean '{}'?", near)), console);
   }
-  if (std::find(arguments.begin() + 1, arguments.end(), "--version") != arguments.end()) return dispatch({"--version"}, console);
+  if (std::find(arguments.begin() + 1, arguments.end(), "--version") != arguments.end())
+    return dispatch({"--version"}, console);
   return run_command(*command, {arguments.begin() + 1, arguments.end()}, console);
 }
 

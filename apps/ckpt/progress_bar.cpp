@@ -38,8 +38,8 @@ void ProgressBar::report(std::uint64_t done, std::uint64_t total) {
   const auto rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
   const auto left = rate > 0 ? static_cast<double>(total - done) / rate : 0;
   console_.err.format("\r{} {:3.0f}%  {} of {}  {}/s  {:.0f} s left\x1b[K", label_,
-                      100.0 * static_cast<double>(done) / static_cast<double>(total), human_bytes(done), human_bytes(total),
-                      human_bytes(static_cast<std::uint64_t>(rate)), left);
+                      100.0 * static_cast<double>(done) / static_cast<double>(total), human_bytes(done),
+                      human_bytes(total), human_bytes(static_cast<std::uint64_t>(rate)), left);
   console_.err.flush();
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "rewrite_command.h"
 
-#include <fmt/format.h>
-
 #include <memory>
 #include <optional>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/edit/apply.h"
@@ -52,10 +52,13 @@ class Rewrite {
   }
 
   const FileResult& result() const { return result_; }
+
   FileResult& result() { return result_; }
 
  private:
-  Error in_file(Error error) const { return std::move(error).in_file(source_ ? source_->name() : result_.file); }
+  Error in_file(Error error) const {
+    return std::move(error).in_file(source_ ? source_->name() : result_.file);
+  }
 
   OutputOptions options() const {
     OutputOptions options;
@@ -67,7 +70,8 @@ class Rewrite {
 
   Status check_output() {
     if (result_.output.empty()) return {};
-    if (!flags_.in_place && result_.output != "-" && result_.file != "-" && same_file(result_.file, result_.output)) {
+    if (!flags_.in_place && result_.output != "-" && result_.file != "-" &&
+        same_file(result_.file, result_.output)) {
       return Error(ErrorCode::kExists, "input and output are the same file")
           .in_file(result_.output)
           .with_hint("use --in-place to replace the input");
@@ -76,7 +80,8 @@ class Rewrite {
   }
 
   Status read() {
-    CKPT_ASSIGN_OR_RETURN(source_, open_input(result_.file, result_.output == "-" ? "" : directory_of(result_.output)));
+    CKPT_ASSIGN_OR_RETURN(
+        source_, open_input(result_.file, result_.output == "-" ? "" : directory_of(result_.output)));
     log_step(fmt::format("reading {} ({})", source_->name(), human_bytes(source_->size())));
     Diagnostics diagnostics;
     CKPT_ASSIGN_OR_RETURN(checkpoint_, read_checkpoint(source_, diagnostics));
@@ -86,7 +91,9 @@ class Rewrite {
     if (const auto* finding = diagnostics.first_error()) {
       return Error(ErrorCode::kRefused, finding->message)
           .in_file(source_->name())
-          .with_hint("readers disagree about this file, so it is not rewritten; 'ckpt inspect' shows what PyTorch sees");
+          .with_hint(
+              "readers disagree about this file, so it is not rewritten; 'ckpt inspect' shows what PyTorch "
+              "sees");
     }
     return {};
   }
@@ -129,8 +136,8 @@ ExitCode fail(std::string_view command, const Error& error, Console& console) {
   return ExitCode::kCouldNotDoIt;
 }
 
-ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output, const Plan& plan,
-                 Console& console) {
+ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output,
+                 const Plan& plan, Console& console) {
   if (auto usage = output.check(input.files); !usage.ok()) return fail(command, usage.error(), console);
   auto& report_stream = output.output == "-" ? console.err : console.out;
   std::optional<JsonDocument> document;

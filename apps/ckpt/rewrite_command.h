@@ -13,8 +13,8 @@
 
 namespace ckpt::cli {
 
-ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output, const Plan& plan,
-                 Console& console);
+ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output,
+                 const Plan& plan, Console& console);
 
 /// An error found before any input was read: printed, or as the JSON document.
 ExitCode fail(std::string_view command, const Error& error, Console& console);

@@ -28,14 +28,18 @@ Keys operator+(Keys a, const Keys& b) {
   return a;
 }
 
-std::string zip_of(std::string_view description) { return std::string(as_text(build_torch_zip(description))); }
+std::string zip_of(std::string_view description) {
+  return std::string(as_text(build_torch_zip(description)));
+}
 
 TEST_CASE("patterns: a key, a module, globs, exact keys, regular expressions, negation", "[cli][filter]") {
   const FlatCli cli;
+
   struct Case {
     const char* options;
     Keys kept;
   };
+
   const Case cases[] = {
       {"--keep fc.weight", {"fc.weight"}},
       {"--keep fc", kFc},
@@ -72,7 +76,8 @@ TEST_CASE("a star stops at a dot, two do not; a module is no prefix of text", "[
   CHECK(cli.keys("four.pt") == Keys{"a"});
 }
 
-TEST_CASE("rules act in order, the last match wins, and the first decides how keys start out", "[cli][filter]") {
+TEST_CASE("rules act in order, the last match wins, and the first decides how keys start out",
+          "[cli][filter]") {
   const FlatCli cli;
   CHECK(cli.kept("--keep '**.weight' --drop bn") == Keys{"conv.weight", "fc.weight"});
   CHECK(cli.kept("--drop bn --keep '**.weight'") == Keys{"conv.weight", "conv.bias", "bn.weight"} + kFc);
@@ -99,22 +104,24 @@ TEST_CASE("@FILE has one pattern a line, @=FILE one exact key, @- reads standard
 TEST_CASE("an error in a list names the list", "[cli][filter]") {
   const FlatCli cli;
   cli.write("patterns", "fc\nre:(\n");
-  CHECK(cli.bad("filter in.pt --keep @patterns -n") == "ckpt: patterns: '(' is no regular expression: missing ): (\n");
+  CHECK(cli.bad("filter in.pt --keep @patterns -n") ==
+        "ckpt: patterns: '(' is no regular expression: missing ): (\n");
 }
 
-TEST_CASE("inspect --keys and filter @= are one way and back, whatever the keys contain", "[cli][filter]") {
+TEST_CASE("inspect --keys and filter @= are one way and back, whatever the keys contain but NUL",
+          "[cli][filter]") {
   const Cli cli;
-  cli.take("torch-2.15-keys.pt", "in.pt");
+  cli.take("torch-2.15-keys.pt", "all.pt");
+  cli.good("filter -q all.pt --drop 're:\\x00' -o in.pt");
   cli.write("keys", cli.good("inspect --keys -0 in.pt"));
-  const auto done = cli.run("filter in.pt --keep @=keys -0 -o out.pt");
-  CHECK(done.err == "");
-  CHECK(done.status == 0);
+  cli.good("filter -q in.pt --keep @=keys -0 -o out.pt");
   CHECK(cli.read("out.pt") == cli.read("in.pt"));
 }
 
 TEST_CASE("a pattern that matches nothing is an error that suggests what would", "[cli][filter]") {
   const Cli cli;
-  cli.write("in.pt", zip_of("layer4.0.weight float32 1; layer4.0.bias float32 1; layer4.1.bias float32 1; fc.weight float32 1"));
+  cli.write("in.pt", zip_of("layer4.0.weight float32 1; layer4.0.bias float32 1; layer4.1.bias float32 1; "
+                            "fc.weight float32 1"));
   const std::string accept = "  hint: use --allow-unmatched to accept a pattern without a match\n";
   CHECK(cli.bad("filter in.pt -n --drop 'layer4.*'") ==
         "ckpt: in.pt: 'layer4.*' matches no key; 'layer4.**' would match 3\n" + accept);
@@ -125,9 +132,9 @@ TEST_CASE("a pattern that matches nothing is an error that suggests what would",
         "ckpt: in.pt: 'layr4' matches no key\n"
         "  hint: did you mean 'layer4'? Use --allow-unmatched to accept a pattern without a match\n");
   CHECK(cli.bad("filter in.pt -n --keep ayer4") ==
-        "ckpt: in.pt: 'ayer4' matches no key; '**ayer4**' would match 3\n"
-        "  hint: did you mean 'layer4'? Use --allow-unmatched to accept a pattern without a match\n");
-  CHECK(cli.bad("filter in.pt -n --drop re:nothing") == "ckpt: in.pt: 're:nothing' matches no key\n" + accept);
+        "ckpt: in.pt: 'ayer4' matches no key; '**ayer4**' would match 3\n" + accept);
+  CHECK(cli.bad("filter in.pt -n --drop re:nothing") ==
+        "ckpt: in.pt: 're:nothing' matches no key\n" + accept);
 }
 
 TEST_CASE("--allow-unmatched accepts patterns and entries without a match", "[cli][filter]") {
@@ -147,7 +154,8 @@ TEST_CASE("a pattern may match in any one of the edited state dicts", "[cli][fil
 TEST_CASE("a state dict that would be left empty is refused, even with --allow-unmatched", "[cli][filter]") {
   const FlatCli cli;
   const std::string refusal = "would be left\n  hint: to drop the whole entry, use --drop-entry PATH\n";
-  CHECK(cli.bad("filter in.pt --drop '**' -o out.pt") == "ckpt: in.pt: no key of the state dict at '' " + refusal);
+  CHECK(cli.bad("filter in.pt --drop '**' -o out.pt") ==
+        "ckpt: in.pt: no key of the state dict at '' " + refusal);
   CHECK(cli.bad("filter in.pt --keep nope --allow-unmatched -n") ==
         "ckpt: in.pt: no key of the state dict at '' " + refusal);
   CHECK_FALSE(cli.exists("out.pt"));
@@ -180,11 +188,13 @@ TEST_CASE("--root '' is the file's root, also where it mixes tensors with other 
 TEST_CASE("--drop-entry takes away what stands at a path", "[cli][filter]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");
-  const auto report = cli.good("filter in.pt --drop-entry optimizer --drop-entry ema --drop-entry epoch -o out.pt");
+  const auto report =
+      cli.good("filter in.pt --drop-entry optimizer --drop-entry ema --drop-entry epoch -o out.pt");
   CHECK(report.find("  dropped: 'optimizer', 'ema', 'epoch'\n") != std::string::npos);
   CHECK(cli.keys("out.pt").size() == 9);
   for (const auto* gone : {"optimizer", "ema", "epoch"}) {
-    CHECK(cli.bad("inspect out.pt --get " + std::string(gone)).find("nothing is called") != std::string::npos);
+    CHECK(cli.bad("inspect out.pt --get " + std::string(gone)).find("nothing is called") !=
+          std::string::npos);
   }
   CHECK(cli.good("inspect out.pt --get scheduler") == cli.good("inspect in.pt --get scheduler"));
 }
@@ -193,7 +203,8 @@ TEST_CASE("--drop-entry reaches into mappings and lists, and needs no state dict
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");
   cli.good("filter -q in.pt --drop-entry 'optimizer.param_groups[0].lr' -o out.pt");
-  CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0]'").find("\"lr\":0.001") == std::string::npos);
+  CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0]'").find("\"lr\":0.001") ==
+        std::string::npos);
   cli.take("torch-2.15-root-list.pt", "list.pt");
   cli.good("filter -q list.pt --drop-entry '[1]' -o short.pt");
   CHECK(cli.bad("inspect short.pt --get '[1]'").find("nothing is called '1'") != std::string::npos);
@@ -213,13 +224,15 @@ TEST_CASE("keys that go beside an optimizer's state need a choice", "[cli][filte
   cli.take("torch-2.15-training.pt", "in.pt");
   const auto wanted =
       "ckpt: in.pt: keys go, and the optimizer state at 'optimizer' counts its parameters by position\n"
-      "  hint: choose: --optimizer keep (it stays as it is and no longer fits the model) or --optimizer drop\n";
+      "  hint: choose: --optimizer keep (it stays as it is and no longer fits the model) or --optimizer "
+      "drop\n";
   CHECK(cli.bad("filter in.pt --drop module.fc -o out.pt") == wanted);
   CHECK(cli.bad("filter in.pt --drop module.fc -n") == wanted);
   CHECK_FALSE(cli.exists("out.pt"));
 
   cli.good("filter -q in.pt --drop module.fc --optimizer keep -o kept.pt");
-  CHECK(cli.good("inspect kept.pt --get optimizer.param_groups") == cli.good("inspect in.pt --get optimizer.param_groups"));
+  CHECK(cli.good("inspect kept.pt --get optimizer.param_groups") ==
+        cli.good("inspect in.pt --get optimizer.param_groups"));
   const auto report = cli.good("filter in.pt --drop module.fc --optimizer drop -o dropped.pt");
   CHECK(report.find("  dropped: 'optimizer'\n") != std::string::npos);
   CHECK(cli.bad("inspect dropped.pt --get optimizer").find("nothing is called") != std::string::npos);
@@ -238,8 +251,10 @@ TEST_CASE("--like keeps what the reference has with the same shape, in PyTorch's
   CHECK(report.find("    Missing key(s) in state_dict: \"b\", \"e\". \n") == std::string::npos);
   CHECK(report.find("    Missing key(s) in state_dict: \"e\". \n") != std::string::npos);
   CHECK(report.find("    Unexpected key(s) in state_dict: \"d\". \n") != std::string::npos);
-  CHECK(report.find("    size mismatch for b: copying a param with shape torch.Size([4]) from checkpoint, the shape in "
-                    "current model is torch.Size([3]).\n") != std::string::npos);
+  CHECK(
+      report.find(
+          "    size mismatch for b: copying a param with shape torch.Size([4]) from checkpoint, the shape in "
+          "current model is torch.Size([3]).\n") != std::string::npos);
   CHECK(cli.keys("out.pt") == Keys{"a", "c"});
   cli.good("filter -q in.pt --like like.pt --ignore-shape -o loose.pt");
   CHECK(cli.keys("loose.pt") == Keys{"a", "b", "c"});
@@ -251,13 +266,15 @@ TEST_CASE("--strict makes missing or mismatched keys status 1 and writes nothing
   cli.write("more.pt", zip_of("a float32 2; c float32 2"));
   cli.write("other.pt", zip_of("a float32 3; b float32 2"));
   cli.write("fewer.pt", zip_of("a float32 2"));
-  for (const auto* line : {"filter in.pt --like more.pt --strict -o out.pt", "filter in.pt --like other.pt --strict -o out.pt",
-                           "filter in.pt --like other.pt --strict -n"}) {
+  for (const auto* line :
+       {"filter in.pt --like more.pt --strict -o out.pt", "filter in.pt --like other.pt --strict -o out.pt",
+        "filter in.pt --like other.pt --strict -n"}) {
     const auto done = cli.run(line);
     CAPTURE(line);
     CHECK(done.status == 1);
     CHECK(done.err == "");
-    CHECK(done.out.find("  nothing written: the file does not fit the reference (--strict)\n") != std::string::npos);
+    CHECK(done.out.find("  nothing written: the file does not fit the reference (--strict)\n") !=
+          std::string::npos);
     CHECK_FALSE(cli.exists("out.pt"));
   }
   cli.good("filter in.pt --like fewer.pt --strict -o out.pt");  // unexpected keys are what the filter is for
@@ -265,7 +282,8 @@ TEST_CASE("--strict makes missing or mismatched keys status 1 and writes nothing
   cli.good("filter -q in.pt --like other.pt --strict --ignore-shape -o loose.pt");
 }
 
-TEST_CASE("a reference of another container, inside a training file, or with several state dicts", "[cli][filter]") {
+TEST_CASE("a reference of another container, inside a training file, or with several state dicts",
+          "[cli][filter]") {
   const Cli cli;
   cli.take("torch-2.15-dataparallel.pt", "in.pt");
   cli.take("torch-2.15-dataparallel.safetensors", "like.safetensors");
@@ -273,7 +291,8 @@ TEST_CASE("a reference of another container, inside a training file, or with sev
   CHECK(cli.read("same.pt") == cli.read("in.pt"));
   cli.take("torch-2.15-training.pt", "training.pt");
   CHECK(cli.bad("filter in.pt --like training.pt -n") ==
-        "ckpt: training.pt: the reference has 2 state dicts: 'model', 'ema'\n  hint: name one with --like-root PATH\n");
+        "ckpt: training.pt: the reference has 2 state dicts: 'model', 'ema'\n  hint: name one with "
+        "--like-root PATH\n");
   cli.good("filter -q in.pt --like training.pt --like-root ema --strict -n");
   CHECK(cli.bad("filter in.pt --like missing.pt -n") ==
         "ckpt: missing.pt: cannot open for reading: No such file or directory\n");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Findings, and that their fixes fix.
-#include <nlohmann/json.hpp>
 #include <set>
+
+#include <nlohmann/json.hpp>
 
 #include "support/checkpoint_builder.h"
 #include "support/run_cli.h"
@@ -14,7 +15,8 @@ using nlohmann::json;
 json findings_of(const Cli& cli, const std::string& file) {
   const auto done = cli.run_words({"inspect", "--json", file});
   const auto all = json::parse(done.out, nullptr, false);
-  return all["files"].empty() || !all["files"][0].contains("findings") ? json::array() : all["files"][0]["findings"];
+  return all["files"].empty() || !all["files"][0].contains("findings") ? json::array()
+                                                                       : all["files"][0]["findings"];
 }
 
 /// "severity id", once each.
@@ -26,7 +28,9 @@ std::set<std::string> ids_of(const Cli& cli, const std::string& file) {
   return ids;
 }
 
-std::string zip_of(std::string_view description) { return std::string(as_text(build_torch_zip(description))); }
+std::string zip_of(std::string_view description) {
+  return std::string(as_text(build_torch_zip(description)));
+}
 
 TEST_CASE("the fix that a finding prints makes the finding go", "[cli][findings]") {
   const Cli cli;
@@ -62,10 +66,12 @@ TEST_CASE("the fix that a finding prints makes the finding go", "[cli][findings]
 TEST_CASE("each kind of remark is found where it belongs", "[cli][findings]") {
   const Cli cli;
   using Ids = std::set<std::string>;
+
   struct Case {
     const char* file;
     Ids ids;
   };
+
   const Case cases[] = {
       {"torch-2.15-flat.pt", {}},
       {"torch-2.15-tied.pt", {"info tied-tensors", "warning wrapper-prefix"}},
@@ -86,7 +92,8 @@ TEST_CASE("each kind of remark is found where it belongs", "[cli][findings]") {
   }
   cli.write("cuda.pt", zip_of("a float32 2 device=cuda:0; b float32 2 device=cuda:1"));
   CHECK(ids_of(cli, "cuda.pt").contains("info device-tags"));
-  CHECK(cli.good("inspect cuda.pt").find("b  float32  [2]        8 B  unknown cuda:1\n") != std::string::npos);
+  CHECK(cli.good("inspect cuda.pt").find("b  float32  [2]        8 B  unknown cuda:1\n") !=
+        std::string::npos);
 }
 
 TEST_CASE("recoverable bytes are those that no view shows", "[cli][findings]") {

@@ -9,23 +9,31 @@ namespace {
 
 using Lines = std::vector<std::string>;
 
-std::string zip_of(std::string_view description) { return std::string(as_text(build_torch_zip(description))); }
+std::string zip_of(std::string_view description) {
+  return std::string(as_text(build_torch_zip(description)));
+}
 
-std::string file_of(Bytes bytes) { return std::string(as_text(bytes)); }
+std::string file_of(Bytes bytes) {
+  return std::string(as_text(bytes));
+}
 
-bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
 
 TEST_CASE("the container and the generation that wrote it are named", "[cli][inspect]") {
   const Cli cli;
+
   struct Case {
     const char* file;
     const char* header;
   };
+
   const Case cases[] = {
       {"torch-2.15-tiny.pt", "f: torch zip, 1.63 kB, written by PyTorch 2.7 or later"},
       {"torch-2.6-tiny.pt", "f: torch zip, 1.22 kB, written by PyTorch 2.1 to 2.6"},
       {"torch-1.13-tiny.pt", "f: torch zip, 771 B, written by PyTorch 1.6 to 2.0"},
-      {"torch-2.15-tiny-legacy.pt", "f: torch legacy stream, 357 B"},
+      {"torch-2.15-tiny-legacy.pt", "f: torch legacy, 357 B"},
       {"torch-2.15-dataparallel.safetensors", "f: safetensors, 876 B"},
       {"torch-2.15-rezipped-stored.pt", "f: torch zip, 2.61 kB, written by a tool other than PyTorch"},
   };
@@ -45,10 +53,12 @@ TEST_CASE("tensors, entries, totals and findings, in that order", "[cli][inspect
   const auto text = cli.good("inspect in.pt");
   std::size_t at = 0;
   for (const auto* part :
-       {"state dict model, 9 keys:\n", "  module.conv.weight             float32  [2, 1, 3, 3]       72 B  parameter\n",
-        "  module.bn.running_mean         float32  [2]                 8 B  buffer\n", "state dict ema, 9 keys:\n",
-        "tensors outside state dicts:\n", "  optimizer.state{0}.exp_avg     float32  [2, 1, 3, 3]       72 B  optimizer\n",
-        "entries:\n", "  epoch ", "totals:\n", "  by dtype: ", "  by section: ", "findings:\n"}) {
+       {"state dict model, 9 keys:\n",
+        "  module.conv.weight             float32  [2, 1, 3, 3]       72 B  parameter\n",
+        "  module.bn.running_mean         float32  [2]                 8 B  buffer\n",
+        "state dict ema, 9 keys:\n", "tensors outside state dicts:\n",
+        "  optimizer.state{0}.exp_avg     float32  [2, 1, 3, 3]       72 B  optimizer\n", "entries:\n",
+        "  epoch ", "totals:\n", "  by dtype: ", "  by section: ", "findings:\n"}) {
     CAPTURE(part);
     at = text.find(part, at);
     REQUIRE(at != std::string::npos);
@@ -138,10 +148,12 @@ TEST_CASE("--sort by name counts as people do, by bytes the largest come first",
 TEST_CASE("--get prints one value, raw", "[cli][inspect]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");
+
   struct Case {
     const char* path;
     const char* value;
   };
+
   const Case cases[] = {
       {"epoch", "12\n"},
       {"args@arch", "small-resnet\n"},
@@ -167,7 +179,8 @@ TEST_CASE("--get prints one value, raw", "[cli][inspect]") {
     CHECK(done.status == 0);
   }
   CHECK(cli.bad("inspect in.pt --get epohc") ==
-        "ckpt: in.pt: no 'epohc' in the file: nothing is called 'epohc' there\n  hint: did you mean 'epoch'?\n");
+        "ckpt: in.pt: no 'epohc' in the file: nothing is called 'epohc' there\n  hint: did you mean "
+        "'epoch'?\n");
   CHECK(has(cli.bad("inspect in.pt --get 'optimizer.param_groups[7]'"), "nothing is called '7' there"));
   CHECK(has(cli.bad("inspect in.pt --get .epoch"), "'.epoch' is no path: unexpected text at column 1"));
 }
@@ -184,8 +197,8 @@ TEST_CASE("--get takes a key of a state dict in place of a path", "[cli][inspect
 TEST_CASE("keys of every kind are found by the path that is shown", "[cli][inspect]") {
   const Cli cli;
   cli.take("torch-2.15-keys-objects.pt", "in.pt");
-  for (const auto* path : {"table{0}", "table{(1, 2)}", "table{None}", "table{True}", "table{2.5}", "table{-7}.deep",
-                           "table{1180591620717411303424}", "{5}[\"module.w\"]"}) {
+  for (const auto* path : {"table{0}", "table{(1, 2)}", "table{None}", "table{True}", "table{2.5}",
+                           "table{-7}.deep", "table{1180591620717411303424}", "{5}[\"module.w\"]"}) {
     CAPTURE(path);
     const auto done = cli.run_words({"inspect", "in.pt", "--get", path});
     CHECK(done.status == 0);
@@ -197,11 +210,14 @@ TEST_CASE("keys of every kind are found by the path that is shown", "[cli][inspe
 TEST_CASE("--values prints the first values of a tensor, whatever its dtype and strides", "[cli][inspect]") {
   const Cli cli;
   cli.take("torch-2.15-dtypes.pt", "in.pt");
+
   struct Case {
     const char* key;
     Lines values;
   };
-  const Case cases[] = {  // the bytes are 0, 1, 2, …
+
+  const Case cases[] = {
+      // the bytes are 0, 1, 2, …
       {"uint8", {"0", "1", "2"}},
       {"int8", {"0", "1", "2"}},
       {"int16", {"256", "770", "1284"}},
@@ -212,7 +228,8 @@ TEST_CASE("--values prints the first values of a tensor, whatever its dtype and 
       {"float32", {"3.8204714e-37", "1.0082514e-34", "2.6584628e-32"}},
       {"float64", {"7.949928895127363e-275", "3.6919162048650923e-236", "1.846323925681849e-197"}},
       {"bool", {"true", "false", "true"}},
-      {"complex64", {"[3.8204714e-37,1.0082514e-34]", "[2.6584628e-32,7.003653e-30]", "[1.8436203e-27,4.849422e-25]"}},
+      {"complex64",
+       {"[3.8204714e-37,1.0082514e-34]", "[2.6584628e-32,7.003653e-30]", "[1.8436203e-27,4.849422e-25]"}},
   };
   for (const auto& [key, values] : cases) {
     CAPTURE(key);
@@ -224,7 +241,9 @@ TEST_CASE("--values prints the first values of a tensor, whatever its dtype and 
 
 TEST_CASE("values of the same model are the same in every container", "[cli][inspect]") {
   const Cli cli;
-  for (const auto* file : {"torch-2.15-flat.pt", "torch-2.15-flat-legacy.pt", "torch-2.15-rezipped-deflated.pt"}) cli.take(file);
+  for (const auto* file :
+       {"torch-2.15-flat.pt", "torch-2.15-flat-legacy.pt", "torch-2.15-rezipped-deflated.pt"})
+    cli.take(file);
   const auto wanted = cli.good("inspect torch-2.15-flat.pt --values 99 --get fc.weight");
   CHECK(split_lines(wanted).size() == 6);
   CHECK(cli.good("inspect torch-2.15-flat-legacy.pt --values 99 --get fc.weight") == wanted);
@@ -235,15 +254,16 @@ TEST_CASE("a transposed view shows its values in its own order", "[cli][inspect]
   cli.write("in.pt", zip_of("w float32 2x3; t float32 3x2 storage=w strides=1x3"));
   const auto w = split_lines(cli.good("inspect in.pt --values 6 --get w"));
   REQUIRE(w.size() == 6);
-  CHECK(split_lines(cli.good("inspect in.pt --values 6 --get t")) == Lines{w[0], w[3], w[1], w[4], w[2], w[5]});
+  CHECK(split_lines(cli.good("inspect in.pt --values 6 --get t")) ==
+        Lines{w[0], w[3], w[1], w[4], w[2], w[5]});
 }
 
 TEST_CASE("--globals lists what loading would import", "[cli][inspect]") {
   const Cli cli;
   cli.take("torch-2.15-training-dataparallel.pt", "in.pt");
   CHECK(split_lines(cli.good("inspect --globals in.pt")) ==
-        Lines{"argparse.Namespace  (refused by weights_only=True)", "collections.OrderedDict", "torch.FloatStorage",
-              "torch.LongStorage", "torch._utils._rebuild_tensor_v2"});
+        Lines{"argparse.Namespace  (refused by weights_only=True)", "collections.OrderedDict",
+              "torch.FloatStorage", "torch.LongStorage", "torch._utils._rebuild_tensor_v2"});
 }
 
 TEST_CASE("several files stand one below the other, with an empty line between", "[cli][inspect]") {
@@ -282,7 +302,8 @@ TEST_CASE("every golden file is read or refused by name", "[cli][inspect]") {
   for (const auto& entry : std::filesystem::directory_iterator(CKPT_TEST_DATA)) {
     const auto path = entry.path().string();
     const auto extension = entry.path().extension();
-    if (extension != ".pt" && extension != ".safetensors" && extension != ".pth" && extension != ".bin") continue;
+    if (extension != ".pt" && extension != ".safetensors" && extension != ".pth" && extension != ".bin")
+      continue;
     CAPTURE(path);
     const auto done = cli.run("inspect " + path);
     if (done.status != 0) {

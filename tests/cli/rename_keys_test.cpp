@@ -7,11 +7,16 @@ namespace {
 
 using Keys = std::vector<std::string>;
 
-std::string zip_of(std::string_view description) { return std::string(as_text(build_torch_zip(description))); }
+std::string zip_of(std::string_view description) {
+  return std::string(as_text(build_torch_zip(description)));
+}
 
 class SmallCli : public Cli {
  public:
-  SmallCli() { write("in.pt", zip_of("layer1.0.conv.w float32 1; layer1.1.conv.w float32 1; layer2.0.conv.w float32 1; fc.w float32 1")); }
+  SmallCli() {
+    write("in.pt", zip_of("layer1.0.conv.w float32 1; layer1.1.conv.w float32 1; layer2.0.conv.w float32 1; "
+                          "fc.w float32 1"));
+  }
 
   Keys renamed(const std::string& options) const {
     good("rename -q in.pt -f -o out.pt " + options);
@@ -21,10 +26,12 @@ class SmallCli : public Cli {
 
 TEST_CASE("rules replace keys, modules, globs and matches of expressions", "[cli][rename]") {
   const SmallCli cli;
+
   struct Case {
     const char* options;
     Keys keys;
   };
+
   const Case cases[] = {
       {"--map fc.w=head.w", {"layer1.0.conv.w", "layer1.1.conv.w", "layer2.0.conv.w", "head.w"}},
       {"--map fc=head", {"layer1.0.conv.w", "layer1.1.conv.w", "layer2.0.conv.w", "head.w"}},
@@ -34,10 +41,12 @@ TEST_CASE("rules replace keys, modules, globs and matches of expressions", "[cli
       {"--map 'layer*.*.conv.w=s*.b*.c.w'", {"s1.b0.c.w", "s1.b1.c.w", "s2.b0.c.w", "fc.w"}},
       {"--map 'layer?.**=l\\1.\\2'", {"l1.0.conv.w", "l1.1.conv.w", "l2.0.conv.w", "fc.w"}},
       {"--map 're:^layer(\\d)=stage\\1'", {"stage1.0.conv.w", "stage1.1.conv.w", "stage2.0.conv.w", "fc.w"}},
-      {"--map 're:[0-9]=<\\0>'", {"layer<1>.<0>.conv.w", "layer<1>.<1>.conv.w", "layer<2>.<0>.conv.w", "fc.w"}},
+      {"--map 're:[0-9]=<\\0>'",
+       {"layer<1>.<0>.conv.w", "layer<1>.<1>.conv.w", "layer<2>.<0>.conv.w", "fc.w"}},
       {"--add-prefix m.", {"m.layer1.0.conv.w", "m.layer1.1.conv.w", "m.layer2.0.conv.w", "m.fc.w"}},
       {"--strip-prefix layer", {"1.0.conv.w", "1.1.conv.w", "2.0.conv.w", "fc.w"}},
-      {"--add-prefix m. --strip-prefix m.l", {"ayer1.0.conv.w", "ayer1.1.conv.w", "ayer2.0.conv.w", "m.fc.w"}},
+      {"--add-prefix m. --strip-prefix m.l",
+       {"ayer1.0.conv.w", "ayer1.1.conv.w", "ayer2.0.conv.w", "m.fc.w"}},
       {"--map fc=a --map a=b", {"layer1.0.conv.w", "layer1.1.conv.w", "layer2.0.conv.w", "b.w"}},
       {"--map layer1=x --map layer2=layer1 --map x=layer2",
        {"layer2.0.conv.w", "layer2.1.conv.w", "layer1.0.conv.w", "fc.w"}},
@@ -72,9 +81,10 @@ TEST_CASE("keys keep their places, and tensors their bytes", "[cli][rename]") {
   const Cli cli;
   cli.take("torch-2.15-flat.pt", "in.pt");
   cli.good("rename -q in.pt --map fc=a --map conv=z -o out.pt");
-  CHECK(cli.keys("out.pt") == Keys{"z.weight", "z.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var",
-                                   "bn.num_batches_tracked", "a.weight", "a.bias"});
-  CHECK(cli.good("inspect out.pt --get a.weight --values 99") == cli.good("inspect in.pt --get fc.weight --values 99"));
+  CHECK(cli.keys("out.pt") == Keys{"z.weight", "z.bias", "bn.weight", "bn.bias", "bn.running_mean",
+                                   "bn.running_var", "bn.num_batches_tracked", "a.weight", "a.bias"});
+  CHECK(cli.good("inspect out.pt --get a.weight --values 99") ==
+        cli.good("inspect in.pt --get fc.weight --values 99"));
 }
 
 TEST_CASE("_metadata follows a module that moves as a whole", "[cli][rename]") {
@@ -82,7 +92,8 @@ TEST_CASE("_metadata follows a module that moves as a whole", "[cli][rename]") {
   cli.take("torch-2.15-flat.pt", "in.pt");
   cli.good("rename -q in.pt --map fc=head -o out.pt");
   CHECK(cli.good("inspect out.pt --get @_metadata") ==
-        R"({"":{"version":1},"conv":{"version":1},"bn":{"version":2},"head":{"version":1}})" "\n");
+        R"({"":{"version":1},"conv":{"version":1},"bn":{"version":2},"head":{"version":1}})"
+        "\n");
 }
 
 TEST_CASE("a pattern or prefix without a match is an error, unless allowed", "[cli][rename]") {
@@ -106,7 +117,8 @@ TEST_CASE("two keys never get one name", "[cli][rename]") {
 TEST_CASE("with --root '' a renamed key may not hit a value that is carried", "[cli][rename]") {
   const Cli cli;
   cli.write("in.pt", zip_of("w float32 1; v float32 1; epoch = 7"));
-  CHECK(cli.bad("rename in.pt --map w=epoch -o out.pt").find("'epoch'") != std::string::npos);
+  CHECK(cli.bad("rename in.pt --map w=epoch -o out.pt") ==
+        "ckpt: in.pt: key 'w' would be called 'epoch', which is another entry's key\n");
   CHECK_FALSE(cli.exists("out.pt"));
 }
 

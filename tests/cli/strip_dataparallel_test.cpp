@@ -7,7 +7,9 @@ namespace {
 
 using Keys = std::vector<std::string>;
 
-std::string zip_of(std::string_view description) { return std::string(as_text(build_torch_zip(description))); }
+std::string zip_of(std::string_view description) {
+  return std::string(as_text(build_torch_zip(description)));
+}
 
 /// The keys after stripping a file that has `keys`, all float32.
 Keys stripped(const Keys& keys, const std::string& options = "") {
@@ -19,14 +21,22 @@ Keys stripped(const Keys& keys, const std::string& options = "") {
   return cli.keys("out.pt");
 }
 
-const Keys kFlat = {"conv.weight", "conv.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var",
-                    "bn.num_batches_tracked", "fc.weight", "fc.bias"};
+const Keys kFlat = {"conv.weight",
+                    "conv.bias",
+                    "bn.weight",
+                    "bn.bias",
+                    "bn.running_mean",
+                    "bn.running_var",
+                    "bn.num_batches_tracked",
+                    "fc.weight",
+                    "fc.bias"};
 
 TEST_CASE("DataParallel's prefix goes, whatever the container", "[cli][strip]") {
   const Cli cli;
-  for (const auto* file : {"torch-1.13-dataparallel.pt", "torch-1.13-dataparallel-legacy.pt", "torch-2.6-dataparallel.pt",
-                           "torch-2.15-dataparallel.pt", "torch-2.15-dataparallel-legacy.pt",
-                           "torch-2.15-dataparallel.safetensors", "torch-2.15-compiled.pt", "torch-1.13-plain-dict.pt"}) {
+  for (const auto* file :
+       {"torch-1.13-dataparallel.pt", "torch-1.13-dataparallel-legacy.pt", "torch-2.6-dataparallel.pt",
+        "torch-2.15-dataparallel.pt", "torch-2.15-dataparallel-legacy.pt",
+        "torch-2.15-dataparallel.safetensors", "torch-2.15-compiled.pt", "torch-1.13-plain-dict.pt"}) {
     CAPTURE(file);
     cli.take(file);
     cli.good("strip -q " + std::string(file) + " -f -o out");
@@ -49,7 +59,8 @@ TEST_CASE("the report says what went, from where and how many bytes moved", "[cl
   CHECK(lines[1] == "  stripped: module.");
   CHECK(lines[2] == "  state dict: 9 of 9 keys kept, 156 B");
   CHECK(lines[3] ==
-        "    9 keys renamed: 'module.conv.weight' -> 'conv.weight', 'module.conv.bias' -> 'conv.bias' and 7 more");
+        "    9 keys renamed: 'module.conv.weight' -> 'conv.weight', 'module.conv.bias' -> 'conv.bias' and 7 "
+        "more");
 }
 
 TEST_CASE("wrappers go nested and in mid-key, to a fixed point", "[cli][strip]") {
@@ -57,6 +68,7 @@ TEST_CASE("wrappers go nested and in mid-key, to a fixed point", "[cli][strip]")
     Keys before;
     Keys after;
   };
+
   const Case cases[] = {
       {{"module.a", "module.b"}, {"a", "b"}},
       {{"module.module.a", "module.module.b"}, {"a", "b"}},
@@ -93,13 +105,14 @@ TEST_CASE("a wrapper's own keys and a real sub-module called module stay", "[cli
   CHECK(cli.keys("averaged.pt")[1] == "conv.weight");
   cli.take("torch-2.15-midkey.pt");
   cli.good("strip -q torch-2.15-midkey.pt -o midkey.pt");
-  CHECK(cli.keys("midkey.pt") ==
-        Keys{"features.0.weight", "features.0.bias", "features.1.weight", "features.1.bias", "features.1.running_mean",
-             "features.1.running_var", "features.1.num_batches_tracked", "adapter.scale", "adapter.module.weight",
-             "adapter.module.bias"});
+  CHECK(cli.keys("midkey.pt") == Keys{"features.0.weight", "features.0.bias", "features.1.weight",
+                                      "features.1.bias", "features.1.running_mean", "features.1.running_var",
+                                      "features.1.num_batches_tracked", "adapter.scale",
+                                      "adapter.module.weight", "adapter.module.bias"});
 }
 
-TEST_CASE("every state dict of the file is stripped by itself; what else is there is carried", "[cli][strip]") {
+TEST_CASE("every state dict of the file is stripped by itself; what else is there is carried",
+          "[cli][strip]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");
   const auto report = cli.good("strip in.pt -o out.pt");
@@ -110,7 +123,8 @@ TEST_CASE("every state dict of the file is stripped by itself; what else is ther
   CHECK(cli.keys("out.pt") == keys);
   for (const auto* path : {"epoch", "args", "optimizer", "scheduler", "rng --values 64"}) {
     CAPTURE(path);
-    CHECK(cli.good("inspect in.pt --get " + std::string(path)) == cli.good("inspect out.pt --get " + std::string(path)));
+    CHECK(cli.good("inspect in.pt --get " + std::string(path)) ==
+          cli.good("inspect out.pt --get " + std::string(path)));
   }
 }
 
@@ -186,10 +200,12 @@ TEST_CASE("a whole module is refused alone and carried beside a state dict", "[c
   const Cli cli;
   cli.take("torch-2.15-module.pt", "whole.pt");
   CHECK(cli.bad("strip whole.pt -o out.pt") ==
-        "ckpt: whole.pt: a whole module stands at the root: its keys are attributes of objects and can't be edited in "
+        "ckpt: whole.pt: a whole module stands at the root: its keys are attributes of objects and can't be "
+        "edited in "
         "place\n");
   cli.take("torch-2.15-module-nested.pt", "nested.pt");
-  CHECK(cli.bad("strip nested.pt --root net -o out.pt").find("a whole module stands at 'net'") != std::string::npos);
+  CHECK(cli.bad("strip nested.pt --root net -o out.pt").find("a whole module stands at 'net'") !=
+        std::string::npos);
   CHECK(cli.bad("filter nested.pt --drop module.head -o out.pt").find("a whole module stands at 'net'") !=
         std::string::npos);
   CHECK(cli.bad("rename nested.pt --add-prefix x. -o out.pt").find("a whole module stands at 'net'") !=

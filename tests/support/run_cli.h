@@ -118,7 +118,9 @@ class Cli {
     return done.err;
   }
 
-  std::vector<std::string> keys(const std::string& file) const { return split_lines(good("inspect --keys " + file)); }
+  std::vector<std::string> keys(const std::string& file) const {
+    return split_lines(good("inspect --keys " + file));
+  }
 
  private:
   TempDir dir_;

@@ -6,8 +6,8 @@
 //   * every number of the format (sizes, offsets, counts, memo indices, frames, lengths) set to the values
 //     around which arithmetic goes wrong.
 //
-// Each is read, looked at as `inspect` does, edited and laid out. What is allowed: success or an error that says
-// something. What is not: a crash, more than kSlowest, more than kMostMemory, an output that can't be
+// Each is read, looked at as `inspect` does, edited and laid out. What is allowed: success or an error that
+// says something. What is not: a crash, more than kSlowest, more than kMostMemory, an output that can't be
 // read back. With --all every small golden file and every value takes its turn; without it a choice of
 // both, for every test run.
 #include <malloc.h>
@@ -59,12 +59,29 @@ void counted_release(void* block) noexcept {
 
 }  // namespace
 
-void* operator new(std::size_t size) { return counted_allocation(size); }
-void* operator new[](std::size_t size) { return counted_allocation(size); }
-void operator delete(void* block) noexcept { counted_release(block); }
-void operator delete[](void* block) noexcept { counted_release(block); }
-void operator delete(void* block, std::size_t) noexcept { counted_release(block); }
-void operator delete[](void* block, std::size_t) noexcept { counted_release(block); }
+void* operator new(std::size_t size) {
+  return counted_allocation(size);
+}
+
+void* operator new[](std::size_t size) {
+  return counted_allocation(size);
+}
+
+void operator delete(void* block) noexcept {
+  counted_release(block);
+}
+
+void operator delete[](void* block) noexcept {
+  counted_release(block);
+}
+
+void operator delete(void* block, std::size_t) noexcept {
+  counted_release(block);
+}
+
+void operator delete[](void* block, std::size_t) noexcept {
+  counted_release(block);
+}
 
 namespace ckpt {
 namespace {
@@ -76,7 +93,7 @@ constexpr std::uint64_t kMostWritten = 1U << 20U;  // larger outputs are laid ou
 using Clock = std::chrono::steady_clock;
 
 // What runs now, for those who look at a core dump or a sanitizer's report.
-std::string current_file;        // NOLINT: global for reports
+std::string current_file;          // NOLINT: global for reports
 char current_case[200] = "start";  // NOLINT: global for reports
 
 extern "C" void __asan_on_error() {  // NOLINT: the sanitizer's name
@@ -285,7 +302,10 @@ void find_pickle_fields(const Bytes& bytes, std::vector<Field>& fields) {
       std::uint64_t skip = info.operand_size;
       const bool counted = info.form != OperandForm::kFixed && info.operand_size > 0;
       if (counted) skip += number_at(bytes, next, info.operand_size);
-      for (int lines = info.form == OperandForm::kTwoLines ? 2 : info.form == OperandForm::kLine ? 1 : 0; lines > 0; --lines) {
+      for (int lines = info.form == OperandForm::kTwoLines ? 2
+                       : info.form == OperandForm::kLine   ? 1
+                                                           : 0;
+           lines > 0; --lines) {
         while (next < bytes.size() && bytes[next] != std::byte{'\n'}) ++next;
         ++next;
       }
@@ -313,8 +333,10 @@ void replace_numbers(const Bytes& original, Tally& tally) {
     for (const auto value : values) {
       const bool fits = field.width == 8 || value >> (8 * field.width) == 0 || value == ~std::uint64_t{0};
       if (!fits || value == number_at(original, field.at, field.width)) continue;
-      name_case("number of %zu bytes at %zu is %#llx", field.width, field.at, static_cast<unsigned long long>(value));
-      for (std::size_t i = 0; i < field.width; ++i) bytes[field.at + i] = static_cast<std::byte>(value >> (8 * i));
+      name_case("number of %zu bytes at %zu is %#llx", field.width, field.at,
+                static_cast<unsigned long long>(value));
+      for (std::size_t i = 0; i < field.width; ++i)
+        bytes[field.at + i] = static_cast<std::byte>(value >> (8 * i));
       run(bytes, tally);
     }
     std::copy_n(original.begin() + static_cast<std::ptrdiff_t>(field.at), field.width,
@@ -392,10 +414,12 @@ int sweep(const std::vector<std::string>& names, bool all) {
       std::fflush(stdout);
     }
   }
-  std::printf("%llu files were still checkpoints, %llu were written\n", static_cast<unsigned long long>(tally.read),
-              static_cast<unsigned long long>(tally.written));
-  std::printf("slowest: %.1f ms, %s\n", std::chrono::duration<double, std::milli>(tally.longest).count(), tally.slowest.c_str());
-  std::printf("most memory: %.1f MiB, %s\n", static_cast<double>(tally.most_memory) / (1U << 20U), tally.hungriest.c_str());
+  std::printf("%llu files were still checkpoints, %llu were written\n",
+              static_cast<unsigned long long>(tally.read), static_cast<unsigned long long>(tally.written));
+  std::printf("slowest: %.1f ms, %s\n", std::chrono::duration<double, std::milli>(tally.longest).count(),
+              tally.slowest.c_str());
+  std::printf("most memory: %.1f MiB, %s\n", static_cast<double>(tally.most_memory) / (1U << 20U),
+              tally.hungriest.c_str());
   std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(tally.passed),
               static_cast<unsigned long long>(tally.failed));
   return tally.failed == 0 ? 0 : 1;
@@ -407,6 +431,10 @@ int sweep(const std::vector<std::string>& names, bool all) {
 /// ckpt_sweeps [--all] [NAME...]
 int main(int argc, char** argv) {
   std::vector<std::string> names(argv + 1, argv + argc);
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  ::mallopt(M_MMAP_THRESHOLD,
+            1 << 30);  // blocks come from the heap, and the heap stays: system calls would be
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 30);  // most of the time
   const bool all = std::erase(names, "--all") > 0;
   return ckpt::sweep(names.empty() ? ckpt::files_to_sweep(all) : names, all);
 }

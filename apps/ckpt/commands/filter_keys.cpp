@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <fmt/format.h>
+#include <memory>
 
 #include <CLI/CLI.hpp>
-#include <memory>
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/edit/apply.h"
@@ -40,7 +40,8 @@ Result<std::vector<Dtype>> parse_dtypes(const std::vector<std::string>& names) {
     if (!dtype) {
       Error error(ErrorCode::kUsage, fmt::format("{} is no dtype", ckpt::quoted(name)));
       const auto near = nearest(name, known);
-      return near.empty() ? std::move(error) : std::move(error).with_hint(fmt::format("did you mean {}?", ckpt::quoted(near)));
+      return near.empty() ? std::move(error)
+                          : std::move(error).with_hint(fmt::format("did you mean {}?", ckpt::quoted(near)));
     }
     dtypes.push_back(*dtype);
   }
@@ -74,10 +75,13 @@ Result<Plan> make_plan(const FilterOptions& options) {
   } else if (options.strict || options.ignore_shape) {
     return Error(ErrorCode::kUsage, "--strict and --ignore-shape go with --like");
   }
-  const bool filters = !filter.rules.empty() || !filter.only_dtypes.empty() || filter.min_bytes || filter.max_bytes || filter.like;
+  const bool filters = !filter.rules.empty() || !filter.only_dtypes.empty() || filter.min_bytes ||
+                       filter.max_bytes || filter.like;
   if (filters) plan.edits.emplace_back(std::move(filter));
   if (plan.edits.empty()) {
-    return Error(ErrorCode::kUsage, "nothing to filter by: give --keep, --drop, --like, --only-dtype, --min-bytes, --max-bytes or --drop-entry");
+    return Error(ErrorCode::kUsage,
+                 "nothing to filter by: give --keep, --drop, --like, --only-dtype, --min-bytes, --max-bytes "
+                 "or --drop-entry");
   }
   return plan;
 }
@@ -93,14 +97,27 @@ Runner attach(CLI::App& app) {
   auto options = std::make_shared<FilterOptions>();
   options->input.attach(app);
   options->selection.attach(app);
-  app.add_option("--like", options->like, "Keep only keys that this checkpoint has, with the same shape")->option_text("REFERENCE");
-  app.add_option("--like-root", options->like_root, "Path of the state dict in the reference")->option_text("PATH");
+  app.add_option("--like", options->like, "Keep only keys that this checkpoint has, with the same shape")
+      ->option_text("REFERENCE");
+  app.add_option("--like-root", options->like_root, "Path of the state dict in the reference")
+      ->option_text("PATH");
   app.add_flag("--ignore-shape", options->ignore_shape, "With --like: shapes may differ");
-  app.add_flag("--strict", options->strict, "With --like: exit with 1 and write nothing if keys are missing or shapes differ");
-  app.add_option("--only-dtype", options->dtypes, "Keep only tensors of these dtypes")->delimiter(',')->option_text("D,...")->allow_extra_args(false);
-  app.add_option("--min-bytes", options->min_bytes, "Keep only tensors of at least N bytes")->check(CLI::NonNegativeNumber)->option_text("N");
-  app.add_option("--max-bytes", options->max_bytes, "Keep only tensors of at most N bytes")->check(CLI::NonNegativeNumber)->option_text("N");
-  app.add_option("--drop-entry", options->entries, "Drop what stands at a path: an optimizer, an epoch; repeatable")
+  app.add_flag("--strict", options->strict,
+               "With --like: exit with 1 and write nothing if keys are missing or shapes differ");
+  app.add_option("--only-dtype", options->dtypes, "Keep only tensors of these dtypes")
+      ->delimiter(',')
+      ->option_text("D,...")
+      ->allow_extra_args(false);
+  app.add_option("--min-bytes", options->min_bytes, "Keep only tensors of at least N bytes")
+      ->check(CLI::NonNegativeNumber)
+      ->check(check_number)
+      ->option_text("N");
+  app.add_option("--max-bytes", options->max_bytes, "Keep only tensors of at most N bytes")
+      ->check(CLI::NonNegativeNumber)
+      ->check(check_number)
+      ->option_text("N");
+  app.add_option("--drop-entry", options->entries,
+                 "Drop what stands at a path: an optimizer, an epoch; repeatable")
       ->option_text("PATH")
       ->allow_extra_args(false);
   options->output.attach(app);

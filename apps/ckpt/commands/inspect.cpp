@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <fmt/format.h>
-
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/format/format.h"
@@ -41,7 +41,8 @@ struct InspectOptions {
 };
 
 /// The tensors to list: all, or those whose keys match a pattern, in the order asked for.
-Result<std::vector<TensorId>> choose_tensors(const InspectOptions& options, const std::vector<NamePattern>& patterns,
+Result<std::vector<TensorId>> choose_tensors(const InspectOptions& options,
+                                             const std::vector<NamePattern>& patterns,
                                              Checkpoint& checkpoint) {
   std::vector<bool> in_roots;
   if (!options.input.roots.empty()) {
@@ -59,14 +60,16 @@ Result<std::vector<TensorId>> choose_tensors(const InspectOptions& options, cons
     }
     const bool named = tensor.state_dict != kNoIndex;
     const bool rooted = in_roots.empty() || (named && in_roots[tensor.state_dict]);
-    const bool selected = patterns.empty() || (named && std::any_of(patterns.begin(), patterns.end(), [&](const NamePattern& pattern) {
-                                                 return pattern.matches(tensor.name);
-                                               }));
+    const bool selected =
+        patterns.empty() ||
+        (named && std::any_of(patterns.begin(), patterns.end(),
+                              [&](const NamePattern& pattern) { return pattern.matches(tensor.name); }));
     in_composite = rooted && selected;
     if (in_composite) out.push_back(id);
   }
   if (!patterns.empty() && out.empty()) {
-    return Error(ErrorCode::kNotFound, fmt::format("{} matches no key", ckpt::quoted(patterns.front().text())));
+    return Error(ErrorCode::kNotFound,
+                 fmt::format("{} matches no key", ckpt::quoted(patterns.front().text())));
   }
   sort_tensors(checkpoint, options.sort, out);
   return out;
@@ -75,12 +78,15 @@ Result<std::vector<TensorId>> choose_tensors(const InspectOptions& options, cons
 /// One value, raw: for scripts.
 Status print_value(const InspectOptions& options, const Checkpoint& checkpoint, Stream& out) {
   TensorId tensor = kNoIndex;
-  const auto found = checkpoint.has_document() ? find_value(checkpoint, *options.get) : Result<FoundValue>(FoundValue{});
-  const auto use = found.ok() && checkpoint.has_document() ? checkpoint.graph().resolve(found->value) : kNoUse;
+  const auto found =
+      checkpoint.has_document() ? find_value(checkpoint, *options.get) : Result<FoundValue>(FoundValue{});
+  const auto use =
+      found.ok() && checkpoint.has_document() ? checkpoint.graph().resolve(found->value) : kNoUse;
   for (TensorId id = 0; id < checkpoint.tensors.size() && tensor == kNoIndex; ++id) {
     const auto& row = checkpoint.tensors[id];
     const bool by_path = use != kNoUse && row.use == use && !row.has(kIsPart);
-    const bool by_name = use == kNoUse && row.state_dict != kNoIndex && (row.name == *options.get || checkpoint.path(row.place) == *options.get);
+    const bool by_name = use == kNoUse && row.state_dict != kNoIndex &&
+                         (row.name == *options.get || checkpoint.path(row.place) == *options.get);
     if (by_path || by_name) tensor = id;
   }
   if (tensor != kNoIndex) {
@@ -111,7 +117,8 @@ struct Inspected {
   InspectedFile file;
 };
 
-Status inspect_file(const InspectOptions& options, const std::vector<NamePattern>& patterns, const std::string& path, Inspected& out) {
+Status inspect_file(const InspectOptions& options, const std::vector<NamePattern>& patterns,
+                    const std::string& path, Inspected& out) {
   CKPT_ASSIGN_OR_RETURN(out.source, open_input(path, ""));
   log_step(fmt::format("reading {} ({})", out.source->name(), human_bytes(out.source->size())));
   Diagnostics diagnostics;
@@ -148,9 +155,11 @@ Result<std::vector<NamePattern>> read_selection(const InspectOptions& options) {
     CKPT_ASSIGN_OR_RETURN(auto more, read_patterns(argument, options.null));
     for (auto& pattern : more) patterns.push_back(std::move(pattern));
   }
-  const int views = static_cast<int>(options.summary) + static_cast<int>(options.tree) + static_cast<int>(options.keys) +
-                    static_cast<int>(options.globals) + static_cast<int>(options.get.has_value());
-  if (views > 1) return Error(ErrorCode::kUsage, "--summary, --tree, --keys, --globals and --get exclude each other");
+  const int views = static_cast<int>(options.summary) + static_cast<int>(options.tree) +
+                    static_cast<int>(options.keys) + static_cast<int>(options.globals) +
+                    static_cast<int>(options.get.has_value());
+  if (views > 1)
+    return Error(ErrorCode::kUsage, "--summary, --tree, --keys, --globals and --get exclude each other");
   if (options.values && !options.get) return Error(ErrorCode::kUsage, "--values goes with --get");
   if (options.depth && !options.tree) return Error(ErrorCode::kUsage, "--depth goes with --tree");
   return patterns;
@@ -195,12 +204,22 @@ Runner attach(CLI::App& app) {
   options->input.attach(app);
   app.add_flag("-s,--summary", options->summary, "Totals and findings only");
   app.add_flag("--tree", options->tree, "Tensors and bytes by module");
-  app.add_option("--depth", options->depth, "With --tree: levels to show")->check(CLI::NonNegativeNumber)->option_text("N");
+  app.add_option("--depth", options->depth, "With --tree: levels to show")
+      ->check(CLI::NonNegativeNumber)
+      ->check(check_number)
+      ->option_text("N");
   app.add_flag("--keys", options->keys, "Keys of the state dicts, one a line");
-  app.add_flag("-0,--null", options->null, "With --keys: end each key with NUL instead of a newline; lists in @FILE likewise");
-  app.add_option("--select", options->select, "List only tensors whose key matches; repeatable")->option_text("PATTERN")->allow_extra_args(false);
-  app.add_option("--get", options->get, "Print the value at a path, raw; a container as JSON")->option_text("PATH");
-  app.add_option("--values", options->values, "With --get of a tensor: its first N values")->check(CLI::NonNegativeNumber)->option_text("N");
+  app.add_flag("-0,--null", options->null,
+               "With --keys: end each key with NUL instead of a newline; lists in @FILE likewise");
+  app.add_option("--select", options->select, "List only tensors whose key matches; repeatable")
+      ->option_text("PATTERN")
+      ->allow_extra_args(false);
+  app.add_option("--get", options->get, "Print the value at a path, raw; a container as JSON")
+      ->option_text("PATH");
+  app.add_option("--values", options->values, "With --get of a tensor: its first N values")
+      ->check(CLI::NonNegativeNumber)
+      ->check(check_number)
+      ->option_text("N");
   app.add_flag("--globals", options->globals, "Classes and functions that the pickle names");
   app.add_option("--sort", options->sort, "Order of tensors: file, name or bytes")
       ->check(CLI::IsMember({"file", "name", "bytes"}))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <CLI/CLI.hpp>
 #include <memory>
+
+#include <CLI/CLI.hpp>
 
 #include "commands/all.h"
 #include "manuals.h"
@@ -74,13 +75,16 @@ Runner attach(CLI::App& app) {
   auto options = std::make_shared<RenameOptions>();
   options->app = &app;
   options->input.attach(app);
-  auto repeatable = [&](const char* name, std::vector<std::string>& values, const char* help, const char* operand) {
+  auto repeatable = [&](const char* name, std::vector<std::string>& values, const char* help,
+                        const char* operand) {
     app.add_option(name, values, help)->option_text(operand)->allow_extra_args(false);
   };
-  repeatable("--map", options->maps, "Rename what a pattern matches; repeatable, rules act in the order given", "OLD=NEW");
+  repeatable("--map", options->maps,
+             "Rename what a pattern matches; repeatable, rules act in the order given", "OLD=NEW");
   repeatable("--add-prefix", options->add_prefixes, "Put a prefix in front of every key", "PREFIX");
   repeatable("--strip-prefix", options->strip_prefixes, "Cut a prefix off the keys that have it", "PREFIX");
-  repeatable("--rules", options->rule_files, "Rules from a file, one OLD=NEW a line; '#' starts a comment line", "FILE");
+  repeatable("--rules", options->rule_files,
+             "Rules from a file, one OLD=NEW a line; '#' starts a comment line", "FILE");
   options->output.attach(app);
   options->common.attach(app);
   return [options](Console& console) { return run(*options, console); };
@@ -89,7 +93,8 @@ Runner attach(CLI::App& app) {
 }  // namespace
 
 Command rename_keys_command() {
-  return {"rename-keys", "rename", "Rename keys by patterns, add or cut prefixes", manual_rename_keys(), attach};
+  return {"rename-keys", "rename", "Rename keys by patterns, add or cut prefixes", manual_rename_keys(),
+          attach};
 }
 
 }  // namespace ckpt::cli

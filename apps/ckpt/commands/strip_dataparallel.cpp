@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <CLI/CLI.hpp>
 #include <memory>
+
+#include <CLI/CLI.hpp>
 
 #include "commands/all.h"
 #include "manuals.h"
@@ -27,7 +28,8 @@ ExitCode run(const StripOptions& options, Console& console) {
   for (auto wrapper : options.wrappers) {
     while (wrapper.ends_with('.')) wrapper.pop_back();
     if (wrapper.empty() || wrapper.find('.') != wrapper.npos) {
-      return fail("strip-dataparallel", Error(ErrorCode::kUsage, "a wrapper is one name without dots"), console);
+      return fail("strip-dataparallel", Error(ErrorCode::kUsage, "a wrapper is one name without dots"),
+                  console);
     }
     strip.wrappers.push_back(std::move(wrapper));
   }
@@ -38,7 +40,8 @@ ExitCode run(const StripOptions& options, Console& console) {
 Runner attach(CLI::App& app) {
   auto options = std::make_shared<StripOptions>();
   options->input.attach(app);
-  app.add_option("--wrapper", options->wrappers, "Another name that a wrapper of yours puts into keys; repeatable")
+  app.add_option("--wrapper", options->wrappers,
+                 "Another name that a wrapper of yours puts into keys; repeatable")
       ->option_text("NAME")
       ->allow_extra_args(false);
   options->output.attach(app);
@@ -49,7 +52,8 @@ Runner attach(CLI::App& app) {
 }  // namespace
 
 Command strip_dataparallel_command() {
-  return {"strip-dataparallel", "strip", "Remove 'module.' and other wrappers' names from keys", manual_strip_dataparallel(), attach};
+  return {"strip-dataparallel", "strip", "Remove 'module.' and other wrappers' names from keys",
+          manual_strip_dataparallel(), attach};
 }
 
 }  // namespace ckpt::cli

@@ -20,7 +20,9 @@ void CommonOptions::attach(CLI::App& app) {
   app.add_flag("--json", json, "Print one JSON document on standard output");
   const auto when = CLI::IsMember({"auto", "always", "never"});
   app.add_option("--color", color, "Use colours: auto, always or never")->check(when)->option_text("WHEN");
-  app.add_option("--progress", progress, "Show progress: auto, always or never")->check(when)->option_text("WHEN");
+  app.add_option("--progress", progress, "Show progress: auto, always or never")
+      ->check(when)
+      ->option_text("WHEN");
 }
 
 void CommonOptions::apply(Console& console) const {

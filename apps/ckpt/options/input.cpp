@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "options/input.h"
 
+#include <charconv>
+
 #include <CLI/CLI.hpp>
 
 namespace ckpt::cli {
@@ -12,15 +14,26 @@ constexpr std::uint64_t kLargestList = 1ULL << 30U;  // bytes of a file of patte
 
 void InputOptions::attach(CLI::App& app) {
   app.add_option("FILE", files, "Checkpoint files; '-' is standard input")->required()->option_text(" ");
-  app.add_option("--root", roots, "Path of a state dict, or of any mapping with string keys, to act on; repeatable. Default: every state dict of the file")
+  app.add_option("--root", roots,
+                 "Path of a state dict, or of any mapping with string keys, to act on; repeatable. Default: "
+                 "every state dict of the file")
       ->option_text("PATH")
       ->allow_extra_args(false);
 }
 
-Result<std::shared_ptr<const ByteSource>> open_input(const std::string& path, const std::string& output_directory) {
+Result<std::shared_ptr<const ByteSource>> open_input(const std::string& path,
+                                                     const std::string& output_directory) {
   auto source = path == "-" ? open_standard_input(output_directory) : open_file_source(path);
   if (!source.ok()) return std::move(source).error().in_file(path == "-" ? "standard input" : path);
   return source;
+}
+
+std::string check_number(const std::string& text) {
+  std::uint64_t number = 0;
+  const auto* end = text.data() + text.size();
+  const auto [stop, ec] = std::from_chars(text.data(), end, number);
+  return ec == std::errc() && stop == end ? std::string()
+                                          : "expected a number from 0 to 2^64 - 1, found " + text;
 }
 
 Result<std::vector<std::string>> read_lines(const std::string& path, bool null) {

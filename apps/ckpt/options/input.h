@@ -23,7 +23,11 @@ struct InputOptions {
 };
 
 /// Opens `path`, or standard input for "-", spooled beside `output_directory` if it cannot seek.
-Result<std::shared_ptr<const ByteSource>> open_input(const std::string& path, const std::string& output_directory);
+Result<std::shared_ptr<const ByteSource>> open_input(const std::string& path,
+                                                     const std::string& output_directory);
+
+/// A check for options that take a number from 0 on; the library's own lets too large ones pass.
+std::string check_number(const std::string& text);
 
 /// Lines of a file ("-": standard input), or pieces between NULs with `null`. For @FILE.
 Result<std::vector<std::string>> read_lines(const std::string& path, bool null);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "options/output.h"
 
-#include <fmt/format.h>
 #include <sys/stat.h>
 
-#include <CLI/CLI.hpp>
 #include <set>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 
@@ -19,13 +20,15 @@ std::string base_name(const std::string& path) {
 
 bool directory_exists(const std::string& path) {
   struct stat status {};
+
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
 }  // namespace
 
 void OutputFlags::attach(CLI::App& app) {
-  app.add_option("-o,--output", output, "File to write, a directory for one file per input, or '-' for standard output")
+  app.add_option("-o,--output", output,
+                 "File to write, a directory for one file per input, or '-' for standard output")
       ->option_text("FILE");
   app.add_flag("-i,--in-place", in_place, "Replace each input by its result");
   app.add_flag("-f,--force", force, "Replace an existing output");
@@ -44,7 +47,9 @@ OptimizerPolicy OutputFlags::optimizer_policy() const {
   return optimizer == "drop" ? OptimizerPolicy::kDrop : OptimizerPolicy::kUnsaid;
 }
 
-bool OutputFlags::is_directory() const { return output.ends_with('/') || directory_exists(output); }
+bool OutputFlags::is_directory() const {
+  return output.ends_with('/') || directory_exists(output);
+}
 
 std::string OutputFlags::path_for(const std::string& input) const {
   if (in_place) return input;
@@ -56,6 +61,8 @@ Status OutputFlags::check(const std::vector<std::string>& inputs) const {
   auto usage = [](std::string message) { return Error(ErrorCode::kUsage, std::move(message)); };
   if (in_place && !output.empty()) return usage("--output and --in-place exclude each other");
   if (!in_place && output.empty() && !dry_run) return usage("no output: give --output FILE or --in-place");
+  if (verify && output == "-")
+    return usage("--verify needs an output that can be read back, not standard output");
   std::set<std::string> names;
   for (const auto& input : inputs) {
     if (input == "-" && in_place) return usage("standard input can't be edited in place");
@@ -64,11 +71,13 @@ Status OutputFlags::check(const std::vector<std::string>& inputs) const {
   }
   if (inputs.size() < 2 || in_place || output.empty()) return {};
   if (!is_directory()) {
-    return usage(fmt::format("{} inputs but one output: give a directory (-o DIR/) or --in-place", inputs.size()));
+    return usage(
+        fmt::format("{} inputs but one output: give a directory (-o DIR/) or --in-place", inputs.size()));
   }
   names.clear();
   for (const auto& input : inputs) {
-    if (!names.insert(base_name(input)).second) return usage(fmt::format("two inputs are called {}", ckpt::quoted(base_name(input))));
+    if (!names.insert(base_name(input)).second)
+      return usage(fmt::format("two inputs are called {}", ckpt::quoted(base_name(input))));
   }
   return {};
 }

@@ -9,10 +9,14 @@ namespace ckpt::cli {
 
 void SelectionOptions::attach(CLI::App& app) {
   app_ = &app;
-  keep_option_ = app.add_option("--keep", keep, "Keep the keys that match; repeatable, the last --keep or --drop that matches decides")
+  keep_option_ =
+      app.add_option("--keep", keep,
+                     "Keep the keys that match; repeatable, the last --keep or --drop that matches decides")
+          ->option_text("PATTERN")
+          ->allow_extra_args(false);
+  drop_option_ = app.add_option("--drop", drop, "Drop the keys that match; repeatable")
                      ->option_text("PATTERN")
                      ->allow_extra_args(false);
-  drop_option_ = app.add_option("--drop", drop, "Drop the keys that match; repeatable")->option_text("PATTERN")->allow_extra_args(false);
   app.add_flag("-0,--null", null, "Lists in @FILE are separated by NUL, not by newlines");
 }
 

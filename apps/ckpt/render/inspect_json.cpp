@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "render/inspect_json.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/format/format.h"
@@ -84,7 +84,8 @@ void write_part(JsonWriter& json, const Checkpoint& checkpoint, const TensorInfo
   json.end_object();
 }
 
-void write_tensor(JsonWriter& json, const Checkpoint& checkpoint, TensorId id, const std::vector<std::string>& roots) {
+void write_tensor(JsonWriter& json, const Checkpoint& checkpoint, TensorId id,
+                  const std::vector<std::string>& roots) {
   const auto& tensor = checkpoint.tensors[id];
   json.begin_object();
   json.key("path").string(checkpoint.path(tensor.place));
@@ -103,7 +104,8 @@ void write_tensor(JsonWriter& json, const Checkpoint& checkpoint, TensorId id, c
   write_view(json, checkpoint, tensor);
   if (tensor.parts > 0) {
     json.key("parts").begin_array();
-    for (TensorId part = id + 1; part <= id + tensor.parts; ++part) write_part(json, checkpoint, checkpoint.tensors[part]);
+    for (TensorId part = id + 1; part <= id + tensor.parts; ++part)
+      write_part(json, checkpoint, checkpoint.tensors[part]);
     json.end_array();
   }
   json.end_object();
@@ -134,7 +136,8 @@ void write_storages(JsonWriter& json, const InspectedFile& file) {
   json.end_array();
 }
 
-void write_amounts(JsonWriter& json, std::string_view key, const std::map<std::string_view, Amount>& amounts) {
+void write_amounts(JsonWriter& json, std::string_view key,
+                   const std::map<std::string_view, Amount>& amounts) {
   json.key(key).begin_object();
   for (const auto& [name, amount] : amounts) {
     json.key(name).begin_object();
@@ -159,7 +162,8 @@ void write_totals(JsonWriter& json, const Totals& totals) {
   json.end_object();
 }
 
-void write_state_dicts(JsonWriter& json, const Checkpoint& checkpoint, const std::vector<std::string>& roots) {
+void write_state_dicts(JsonWriter& json, const Checkpoint& checkpoint,
+                       const std::vector<std::string>& roots) {
   json.key("state_dicts").begin_array();
   for (std::size_t i = 0; i < roots.size(); ++i) {
     json.begin_object();

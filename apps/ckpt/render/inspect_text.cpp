@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "render/inspect_text.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/format/format.h"
@@ -64,13 +64,15 @@ void pad_right(std::string& out, std::string_view text, std::size_t width) {
 struct SizeText {
   std::uint64_t bytes = 0;
   std::string text = human_bytes(0);
+
   const std::string& of(std::uint64_t value) {
     if (value != bytes) text = human_bytes(bytes = value);
     return text;
   }
 };
 
-void print_row(const Checkpoint& checkpoint, const TensorInfo& tensor, const Columns& columns, SizeText& size, Stream& out) {
+void print_row(const Checkpoint& checkpoint, const TensorInfo& tensor, const Columns& columns, SizeText& size,
+               Stream& out) {
   constexpr std::size_t kSizeWidth = 9;
   auto& line = out.buffer();
   line += "  ";
@@ -112,7 +114,8 @@ void print_tensors(const InspectedFile& file, Stream& out) {
   for (const auto id : file.tensors) {
     const auto& tensor = checkpoint.tensors[id];
     if (!tensor.has(kIsPart)) {
-      group = tensor.state_dict == kNoIndex ? static_cast<std::uint32_t>(groups.size() - 1) : tensor.state_dict;
+      group =
+          tensor.state_dict == kNoIndex ? static_cast<std::uint32_t>(groups.size() - 1) : tensor.state_dict;
     }
     groups[group].push_back(id);
   }
@@ -123,7 +126,8 @@ void print_tensors(const InspectedFile& file, Stream& out) {
     } else {
       const auto& dict = checkpoint.state_dicts[i];
       const auto path = checkpoint.path(dict.place);
-      out.format("\n{}{}, {}:\n", dict.of_module ? "module" : "state dict", path.empty() ? "" : ' ' + printable(path), counted(dict.entries.size(), "key"));
+      out.format("\n{}{}, {}:\n", dict.of_module ? "module" : "state dict",
+                 path.empty() ? "" : ' ' + printable(path), counted(dict.entries.size(), "key"));
     }
     print_rows(checkpoint, groups[i], out);
   }
@@ -133,7 +137,8 @@ void print_tensors(const InspectedFile& file, Stream& out) {
 bool inside_metadata(const Checkpoint& checkpoint, PlaceId place) {
   for (; place != kNoIndex; place = checkpoint.places[place].parent) {
     const auto& step = checkpoint.places[place];
-    if (step.kind == StepKind::kAttribute && checkpoint.graph().string_view(step.step) == "_metadata") return true;
+    if (step.kind == StepKind::kAttribute && checkpoint.graph().string_view(step.step) == "_metadata")
+      return true;
   }
   return false;
 }
@@ -148,11 +153,13 @@ bool inside_module(const Checkpoint& checkpoint, PlaceId place) {
 
 void print_entries(const InspectedFile& file, Stream& out) {
   const auto& checkpoint = file.checkpoint;
-  const bool modules = std::any_of(checkpoint.state_dicts.begin(), checkpoint.state_dicts.end(), [](const StateDict& dict) { return dict.of_module; });
+  const bool modules = std::any_of(checkpoint.state_dicts.begin(), checkpoint.state_dicts.end(),
+                                   [](const StateDict& dict) { return dict.of_module; });
   std::vector<const Entry*> shown;
   std::size_t more = 0;
   for (const auto& entry : checkpoint.entries) {
-    if (inside_metadata(checkpoint, entry.place) || (modules && inside_module(checkpoint, entry.place))) continue;
+    if (inside_metadata(checkpoint, entry.place) || (modules && inside_module(checkpoint, entry.place)))
+      continue;
     if (shown.size() < kMostEntries) {
       shown.push_back(&entry);
     } else {
@@ -170,7 +177,8 @@ void print_entries(const InspectedFile& file, Stream& out) {
     out.format("  {:<{}}  {:<6}  {}\n", path.empty() ? "(root)" : printable(path), width, text.kind,
                text.json.empty() ? printable(text.class_name) : printable(text.json));
   }
-  for (const auto& [key, value] : checkpoint.metadata) out.format("  __metadata__.{}  str  {}\n", printable(key), printable(value.substr(0, kLongestValue)));
+  for (const auto& [key, value] : checkpoint.metadata)
+    out.format("  __metadata__.{}  str  {}\n", printable(key), printable(value.substr(0, kLongestValue)));
   if (more > 0) out.format("  … {} more (--json lists all)\n", with_separators(more));
 }
 
@@ -179,7 +187,8 @@ void print_amounts(const char* title, const std::map<std::string_view, Amount>& 
   bool first = true;
   for (const auto& [name, amount] : amounts) {
     if (amount.tensors == 0) continue;
-    out.format("{}{} {} ({})", first ? "" : ", ", name, human_bytes(amount.bytes), counted(amount.tensors, "tensor"));
+    out.format("{}{} {} ({})", first ? "" : ", ", name, human_bytes(amount.bytes),
+               counted(amount.tensors, "tensor"));
     first = false;
   }
   out.print("\n");
@@ -187,8 +196,9 @@ void print_amounts(const char* title, const std::map<std::string_view, Amount>& 
 
 void print_totals(const InspectedFile& file, Stream& out) {
   const auto& totals = file.totals;
-  out.format("\ntotals:\n  {}, {} values, {} in {}\n", counted(totals.tensors, "tensor"), with_separators(totals.numel),
-             human_bytes(totals.bytes), counted(file.checkpoint.storages.size(), "storage"));
+  out.format("\ntotals:\n  {}, {} values, {} in {}\n", counted(totals.tensors, "tensor"),
+             with_separators(totals.numel), human_bytes(totals.bytes),
+             counted(file.checkpoint.storages.size(), "storage"));
   if (totals.tensors == 0) return;
   out.format("  {}, {}\n", counted(totals.parameters, "parameter tensor"), counted(totals.buffers, "buffer"));
   print_amounts("by dtype", totals.by_dtype, out);
@@ -210,15 +220,16 @@ void print_findings(const InspectedFile& file, Console& console) {
   out.print("\nfindings:\n");
   for (const auto& finding : file.findings) {
     const bool colored = console.colored();
-    out.format("  {}{}{}: {} [{}]\n", colored ? color_of(finding.severity) : "", severity_name(finding.severity), colored ? "\x1b[0m" : "",
-               finding.message, finding.id);
+    out.format("  {}{}{}: {} [{}]\n", colored ? color_of(finding.severity) : "",
+               severity_name(finding.severity), colored ? "\x1b[0m" : "", finding.message, finding.id);
     if (!finding.fix.empty()) out.format("    fix: {}\n", spell_fix(finding.fix, file.name));
   }
 }
 
 void print_header(const InspectedFile& file, Stream& out) {
   const auto& checkpoint = file.checkpoint;
-  out.format("{}: {}, {}", printable(file.name), format_of(checkpoint.format).name(), human_bytes(file.bytes));
+  out.format("{}: {}, {}", printable(file.name), format_of(checkpoint.format).name(),
+             human_bytes(file.bytes));
   if (!checkpoint.writer.empty()) out.format(", written by {}", checkpoint.writer);
   if (checkpoint.big_endian) out.print(", big-endian");
   out.print("\n");
@@ -256,10 +267,12 @@ struct Branch {
   std::uint64_t bytes = 0;
 };
 
-void print_branch(const std::string& name, const Branch& branch, std::size_t indent, std::optional<std::uint64_t> depth, Stream& out) {
+void print_branch(const std::string& name, const Branch& branch, std::size_t indent,
+                  std::optional<std::uint64_t> depth, Stream& out) {
   // names have as many levels as dots; keys with thousands of dots are cut by `kDeepestTree` on insertion
-  out.format("{:{}}{:<{}}  {:>12} values  {:>9}  {}\n", "", indent, printable(name), indent < 36 ? 40 - indent : 4,
-             with_separators(branch.numel), human_bytes(branch.bytes), counted(branch.tensors, "tensor"));
+  out.format("{:{}}{:<{}}  {:>12} values  {:>9}  {}\n", "", indent, printable(name),
+             indent < 36 ? 40 - indent : 4, with_separators(branch.numel), human_bytes(branch.bytes),
+             counted(branch.tensors, "tensor"));
   if (depth && *depth == 0) return;
   for (const auto& [child, below] : branch.below) {
     print_branch(child, below, indent + 2, depth ? std::optional(*depth - 1) : std::nullopt, out);
@@ -288,7 +301,8 @@ void sort_tensors(const Checkpoint& checkpoint, const std::string& order, std::v
     return;
   }
   std::stable_sort(tensors.begin(), tensors.end(), [&](TensorId a, TensorId b) {
-    return naturally_before(label(checkpoint, checkpoint.tensors[a]), label(checkpoint, checkpoint.tensors[b]));
+    return naturally_before(label(checkpoint, checkpoint.tensors[a]),
+                            label(checkpoint, checkpoint.tensors[b]));
   });
 }
 
@@ -345,13 +359,14 @@ void print_tree(const InspectedFile& file, std::optional<std::uint64_t> depth, S
 
 void print_globals(const InspectedFile& file, Stream& out) {
   for (const auto& global : file.globals) {
-    out.format("{}{}\n", printable(global.name), global.weights_only ? "" : "  (refused by weights_only=True)");
+    out.format("{}{}\n", printable(global.name),
+               global.weights_only ? "" : "  (refused by weights_only=True)");
   }
 }
 
 void print_tensor_line(const Checkpoint& checkpoint, const TensorInfo& tensor, Stream& out) {
-  out.format("{} {} {} {}\n", printable(checkpoint.path(tensor.place)), dtype_info(tensor.dtype).name, shape_text(checkpoint, tensor),
-             human_bytes(checkpoint.bytes(tensor)));
+  out.format("{} {} {} {}\n", printable(checkpoint.path(tensor.place)), dtype_info(tensor.dtype).name,
+             shape_text(checkpoint, tensor), human_bytes(checkpoint.bytes(tensor)));
 }
 
 }  // namespace ckpt::cli

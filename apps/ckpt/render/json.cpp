@@ -8,8 +8,10 @@ namespace {
 
 /// A word for the shell: as it is where that is safe, else in single quotes.
 std::string shell_word(std::string_view word) {
-  constexpr std::string_view kSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+=:,@%";
-  if (!word.empty() && word.find_first_not_of(kSafe) == word.npos && word.front() != '-') return std::string(word);
+  constexpr std::string_view kSafe =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+=:,@%";
+  if (!word.empty() && word.find_first_not_of(kSafe) == word.npos && word.front() != '-')
+    return std::string(word);
   std::string out = "'";
   for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return out + '\'';
@@ -57,7 +59,9 @@ std::string spell_fix(std::string_view fix, std::string_view file) {
     const auto space = fix.find(' ');
     const auto word = fix.substr(0, space);
     if (!out.empty()) out += ' ';
-    out += word == "FILE" ? shell_word(file) : word == "OUT" ? shell_word(fixed_name(file)) : std::string(word);
+    out += word == "FILE"  ? shell_word(file)
+           : word == "OUT" ? shell_word(fixed_name(file))
+                           : std::string(word);
     fix.remove_prefix(space == fix.npos ? fix.size() : space + 1);
   }
   return out;

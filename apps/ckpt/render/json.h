@@ -16,7 +16,9 @@ namespace ckpt::cli {
 class JsonDocument {
  public:
   JsonDocument(Stream& stream, std::string_view command);
+
   JsonWriter& writer() { return writer_; }
+
   /// Closes files, writes errors and status.
   void end(const std::vector<Error>& errors, ExitCode status);
 

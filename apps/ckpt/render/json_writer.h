@@ -2,13 +2,13 @@
 // Streams JSON to a Stream, value by value: nothing that grows with tensors is built in memory.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <cstdint>
 #include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "console.h"
@@ -20,8 +20,11 @@ class JsonWriter {
   explicit JsonWriter(Stream& stream) : stream_(stream) {}
 
   JsonWriter& begin_object() { return open('{'); }
+
   JsonWriter& end_object() { return close('}'); }
+
   JsonWriter& begin_array() { return open('['); }
+
   JsonWriter& end_array() { return close(']'); }
 
   /// `name` is one of ours: it needs no escapes.
@@ -39,10 +42,15 @@ class JsonWriter {
     append_json_string(buffer(), text);
     return done();
   }
+
   JsonWriter& number(std::uint64_t value) { return formatted(value); }
+
   JsonWriter& number(std::int64_t value) { return formatted(value); }
+
   JsonWriter& number(int value) { return formatted(value); }
+
   JsonWriter& boolean(bool value) { return raw(value ? "true" : "false"); }
+
   JsonWriter& null() { return raw("null"); }
 
   /// A string, or null where it is empty.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "render/report.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "render/json.h"
@@ -13,12 +13,15 @@ namespace {
 
 constexpr std::size_t kShown = 5;  // names of a list in the text report; JSON has all
 
-std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("torch.Size([{}])", fmt::join(shape, ", ")); }
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  return fmt::format("torch.Size([{}])", fmt::join(shape, ", "));
+}
 
 /// "'a', 'b', 'c' and 12 more".
 std::string names(const std::vector<std::string>& list) {
   std::string out;
-  for (std::size_t i = 0; i < std::min(kShown, list.size()); ++i) out += (i > 0 ? ", " : "") + quoted(list[i]);
+  for (std::size_t i = 0; i < std::min(kShown, list.size()); ++i)
+    out += (i > 0 ? ", " : "") + quoted(list[i]);
   if (list.size() > kShown) out += fmt::format(" and {} more", with_separators(list.size() - kShown));
   return out;
 }
@@ -26,7 +29,8 @@ std::string names(const std::vector<std::string>& list) {
 /// PyTorch's own words for what strict loading would say.
 std::string strict_names(const std::vector<std::string>& list) {
   std::string out;
-  for (std::size_t i = 0; i < std::min(kShown, list.size()); ++i) out += fmt::format("{}\"{}\"", i > 0 ? ", " : "", printable(list[i]));
+  for (std::size_t i = 0; i < std::min(kShown, list.size()); ++i)
+    out += fmt::format("{}\"{}\"", i > 0 ? ", " : "", printable(list[i]));
   if (list.size() > kShown) out += fmt::format(", … {} more", with_separators(list.size() - kShown));
   return out + ". ";
 }
@@ -35,24 +39,32 @@ void print_renamed(Stream& out, const StateDictReport& dict) {
   if (dict.renamed.empty()) return;
   out.format("    {} renamed: ", counted(dict.renamed.size(), "key"));
   for (std::size_t i = 0; i < std::min<std::size_t>(2, dict.renamed.size()); ++i) {
-    out.format("{}{} -> {}", i > 0 ? ", " : "", quoted(dict.renamed[i].first), quoted(dict.renamed[i].second));
+    out.format("{}{} -> {}", i > 0 ? ", " : "", quoted(dict.renamed[i].first),
+               quoted(dict.renamed[i].second));
   }
-  out.print(dict.renamed.size() > 2 ? fmt::format(" and {} more\n", with_separators(dict.renamed.size() - 2)) : "\n");
+  out.print(dict.renamed.size() > 2 ? fmt::format(" and {} more\n", with_separators(dict.renamed.size() - 2))
+                                    : "\n");
 }
 
 void print_state_dict(Stream& out, const StateDictReport& dict) {
-  out.format("  {}: {} of {} kept, {}\n", dict.root.empty() ? "state dict" : "state dict " + quoted(dict.root),
-             with_separators(dict.keys_after), counted(dict.keys_before, "key"), human_bytes(dict.bytes_after));
+  out.format(
+      "  {}: {} of {} kept, {}\n", dict.root.empty() ? "state dict" : "state dict " + quoted(dict.root),
+      with_separators(dict.keys_after), counted(dict.keys_before, "key"), human_bytes(dict.bytes_after));
   print_renamed(out, dict);
-  if (!dict.dropped.empty()) out.format("    {} dropped: {}\n", counted(dict.dropped.size(), "key"), names(dict.dropped));
+  if (!dict.dropped.empty())
+    out.format("    {} dropped: {}\n", counted(dict.dropped.size(), "key"), names(dict.dropped));
   if (!dict.missing.empty()) out.format("    Missing key(s) in state_dict: {}\n", strict_names(dict.missing));
-  if (!dict.unexpected.empty()) out.format("    Unexpected key(s) in state_dict: {}\n", strict_names(dict.unexpected));
+  if (!dict.unexpected.empty())
+    out.format("    Unexpected key(s) in state_dict: {}\n", strict_names(dict.unexpected));
   for (std::size_t i = 0; i < std::min(kShown, dict.mismatched.size()); ++i) {
     const auto& mismatch = dict.mismatched[i];
-    out.format("    size mismatch for {}: copying a param with shape {} from checkpoint, the shape in current model is {}.\n",
-               printable(mismatch.name), shape_text(mismatch.in_file), shape_text(mismatch.in_reference));
+    out.format(
+        "    size mismatch for {}: copying a param with shape {} from checkpoint, the shape in current model "
+        "is {}.\n",
+        printable(mismatch.name), shape_text(mismatch.in_file), shape_text(mismatch.in_reference));
   }
-  if (dict.mismatched.size() > kShown) out.format("    size mismatch for {} more\n", dict.mismatched.size() - kShown);
+  if (dict.mismatched.size() > kShown)
+    out.format("    size mismatch for {} more\n", dict.mismatched.size() - kShown);
 }
 
 const char* outcome(const FileResult& result) {
@@ -108,15 +120,17 @@ void write_state_dict(JsonWriter& json, const StateDictReport& dict) {
 }  // namespace
 
 void print_result(Stream& out, const FileResult& result) {
-  out.format("{} -> {}\n", printable(result.file), result.output.empty() ? "(no output)" : printable(result.output));
+  out.format("{} -> {}\n", printable(result.file),
+             result.output.empty() ? "(no output)" : printable(result.output));
   if (!result.report.removed_wrappers.empty()) {
     out.format("  stripped: {}\n", fmt::join(result.report.removed_wrappers, ", "));
   }
   for (const auto& dict : result.report.state_dicts) print_state_dict(out, dict);
-  if (!result.report.dropped_entries.empty()) out.format("  dropped: {}\n", names(result.report.dropped_entries));
+  if (!result.report.dropped_entries.empty())
+    out.format("  dropped: {}\n", names(result.report.dropped_entries));
   for (const auto& note : result.report.notes) out.format("  note: {}\n", note);
-  out.format("  {} in, {} out, {} of them moved as they are\n", human_bytes(result.bytes_in), human_bytes(result.bytes_out),
-             human_bytes(result.bytes_copied));
+  out.format("  {} in, {} out, {} of them moved as they are\n", human_bytes(result.bytes_in),
+             human_bytes(result.bytes_out), human_bytes(result.bytes_copied));
   if (const std::string_view text = outcome(result); !text.empty()) out.format("  {}\n", text);
 }
 
@@ -125,7 +139,9 @@ void write_result(JsonWriter& json, const FileResult& result) {
   json.key("file").string(result.file);
   write_hex_if_needed(json, "file_hex", result.file);
   json.key("output").string_or_null(result.output);
-  json.key("format").string_or_null(result.format);
+  auto format = result.format;
+  std::replace(format.begin(), format.end(), ' ', '-');
+  json.key("format").string_or_null(format);
   json.key("bytes_in").number(result.bytes_in);
   json.key("bytes_out").number(result.bytes_out);
   json.key("bytes_moved").number(result.bytes_copied);

@@ -47,8 +47,13 @@ inline std::string_view as_text(ByteView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-inline void append_bytes(Bytes& bytes, ByteView more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
-inline void append_text(Bytes& bytes, std::string_view text) { append_bytes(bytes, as_bytes(text)); }
+inline void append_bytes(Bytes& bytes, ByteView more) {
+  bytes.insert(bytes.end(), more.begin(), more.end());
+}
+
+inline void append_text(Bytes& bytes, std::string_view text) {
+  append_bytes(bytes, as_bytes(text));
+}
 
 /// Reads forward through a span. A read past the end gives 0 or an empty view and sets `failed()`,
 /// so a structure is read field by field and checked once.
@@ -78,7 +83,9 @@ class ByteCursor {
   }
 
   std::size_t position() const { return position_; }
+
   std::size_t remaining() const { return bytes_.size() - position_; }
+
   bool failed() const { return failed_; }
 
  private:

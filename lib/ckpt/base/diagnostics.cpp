@@ -15,9 +15,8 @@ std::string_view severity_name(Severity severity) {
 }
 
 const Finding* Diagnostics::first_error() const {
-  auto found = std::find_if(findings_.begin(), findings_.end(), [](const Finding& finding) {
-    return finding.severity == Severity::kError;
-  });
+  auto found = std::find_if(findings_.begin(), findings_.end(),
+                            [](const Finding& finding) { return finding.severity == Severity::kError; });
   return found == findings_.end() ? nullptr : &*found;
 }
 

@@ -31,6 +31,7 @@ struct Finding {
 class CKPT_EXPORT Diagnostics {
  public:
   void add(Finding finding) { findings_.push_back(std::move(finding)); }
+
   const std::vector<Finding>& findings() const { return findings_; }
 
   /// The first finding of severity kError, or null: such a file must not be rewritten.

@@ -39,10 +39,15 @@ class [[nodiscard]] CKPT_EXPORT Error {
   Error(ErrorCode code, std::string message) : code_(code), message_(std::move(message)) {}
 
   ErrorCode code() const { return code_; }
+
   const std::string& message() const { return message_; }
+
   const std::string& file() const { return file_; }
+
   const std::string& record() const { return record_; }
+
   std::optional<std::uint64_t> offset() const { return offset_; }
+
   const std::string& hint() const { return hint_; }
 
   /// Byte offset inside the record, or inside the file where there is no record. The first one stays.
@@ -69,22 +74,33 @@ class [[nodiscard]] CKPT_EXPORT Error {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}        // NOLINT: implicit by design
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}    // NOLINT: implicit by design
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
+
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
 
   bool ok() const { return state_.index() == 0; }
+
   explicit operator bool() const { return ok(); }
 
   /// Precondition of `value` and `*`/`->`: ok(). Of `error`: !ok().
   T& value() & { return std::get<0>(state_); }
+
   const T& value() const& { return std::get<0>(state_); }
+
   T&& value() && { return std::get<0>(std::move(state_)); }
+
   T& operator*() & { return value(); }
+
   const T& operator*() const& { return value(); }
+
   T* operator->() { return &value(); }
+
   const T* operator->() const { return &value(); }
+
   Error& error() & { return std::get<1>(state_); }
+
   const Error& error() const& { return std::get<1>(state_); }
+
   Error&& error() && { return std::get<1>(std::move(state_)); }
 
  private:
@@ -95,12 +111,17 @@ class [[nodiscard]] Result {
 class [[nodiscard]] Status {
  public:
   Status() {}  // NOLINT: spares clearing an Error that isn't there
+
   Status(Error error) : error_(std::move(error)) {}  // NOLINT: implicit by design
 
   bool ok() const { return !error_.has_value(); }
+
   explicit operator bool() const { return ok(); }
+
   Error& error() & { return *error_; }
+
   const Error& error() const& { return *error_; }
+
   Error&& error() && { return *std::move(error_); }
 
  private:
@@ -110,16 +131,16 @@ class [[nodiscard]] Status {
 }  // namespace ckpt
 
 /// Leaves the enclosing function with the Error of `expression` (a Status or a Result), if it has one.
-#define CKPT_RETURN_IF_ERROR(expression)                                             \
-  do {                                                                               \
+#define CKPT_RETURN_IF_ERROR(expression)                                                           \
+  do {                                                                                             \
     if (auto ckpt_status = (expression); !ckpt_status.ok()) return std::move(ckpt_status).error(); \
   } while (false)
 
 #define CKPT_CONCAT_INNER(a, b) a##b
 #define CKPT_CONCAT(a, b) CKPT_CONCAT_INNER(a, b)
 #define CKPT_ASSIGN_OR_RETURN_INNER(temporary, target, expression) \
-  auto temporary = (expression);                                    \
-  if (!temporary.ok()) return std::move(temporary).error();         \
+  auto temporary = (expression);                                   \
+  if (!temporary.ok()) return std::move(temporary).error();        \
   target = std::move(temporary).value()
 
 /// `CKPT_ASSIGN_OR_RETURN(auto value, make());` takes the value or leaves with the Error.

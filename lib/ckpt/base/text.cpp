@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/base/text.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <vector>
+
+#include <fmt/format.h>
 
 namespace ckpt {
 namespace {
@@ -178,7 +178,7 @@ std::string human_bytes(std::uint64_t bytes) {
   auto value = static_cast<double>(bytes);
   std::size_t unit = 0;
   for (value /= 1000; value >= 999.5 && unit + 1 < kUnits.size(); value /= 1000) ++unit;
-  return value < 9.995    ? fmt::format("{:.2f} {}", value, kUnits[unit])
+  return value < 9.995   ? fmt::format("{:.2f} {}", value, kUnits[unit])
          : value < 99.95 ? fmt::format("{:.1f} {}", value, kUnits[unit])
                          : fmt::format("{:.0f} {}", value, kUnits[unit]);
 }

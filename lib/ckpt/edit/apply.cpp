@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/edit/apply.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/edit/edits.h"
@@ -20,7 +20,8 @@ bool edits_keys(const Plan& plan) {
 
 /// A whole module's keys are attributes of objects. Beside state dicts it is carried; alone, or named by
 /// --root, it is refused.
-Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::vector<std::uint32_t>& chosen, PlanReport& report) {
+Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::vector<std::uint32_t>& chosen,
+                         PlanReport& report) {
   const auto is_module = [&](std::uint32_t index) { return checkpoint.state_dicts[index].of_module; };
   const auto first = std::find_if(chosen.begin(), chosen.end(), is_module);
   if (first == chosen.end()) return {};
@@ -29,11 +30,15 @@ Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::ve
     return path.empty() ? "the root" : quoted(path);
   };
   if (!plan.roots.empty() || std::all_of(chosen.begin(), chosen.end(), is_module)) {
-    return Error(ErrorCode::kUnsupported,
-                 fmt::format("a whole module stands at {}: its keys are attributes of objects and can't be edited in place", describe(*first)));
+    return Error(
+        ErrorCode::kUnsupported,
+        fmt::format(
+            "a whole module stands at {}: its keys are attributes of objects and can't be edited in place",
+            describe(*first)));
   }
   for (const auto index : chosen) {
-    if (is_module(index)) report.notes.push_back(fmt::format("the whole module at {} is carried as it is", describe(index)));
+    if (is_module(index))
+      report.notes.push_back(fmt::format("the whole module at {} is carried as it is", describe(index)));
   }
   std::erase_if(chosen, is_module);
   return {};
@@ -73,25 +78,31 @@ std::vector<std::string> optimizer_paths(const Checkpoint& checkpoint) {
 }
 
 bool lies_below(std::string_view path, std::string_view above) {
-  return path.starts_with(above) && (path.size() == above.size() || std::string_view(".[{@<").find(path[above.size()]) != std::string_view::npos);
+  return path.starts_with(above) &&
+         (path.size() == above.size() ||
+          std::string_view(".[{@<").find(path[above.size()]) != std::string_view::npos);
 }
 
 Status settle_optimizers(const Plan& plan, EditContext& context) {
   const bool drops = std::any_of(context.dicts.begin(), context.dicts.end(), [](const EditedStateDict& dict) {
     return std::any_of(dict.keys.begin(), dict.keys.end(), [](const EditedKey& key) { return key.dropped; });
   });
-  if (plan.optimizer == OptimizerPolicy::kKeep || (!drops && plan.optimizer == OptimizerPolicy::kUnsaid)) return {};
+  if (plan.optimizer == OptimizerPolicy::kKeep || (!drops && plan.optimizer == OptimizerPolicy::kUnsaid))
+    return {};
   DropEntries gone;
   for (auto& path : optimizer_paths(context.checkpoint)) {
     const auto& dropped = context.report.dropped_entries;
-    const bool already = std::any_of(dropped.begin(), dropped.end(), [&](const auto& above) { return lies_below(path, above); });
+    const bool already = std::any_of(dropped.begin(), dropped.end(),
+                                     [&](const auto& above) { return lies_below(path, above); });
     if (!already) gone.paths.push_back(std::move(path));
   }
   if (gone.paths.empty()) return {};
   if (plan.optimizer == OptimizerPolicy::kUnsaid) {
     return Error(ErrorCode::kRefused,
-                 fmt::format("keys go, and the optimizer state at {} counts its parameters by position", quoted(gone.paths.front())))
-        .with_hint("choose: --optimizer keep (it stays as it is and no longer fits the model) or --optimizer drop");
+                 fmt::format("keys go, and the optimizer state at {} counts its parameters by position",
+                             quoted(gone.paths.front())))
+        .with_hint(
+            "choose: --optimizer keep (it stays as it is and no longer fits the model) or --optimizer drop");
   }
   return apply_drop_entries(gone, context);
 }
@@ -99,7 +110,8 @@ Status settle_optimizers(const Plan& plan, EditContext& context) {
 }  // namespace
 
 bool PlanReport::changes_nothing() const {
-  return dropped_entries.empty() && std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {
+  return dropped_entries.empty() &&
+         std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {
            return dict.renamed.empty() && dict.dropped.empty();
          });
 }
@@ -113,7 +125,8 @@ Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
     }
     const bool item = found->key != kNoUse || found->in_list;
     if (!item) {
-      return Error(ErrorCode::kUnsupported, fmt::format("{} is no item of a mapping or a list, so it can't be dropped", quoted(path)));
+      return Error(ErrorCode::kUnsupported,
+                   fmt::format("{} is no item of a mapping or a list, so it can't be dropped", quoted(path)));
     }
     if (found->pair != kNoUse) {
       context.checkpoint.drop_value(kNoUse, found->pair);
@@ -134,13 +147,19 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
     for (const auto index : chosen) dicts.push_back(load_keys(checkpoint, index));
   }
   EditContext context{checkpoint, dicts, report, plan.allow_unmatched};
+
   struct Apply {
     EditContext& context;
+
     Status operator()(const StripWrappers& edit) const { return apply_strip(edit, context); }
+
     Status operator()(const FilterKeys& edit) const { return apply_filter(edit, context); }
+
     Status operator()(const RenameKeys& edit) const { return apply_rename(edit, context); }
+
     Status operator()(const DropEntries& edit) const { return apply_drop_entries(edit, context); }
   };
+
   for (const auto& edit : plan.edits) CKPT_RETURN_IF_ERROR(std::visit(Apply{context}, edit));
   CKPT_RETURN_IF_ERROR(settle_optimizers(plan, context));
   for (const auto& dict : dicts) {
@@ -156,8 +175,10 @@ Result<std::vector<ReferenceKey>> reference_keys(Checkpoint& reference, const st
   CKPT_ASSIGN_OR_RETURN(const auto chosen, choose_state_dicts(reference, roots));
   if (chosen.size() > 1) {
     std::vector<std::string> paths;
-    for (const auto index : chosen) paths.push_back(quoted(reference.path(reference.state_dicts[index].place)));
-    return Error(ErrorCode::kUsage, fmt::format("the reference has {} state dicts: {}", chosen.size(), fmt::join(paths, ", ")))
+    for (const auto index : chosen)
+      paths.push_back(quoted(reference.path(reference.state_dicts[index].place)));
+    return Error(ErrorCode::kUsage,
+                 fmt::format("the reference has {} state dicts: {}", chosen.size(), fmt::join(paths, ", ")))
         .with_hint("name one with --like-root PATH");
   }
   std::vector<ReferenceKey> keys;

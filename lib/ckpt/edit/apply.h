@@ -24,15 +24,15 @@ struct ShapeMismatch {
 
 /// What changed in one state dict.
 struct StateDictReport {
-  std::string root;                 ///< path; "" is the root of the file
+  std::string root;  ///< path; "" is the root of the file
   std::uint64_t keys_before = 0;
   std::uint64_t keys_after = 0;
-  std::uint64_t bytes_before = 0;   ///< numel × item size of its tensors
+  std::uint64_t bytes_before = 0;  ///< numel × item size of its tensors
   std::uint64_t bytes_after = 0;
   std::vector<std::pair<std::string, std::string>> renamed;  ///< file name, new name
   std::vector<std::string> dropped;
-  std::vector<std::string> missing;      ///< in the reference only
-  std::vector<std::string> unexpected;   ///< in the file only (and so dropped)
+  std::vector<std::string> missing;     ///< in the reference only
+  std::vector<std::string> unexpected;  ///< in the file only (and so dropped)
   std::vector<ShapeMismatch> mismatched;
 };
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/edit/edits.h"
@@ -12,6 +12,20 @@ namespace ckpt {
 namespace {
 
 constexpr std::size_t kSuggestFrom = 5000;  // keys looked at for a suggestion
+constexpr std::string_view kAccept = "use --allow-unmatched to accept a pattern without a match";
+
+/// The names of modules are patterns too.
+void add_modules(std::vector<std::string>& names) {
+  std::unordered_set<std::string> modules;
+  for (std::string_view name : names) {
+    for (auto dot = name.rfind('.'); dot != name.npos; dot = name.rfind('.')) {
+      name = name.substr(0, dot);
+      if (!modules.emplace(name).second) break;
+    }
+  }
+  names.insert(names.end(), modules.begin(), modules.end());
+  std::sort(names.begin(), names.end());  // the same suggestion on every machine
+}
 
 bool stays_by_rules(const std::vector<KeyRule>& rules, std::string_view key) {
   for (auto rule = rules.rbegin(); rule != rules.rend(); ++rule) {
@@ -88,20 +102,21 @@ Status require_match(const NamePattern& pattern, const EditContext& context) {
   auto message = fmt::format("{} matches no key", quoted(pattern.text()));
   if (const auto wider = pattern.wider(); !wider.empty()) {
     const auto parsed = NamePattern::parse(wider);
-    const auto count = parsed.ok() ? std::count_if(names.begin(), names.end(), [&](const auto& name) { return parsed->matches(name); }) : 0;
-    if (count > 0) message += fmt::format("; {} would match {}", quoted(wider), count);
-  }
-  Error error(ErrorCode::kNotFound, std::move(message));
-  for (std::size_t i = 0, keys = names.size(); i < keys; ++i) {
-    const auto dot = names[i].rfind('.');  // the modules' names are patterns too
-    if (dot != std::string::npos && (names.size() == keys || names.back() != names[i].substr(0, dot))) {
-      names.push_back(names[i].substr(0, dot));
+    const auto count = parsed.ok() ? std::count_if(names.begin(), names.end(),
+                                                   [&](const auto& name) { return parsed->matches(name); })
+                                   : 0;
+    if (count > 0) {
+      message += fmt::format("; {} would match {}", quoted(wider), count);
+      return Error(ErrorCode::kNotFound, std::move(message)).with_hint(kAccept);
     }
   }
+  add_modules(names);
+  Error error(ErrorCode::kNotFound, std::move(message));
   if (const auto near = nearest(pattern.text(), names); !near.empty()) {
-    return std::move(error).with_hint(fmt::format("did you mean {}? Use --allow-unmatched to accept a pattern without a match", quoted(near)));
+    return std::move(error).with_hint(fmt::format(
+        "did you mean {}? Use --allow-unmatched to accept a pattern without a match", quoted(near)));
   }
-  return std::move(error).with_hint("use --allow-unmatched to accept a pattern without a match");
+  return std::move(error).with_hint(kAccept);
 }
 
 Status apply_filter(const FilterKeys& edit, EditContext& context) {
@@ -109,7 +124,8 @@ Status apply_filter(const FilterKeys& edit, EditContext& context) {
   for (auto& dict : context.dicts) {
     for (auto& key : dict.keys) {
       if (key.dropped) continue;
-      key.dropped = !stays_by_rules(edit.rules, key.name) || !stays_by_content(edit, context.checkpoint, key.tensor);
+      key.dropped =
+          !stays_by_rules(edit.rules, key.name) || !stays_by_content(edit, context.checkpoint, key.tensor);
     }
     if (edit.like) keep_like(edit, dict, context);
   }

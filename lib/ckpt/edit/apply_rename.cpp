@@ -42,11 +42,30 @@ Status apply_rule(const RenameRule& rule, EditContext& context) {
   return {};
 }
 
+/// Python's pickles spell strings as UTF-8 with surrogates let through; anything else would not load.
+bool is_loadable(std::string_view name) {
+  while (!name.empty()) {
+    auto length = utf8_sequence(name);
+    const bool surrogate =
+        name.size() >= 3 && name[0] == '\xED' && (name[1] & '\xE0') == '\xA0' && (name[2] & '\xC0') == '\x80';
+    if (length == 0 && surrogate) length = 3;
+    if (length == 0) return false;
+    name.remove_prefix(length);
+  }
+  return true;
+}
+
 }  // namespace
 
 Status apply_rename(const RenameKeys& edit, EditContext& context) {
   for (const auto& rule : edit.rules) CKPT_RETURN_IF_ERROR(apply_rule(rule, context));
-  return {};
+  Status status;
+  for_keys(context, [&](const EditedKey& key) {
+    if (!status.ok() || key.name == key.original || is_loadable(key.name)) return;
+    status = Error(ErrorCode::kUsage, fmt::format("the new name {} of key {} is not UTF-8", quoted(key.name),
+                                                  quoted(key.original)));
+  });
+  return status;
 }
 
 }  // namespace ckpt

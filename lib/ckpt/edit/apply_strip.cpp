@@ -17,7 +17,8 @@ Status apply_strip(const StripWrappers& edit, EditContext& context) {
       owners.push_back(&key);
     }
     for (auto& removed : strip_wrappers(names, edit.wrappers)) {
-      const bool known = std::find(removed_everywhere.begin(), removed_everywhere.end(), removed) != removed_everywhere.end();
+      const bool known = std::find(removed_everywhere.begin(), removed_everywhere.end(), removed) !=
+                         removed_everywhere.end();
       if (!known) removed_everywhere.push_back(std::move(removed));
     }
     for (std::size_t i = 0; i < owners.size(); ++i) owners[i]->name = std::move(names[i]);

@@ -10,10 +10,14 @@ namespace ckpt {
 std::string_view edit_name(const Edit& edit) {
   struct Name {
     std::string_view operator()(const StripWrappers&) const { return "strip-dataparallel"; }
+
     std::string_view operator()(const FilterKeys&) const { return "filter-keys"; }
+
     std::string_view operator()(const RenameKeys&) const { return "rename-keys"; }
+
     std::string_view operator()(const DropEntries&) const { return "drop-entry"; }
   };
+
   return std::visit(Name{}, edit);
 }
 
@@ -24,7 +28,8 @@ Result<RenameRule> parse_rename_rule(std::string_view text) {
     return Error(ErrorCode::kUsage, fmt::format("{} is no OLD=NEW", quoted(text)));
   }
   CKPT_ASSIGN_OR_RETURN(auto pattern, NamePattern::parse(text.substr(0, equals)));
-  if (pattern.negated()) return Error(ErrorCode::kUsage, fmt::format("{}: a negated pattern can't be renamed", quoted(text)));
+  if (pattern.negated())
+    return Error(ErrorCode::kUsage, fmt::format("{}: a negated pattern can't be renamed", quoted(text)));
   return RenameRule{RenameRule::Kind::kMap, std::move(pattern), std::string(text.substr(equals + 1))};
 }
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/edit/state_dict_keys.h"
 
-#include <fmt/format.h>
-
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/model/anatomy.h"
 
 namespace ckpt {
 
@@ -23,6 +26,35 @@ EditedStateDict load_keys(const Checkpoint& checkpoint, std::uint32_t state_dict
 
 namespace {
 
+/// Keys of the mapping that no edit reaches, since their values are no tensors: a mixed root, or what --root
+/// names.
+std::vector<std::string> carried_keys(const EditedStateDict& dict, const Checkpoint& checkpoint) {
+  const auto& edited = checkpoint.state_dicts[dict.index];
+  if (!edited.mixed_root || !checkpoint.has_document()) return {};
+  std::unordered_set<Use> known;
+  for (const auto& entry : edited.entries) known.insert(entry.key);
+  Anatomy anatomy;
+  dissect(checkpoint.graph(), edited.mapping, anatomy);
+  std::vector<std::string> keys;
+  for (const auto& item : anatomy.items) {
+    if (known.contains(item.key)) continue;
+    if (auto key = checkpoint.graph().string(item.key)) keys.push_back(std::move(*key));
+  }
+  return keys;
+}
+
+Status check_carried(const EditedStateDict& dict, const Checkpoint& checkpoint) {
+  const auto carried = carried_keys(dict, checkpoint);
+  if (carried.empty()) return {};
+  const std::unordered_set<std::string_view> taken(carried.begin(), carried.end());
+  for (const auto& key : dict.keys) {
+    if (key.dropped || key.name == key.original || !taken.contains(key.name)) continue;
+    return Error(ErrorCode::kRefused, fmt::format("key {} would be called {}, which is another entry's key",
+                                                  quoted(key.original), quoted(key.name)));
+  }
+  return {};
+}
+
 Status check_collisions(const EditedStateDict& dict) {
   std::unordered_map<std::string_view, const EditedKey*> owners;
   owners.reserve(dict.keys.size());
@@ -32,11 +64,13 @@ Status check_collisions(const EditedStateDict& dict) {
     ++left;
     const auto [place, is_free] = owners.emplace(key.name, &key);
     if (is_free) continue;
-    return Error(ErrorCode::kRefused, fmt::format("keys {} and {} would both be called {}", quoted(place->second->original),
-                                                  quoted(key.original), quoted(key.name)));
+    return Error(ErrorCode::kRefused,
+                 fmt::format("keys {} and {} would both be called {}", quoted(place->second->original),
+                             quoted(key.original), quoted(key.name)));
   }
   if (left > 0 || dict.keys.empty()) return {};
-  return Error(ErrorCode::kRefused, fmt::format("no key of the state dict at {} would be left", quoted(dict.root)))
+  return Error(ErrorCode::kRefused,
+               fmt::format("no key of the state dict at {} would be left", quoted(dict.root)))
       .with_hint("to drop the whole entry, use --drop-entry PATH");
 }
 
@@ -44,6 +78,7 @@ Status check_collisions(const EditedStateDict& dict) {
 
 Status store_keys(const EditedStateDict& dict, Checkpoint& checkpoint) {
   CKPT_RETURN_IF_ERROR(check_collisions(dict));
+  CKPT_RETURN_IF_ERROR(check_carried(dict, checkpoint));
   for (const auto& key : dict.keys) {
     if (key.dropped) {
       checkpoint.drop(dict.index, key.entry);

@@ -34,7 +34,8 @@ class CKPT_EXPORT Format {
   /// Could this be a file of the format? Looks at the prefix, costs nothing.
   virtual bool probe(const Probe& probe) const = 0;
   /// Reads the metadata. Errors: kCorrupt, kUnsupported (named for what it is), kIo.
-  virtual Result<Checkpoint> read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics) const = 0;
+  virtual Result<Checkpoint> read(std::shared_ptr<const ByteSource> source,
+                                  Diagnostics& diagnostics) const = 0;
   /// The file that holds `checkpoint` with its edits. Unedited, it is the input's bytes.
   /// Errors: kUnsupported for edits this container can't spell, kIo where headers are read.
   virtual Result<Layout> lay_out(const Checkpoint& checkpoint) const = 0;
@@ -44,10 +45,12 @@ class CKPT_EXPORT Format {
 CKPT_EXPORT const std::vector<const Format*>& all_formats();
 CKPT_EXPORT const Format& format_of(FormatId id);
 
-/// The format of `source`. Errors: kUnsupported that says what the file is instead, kCorrupt for a damaged one.
+/// The format of `source`. Errors: kUnsupported that says what the file is instead, kCorrupt for a damaged
+/// one.
 CKPT_EXPORT Result<const Format*> detect_format(const ByteSource& source);
 
 /// `detect_format` and `read` in one; errors get the file's name.
-CKPT_EXPORT Result<Checkpoint> read_checkpoint(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics);
+CKPT_EXPORT Result<Checkpoint> read_checkpoint(std::shared_ptr<const ByteSource> source,
+                                               Diagnostics& diagnostics);
 
 }  // namespace ckpt

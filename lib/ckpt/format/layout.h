@@ -20,9 +20,9 @@ struct Segment {
     kCopy,     ///< bytes of a source, moved by the kernel
   };
   Kind kind = Kind::kLiteral;
-  std::uint32_t source = 0;   ///< kCopy: part of the checkpoint
-  std::uint64_t offset = 0;   ///< in the pool, or in the part
-  std::uint64_t size = 0;     ///< bytes
+  std::uint32_t source = 0;  ///< kCopy: part of the checkpoint
+  std::uint64_t offset = 0;  ///< in the pool, or in the part
+  std::uint64_t size = 0;    ///< bytes
 };
 
 /// One file of the output.
@@ -63,7 +63,8 @@ class Layout {
     part.size += extent.size;
     if (!part.segments.empty()) {
       auto& last = part.segments.back();
-      if (last.kind == Segment::Kind::kCopy && last.source == source && last.offset + last.size == extent.offset) {
+      if (last.kind == Segment::Kind::kCopy && last.source == source &&
+          last.offset + last.size == extent.offset) {
         last.size += extent.size;
         return;
       }

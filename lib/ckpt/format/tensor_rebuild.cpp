@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/format/tensor_rebuild.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <string>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 
@@ -32,13 +32,15 @@ constexpr std::array<std::pair<std::string_view, Rebuild>, 14> kUtilsFunctions =
 constexpr int kNesting = 8;  // Parameter around subclass around tensor; real files have three levels
 
 bool is_tensor_class(std::string_view name) {
-  return name.ends_with("Tensor") && dtype_by_storage_class(std::string(name.substr(0, name.size() - 6)) + "Storage");
+  return name.ends_with("Tensor") &&
+         dtype_by_storage_class(std::string(name.substr(0, name.size() - 6)) + "Storage");
 }
 
 }  // namespace
 
 Rebuild rebuild_of(const GlobalName& global) {
-  if (global.module == "torch._utils" || global.module == "torch._tensor" || global.module == "torch.tensor") {
+  if (global.module == "torch._utils" || global.module == "torch._tensor" ||
+      global.module == "torch.tensor") {
     for (const auto& [name, kind] : kUtilsFunctions) {
       if (global.name == name) return kind;
     }
@@ -100,7 +102,8 @@ Result<bool> TensorReader::read(Use node, TensorCall& call) {
 namespace {
 
 bool is_small_integer(Opcode opcode) {
-  return opcode == Opcode::kBinint1 || opcode == Opcode::kBinint2 || opcode == Opcode::kBinint || opcode == Opcode::kLong1;
+  return opcode == Opcode::kBinint1 || opcode == Opcode::kBinint2 || opcode == Opcode::kBinint ||
+         opcode == Opcode::kLong1;
 }
 
 }  // namespace
@@ -108,8 +111,9 @@ bool is_small_integer(Opcode opcode) {
 void TensorReader::remember_spelling(Use node, const TensorCall& call) {
   constexpr std::size_t kLongest = 64;  // nodes; a usual tensor has about 24
   const auto start = graph_.start(node);
-  const bool plain = call.parts.empty() && call.others.empty() && call.layout == TensorLayout::kStrided && call.storage &&
-                     graph_.opcode(node) == Opcode::kReduce && node - start < kLongest && call.storage->view_offset == 0;
+  const bool plain = call.parts.empty() && call.others.empty() && call.layout == TensorLayout::kStrided &&
+                     call.storage && graph_.opcode(node) == Opcode::kReduce && node - start < kLongest &&
+                     call.storage->view_offset == 0;
   if (!plain) return;
   Spelling made;
   const auto count = node - start + 1;
@@ -136,8 +140,10 @@ void TensorReader::remember_spelling(Use node, const TensorCall& call) {
   if (!inside) return;
   for (Use at = start; at <= node; ++at) {
     const bool repeats = graph_.repeats(at);
-    // an operand that is neither read anew nor a repetition would have to be compared: such a value is read in full
-    if (!repeats && !made.varies[at - start] && opcode_info(graph_.opcode(at)).form != OperandForm::kNone) return;
+    // an operand that is neither read anew nor a repetition would have to be compared: such a value is read
+    // in full
+    if (!repeats && !made.varies[at - start] && opcode_info(graph_.opcode(at)).form != OperandForm::kNone)
+      return;
     made.opcodes.push_back(graph_.opcode(at));
     made.repeated.push_back(repeats && !made.varies[at - start] ? graph_.repeated(at) : kNoUse);
   }
@@ -151,7 +157,8 @@ bool TensorReader::same_spelling(Use node, Use start) const {
     const auto at = static_cast<Use>(start + i);
     const auto opcode = graph_.opcode(at);
     if (opcode != spelling_.opcodes[i]) {
-      if (!spelling_.varies[i] || !is_small_integer(opcode) || !is_small_integer(spelling_.opcodes[i])) return false;
+      if (!spelling_.varies[i] || !is_small_integer(opcode) || !is_small_integer(spelling_.opcodes[i]))
+        return false;
     }
     if (spelling_.repeated[i] != kNoUse && graph_.repeated(at) != spelling_.repeated[i]) return false;
   }
@@ -202,11 +209,13 @@ Result<bool> TensorReader::inner(Use use, TensorCall& call, int depth) {
 }
 
 Result<bool> TensorReader::read_call(Rebuild made, Use node, Use arguments, TensorCall& call, int depth) {
-  if (made == Rebuild::kNotATensor || made == Rebuild::kOrderedDict || made == Rebuild::kLegacyTensor) return false;
+  if (made == Rebuild::kNotATensor || made == Rebuild::kOrderedDict || made == Rebuild::kLegacyTensor)
+    return false;
   graph_.children(graph_.resolve(arguments), args_);
   auto need = [&](std::size_t fewest, std::size_t most) -> Status {
     if (args_.size() >= fewest && args_.size() <= most) return {};
-    return bad(node, fmt::format("a tensor is rebuilt from {} arguments, expected {} to {}", args_.size(), fewest, most));
+    return bad(node, fmt::format("a tensor is rebuilt from {} arguments, expected {} to {}", args_.size(),
+                                 fewest, most));
   };
   switch (made) {
     case Rebuild::kTensor:
@@ -277,7 +286,9 @@ Result<bool> TensorReader::read_call(Rebuild made, Use node, Use arguments, Tens
       CKPT_RETURN_IF_ERROR(need(4, 4));
       call.layout = TensorLayout::kNested;
       call.dtype_from_values = true;
-      call.parts = {{PartName::kBuffer, args_[0]}, {PartName::kSizes, args_[1]}, {PartName::kStrides, args_[2]},
+      call.parts = {{PartName::kBuffer, args_[0]},
+                    {PartName::kSizes, args_[1]},
+                    {PartName::kStrides, args_[2]},
                     {PartName::kOffsets, args_[3]}};
       return true;
     case Rebuild::kWrapper: {
@@ -305,7 +316,8 @@ Result<bool> TensorReader::read_dense(Rebuild made, const std::vector<Use>& args
   CKPT_RETURN_IF_ERROR(read_sizes(args[2], call.sizes, "size"));
   CKPT_RETURN_IF_ERROR(read_sizes(args[3], call.strides, "stride"));
   if (call.sizes.size() != call.strides.size()) {
-    return bad(args[2], fmt::format("a tensor has {} sizes but {} strides", call.sizes.size(), call.strides.size()));
+    return bad(args[2],
+               fmt::format("a tensor has {} sizes but {} strides", call.sizes.size(), call.strides.size()));
   }
   if (made == Rebuild::kQuantized) {
     call.layout = TensorLayout::kQuantized;
@@ -353,7 +365,9 @@ Status TensorReader::read_sparse(const std::vector<Use>& args, TensorCall& call)
   }
   if (compressed) {
     call.layout = TensorLayout::kSparseCompressed;
-    call.parts = {{PartName::kCompressedIndices, items[0]}, {PartName::kPlainIndices, items[1]}, {PartName::kValues, items[2]}};
+    call.parts = {{PartName::kCompressedIndices, items[0]},
+                  {PartName::kPlainIndices, items[1]},
+                  {PartName::kValues, items[2]}};
     return read_sizes(items[3], call.sizes, "size");
   }
   call.layout = TensorLayout::kSparseCoo;
@@ -365,7 +379,8 @@ Status TensorReader::read_quantizer(Use quantizer, TensorCall& call) {
   std::vector<Use> items;
   graph_.children(graph_.resolve(quantizer), items);
   if (items.size() == 4) {  // per channel: scheme, scales, zero points, axis; lists in very old files
-    for (const auto& [part, use] : {std::pair{PartName::kScales, items[1]}, std::pair{PartName::kZeroPoints, items[2]}}) {
+    for (const auto& [part, use] :
+         {std::pair{PartName::kScales, items[1]}, std::pair{PartName::kZeroPoints, items[2]}}) {
       if (graph_.opcode(graph_.resolve(use)) == Opcode::kReduce) call.parts.emplace_back(part, use);
     }
     return {};
@@ -402,10 +417,12 @@ Status TensorReader::read_sizes(Use use, std::vector<std::int64_t>& out, const c
   }
   graph_.children(node, children_);
   constexpr std::size_t kLargestRank = 255;  // PyTorch's own limit is 64
-  if (children_.size() > kLargestRank) return bad(node, fmt::format("a tensor has {} dimensions", children_.size()));
+  if (children_.size() > kLargestRank)
+    return bad(node, fmt::format("a tensor has {} dimensions", children_.size()));
   for (const auto child : children_) {
     const auto number = graph_.integer(child);
-    if (!number || *number < 0) return bad(child, fmt::format("a tensor's {} holds something that is no size", what));
+    if (!number || *number < 0)
+      return bad(child, fmt::format("a tensor's {} holds something that is no size", what));
     out.push_back(*number);
   }
   return {};
@@ -427,7 +444,8 @@ Result<Dtype> TensorReader::read_dtype(Use use) {
 Result<StorageUse> TensorReader::read_storage(Use persistent_id) {
   StorageUse use;
   use.persistent_id = graph_.resolve(persistent_id);
-  if (graph_.opcode(use.persistent_id) != Opcode::kBinpersid) return bad(persistent_id, "a tensor has no storage");
+  if (graph_.opcode(use.persistent_id) != Opcode::kBinpersid)
+    return bad(persistent_id, "a tensor has no storage");
   graph_.children(use.persistent_id, children_);
   const auto id = graph_.resolve(children_.front());
   graph_.children(id, children_);

@@ -18,21 +18,21 @@ namespace ckpt {
 /// The functions and classes that make tensors.
 enum class Rebuild : std::uint8_t {
   kNotATensor,
-  kTensor,               ///< _rebuild_tensor(storage, offset, size, stride)
-  kTensorV2,             ///< + requires_grad, hooks[, metadata]
-  kTensorV3,             ///< + dtype before metadata; storage untyped
-  kParameter,            ///< (tensor, requires_grad, hooks)
-  kParameterWithState,   ///< + state
-  kParameterClass,       ///< Parameter(tensor), BUILD (requires_grad, volatile, hooks)
-  kFromType,             ///< (func, type, args, state)
-  kSparse,               ///< (layout, (indices, values, size[, coalesced])) and the compressed layouts
-  kQuantized,            ///< (storage, offset, size, stride, quantizer, requires_grad, hooks)
-  kMeta,                 ///< (dtype, size, stride, requires_grad)
-  kNested,               ///< (buffer, sizes, strides, offsets)
-  kWrapper,              ///< (cls, dtype, size, stride, offset, layout, device, requires_grad)
-  kDeviceFromCpu,        ///< (cpu tensor, dtype, device, requires_grad)
-  kLegacyTensor,         ///< torch.FloatTensor NEWOBJ or REDUCE, BUILD (storage, offset, size, stride)
-  kOrderedDict,          ///< not a tensor, but met as often
+  kTensor,              ///< _rebuild_tensor(storage, offset, size, stride)
+  kTensorV2,            ///< + requires_grad, hooks[, metadata]
+  kTensorV3,            ///< + dtype before metadata; storage untyped
+  kParameter,           ///< (tensor, requires_grad, hooks)
+  kParameterWithState,  ///< + state
+  kParameterClass,      ///< Parameter(tensor), BUILD (requires_grad, volatile, hooks)
+  kFromType,            ///< (func, type, args, state)
+  kSparse,              ///< (layout, (indices, values, size[, coalesced])) and the compressed layouts
+  kQuantized,           ///< (storage, offset, size, stride, quantizer, requires_grad, hooks)
+  kMeta,                ///< (dtype, size, stride, requires_grad)
+  kNested,              ///< (buffer, sizes, strides, offsets)
+  kWrapper,             ///< (cls, dtype, size, stride, offset, layout, device, requires_grad)
+  kDeviceFromCpu,       ///< (cpu tensor, dtype, device, requires_grad)
+  kLegacyTensor,        ///< torch.FloatTensor NEWOBJ or REDUCE, BUILD (storage, offset, size, stride)
+  kOrderedDict,         ///< not a tensor, but met as often
 };
 
 Rebuild rebuild_of(const GlobalName& name);
@@ -66,9 +66,9 @@ struct TensorCall {
   Dtype dtype = Dtype::kUint8;
   TensorLayout layout = TensorLayout::kStrided;
   std::uint16_t flags = 0;
-  std::vector<std::pair<PartName, Use>> parts;  ///< tensors this one is made of
-  std::vector<std::pair<PartName, Use>> others; ///< values that came along and may hold tensors: states
-  bool dtype_from_values = false;               ///< sparse and nested: the dtype is that of the `values` or `buffer` part
+  std::vector<std::pair<PartName, Use>> parts;   ///< tensors this one is made of
+  std::vector<std::pair<PartName, Use>> others;  ///< values that came along and may hold tensors: states
+  bool dtype_from_values = false;  ///< sparse and nested: the dtype is that of the `values` or `buffer` part
 
   void reset();
 };
@@ -81,22 +81,22 @@ class TensorReader {
   /// What the callable used at `use` is.
   Rebuild kind(Use callable);
 
-  /// Is the finished value `node` a tensor? Then `call` says what it is. One reader fills one `call`, again and
-  /// again: where a tensor is spelled like the one before, what they share is left as it stands.
-  /// Errors: kCorrupt for a known function with arguments it can't take.
+  /// Is the finished value `node` a tensor? Then `call` says what it is. One reader fills one `call`, again
+  /// and again: where a tensor is spelled like the one before, what they share is left as it stands. Errors:
+  /// kCorrupt for a known function with arguments it can't take.
   Result<bool> read(Use node, TensorCall& call);
 
   /// Errors: kCorrupt for a persistent id that names no storage.
   Result<StorageUse> read_storage(Use persistent_id);
 
  private:
-  /// How the tensor before was spelled. Most tensors of a file are spelled alike, node for node: then only the
-  /// operands that differ are read.
+  /// How the tensor before was spelled. Most tensors of a file are spelled alike, node for node: then only
+  /// the operands that differ are read.
   struct Spelling {
-    std::vector<Opcode> opcodes;      ///< of the value's range; empty: no spelling is known
-    std::vector<Use> repeated;        ///< by node: what it repeats, kNoUse where it repeats nothing
-    std::vector<bool> varies;         ///< by node: an operand that is read anew
-    std::uint32_t key = 0;            ///< places in the range
+    std::vector<Opcode> opcodes;  ///< of the value's range; empty: no spelling is known
+    std::vector<Use> repeated;    ///< by node: what it repeats, kNoUse where it repeats nothing
+    std::vector<bool> varies;     ///< by node: an operand that is read anew
+    std::uint32_t key = 0;        ///< places in the range
     std::uint32_t elements = 0;
     std::uint32_t offset = 0;
     std::uint32_t persistent_id = 0;

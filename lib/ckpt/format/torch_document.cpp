@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/format/torch_document.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
 #include <set>
 #include <unordered_map>
 
+#include <fmt/format.h>
+
 #include "ckpt/base/text.h"
-#include "ckpt/model/anatomy.h"
 #include "ckpt/format/tensor_rebuild.h"
+#include "ckpt/model/anatomy.h"
 #include "ckpt/model/module_names.h"
 #include "ckpt/pickle/decoder.h"
 
@@ -29,8 +29,8 @@ class PickleSource final : public ByteSource {
 
   Status read_at(std::uint64_t offset, std::span<std::byte> out) const override {
     CKPT_RETURN_IF_ERROR(require({offset, out.size()}));
-    std::uint64_t at = 0;        // position in the whole
-    std::uint64_t text_at = 0;   // position in the text
+    std::uint64_t at = 0;       // position in the whole
+    std::uint64_t text_at = 0;  // position in the text
     auto take_text = [&](std::uint64_t until) {
       const auto length = until - text_at;
       copy_overlap(ByteView(text_).subspan(text_at, length), at, offset, out);
@@ -54,6 +54,7 @@ class PickleSource final : public ByteSource {
     std::uint64_t to;
     std::uint64_t size;
   };
+
   static Overlap overlap(std::uint64_t at, std::uint64_t size, std::uint64_t offset, std::uint64_t out_size) {
     const auto first = std::max(at, offset);
     const auto last = std::min(at + size, offset + out_size);
@@ -63,7 +64,9 @@ class PickleSource final : public ByteSource {
 
   static void copy_overlap(ByteView bytes, std::uint64_t at, std::uint64_t offset, std::span<std::byte> out) {
     const auto part = overlap(at, bytes.size(), offset, out.size());
-    if (part.size > 0) std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(part.from), part.size, out.begin() + static_cast<std::ptrdiff_t>(part.to));
+    if (part.size > 0)
+      std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(part.from), part.size,
+                  out.begin() + static_cast<std::ptrdiff_t>(part.to));
   }
 
   Status read_overlap(Extent body, std::uint64_t at, std::uint64_t offset, std::span<std::byte> out) const {
@@ -84,7 +87,8 @@ class Speller {
   explicit Speller(const Checkpoint& checkpoint) : checkpoint_(checkpoint), graph_(checkpoint.graph()) {}
 
   Result<GraphEdits> run() {
-    for (std::uint32_t i = 0; i < checkpoint_.state_dicts.size(); ++i) CKPT_RETURN_IF_ERROR(spell_state_dict(i));
+    for (std::uint32_t i = 0; i < checkpoint_.state_dicts.size(); ++i)
+      CKPT_RETURN_IF_ERROR(spell_state_dict(i));
     for (const auto& [key, value] : checkpoint_.dropped_values()) {
       if (key != kNoUse) edits_.drop(key);
       edits_.drop(value);
@@ -139,7 +143,8 @@ class Speller {
     keys.reserve(count);
     for (std::uint32_t i = 0; i < count; ++i) {
       const bool dropped = checkpoint_.is_dropped(index, i);
-      keys.push_back({checkpoint_.original_name(index, i), dropped ? std::string() : checkpoint_.name(index, i), dropped});
+      keys.push_back({checkpoint_.original_name(index, i),
+                      dropped ? std::string() : checkpoint_.name(index, i), dropped});
     }
     return keys;
   }
@@ -195,7 +200,8 @@ bool drops_anything(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle, std::shared_ptr<const ByteSource> bodies) {
+std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle,
+                                                     std::shared_ptr<const ByteSource> bodies) {
   return std::make_shared<PickleSource>(pickle, std::move(bodies));
 }
 

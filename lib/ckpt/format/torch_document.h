@@ -19,7 +19,8 @@ struct SpelledDocument {
   EncodedPickle pickle;
   /// The pickle as a source, bodies included; must not outlive this and the checkpoint.
   std::shared_ptr<const ByteSource> source;
-  /// Keys of storages, sorted, that the edited document refers to. Empty when nothing was dropped: then all remain.
+  /// Keys of storages, sorted, that the edited document refers to. Empty when nothing was dropped: then all
+  /// remain.
   std::vector<std::string> live_keys;
   bool dropped = false;
 };
@@ -28,7 +29,8 @@ struct SpelledDocument {
 Result<std::unique_ptr<SpelledDocument>> spell_document(const Checkpoint& checkpoint);
 
 /// `pickle`'s text and bodies, the bodies read from `bodies`, as one source. Must not outlive `pickle`.
-std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle, std::shared_ptr<const ByteSource> bodies);
+std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle,
+                                                     std::shared_ptr<const ByteSource> bodies);
 
 /// Keys of all storages that `graph` refers to, sorted, each once.
 Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph);

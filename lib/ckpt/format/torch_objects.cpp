@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/format/torch_objects.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <bit>
 #include <functional>
 #include <unordered_set>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/checked_math.h"
 #include "ckpt/base/text.h"
@@ -20,11 +20,11 @@ namespace {
 enum class Role : std::uint8_t { kPlain, kModuleState, kParameters, kBuffers, kChildren };
 
 struct Context {
-  std::uint32_t mapping = kNoIndex;     ///< mapping whose values are visited; kNoIndex inside anything else
-  std::uint32_t around = kNoIndex;      ///< nearest mapping around
-  std::uint32_t module = kNoIndex;      ///< module whose state or tables are visited
+  std::uint32_t mapping = kNoIndex;  ///< mapping whose values are visited; kNoIndex inside anything else
+  std::uint32_t around = kNoIndex;   ///< nearest mapping around
+  std::uint32_t module = kNoIndex;   ///< module whose state or tables are visited
   Role role = Role::kPlain;
-  bool by_strings = false;           ///< reached from the root through string keys of mappings alone
+  bool by_strings = false;  ///< reached from the root through string keys of mappings alone
   bool in_optimizer = false;
 };
 
@@ -35,7 +35,9 @@ struct Item {
   StepKind kind;
 };
 
-Item keyed_item(const MappingItem& item, StepKind kind) { return {item.value, item.key, item.key, kind}; }
+Item keyed_item(const MappingItem& item, StepKind kind) {
+  return {item.value, item.key, item.key, kind};
+}
 
 struct Frame {
   PlaceId place;
@@ -46,9 +48,9 @@ struct Frame {
 
 /// A module found in the file; `root` is the outermost module around it, whose state dict it belongs to.
 struct Module {
-  std::string prefix;          ///< of its keys: "layer1.0."
-  std::uint32_t state_dict;    ///< provisional state dict, by index in `module_dicts_`
-  std::vector<Use> hidden;     ///< names of non-persistent buffers
+  std::string prefix;        ///< of its keys: "layer1.0."
+  std::uint32_t state_dict;  ///< provisional state dict, by index in `module_dicts_`
+  std::vector<Use> hidden;   ///< names of non-persistent buffers
 };
 
 /// Hashes met so far, for mappings of millions of keys: 16 bytes each, no allocation per key.
@@ -121,7 +123,8 @@ class Collector {
   /// What an item inherits from the frame it stands in.
   Context item_context(Context context, const Item& item) const {
     context.by_strings = context.by_strings && item.kind == StepKind::kItem && graph_.is_string(item.key);
-    if (item.kind != StepKind::kItem) context.mapping = kNoIndex;  // an attribute of a mapping is no value of it
+    if (item.kind != StepKind::kItem)
+      context.mapping = kNoIndex;  // an attribute of a mapping is no value of it
     if (context.role == Role::kModuleState) {
       const auto name = graph_.string_view(item.key);
       context.role = name == "_parameters" ? Role::kParameters
@@ -161,7 +164,7 @@ class Collector {
       case ValueKind::kStorage: return add_storage_value(node, place);
       default: add_entry(place, node); return {};
     }
-    if (!first_visit(node)) {
+    if (is_plain_value() || !first_visit(node)) {
       add_entry(place, node);
       return {};
     }
@@ -219,21 +222,34 @@ class Collector {
     const auto anatomy = anatomy_;
     if (anatomy.kind == ValueKind::kObject || anatomy.kind == ValueKind::kOrderedDict) {
       for (std::size_t i = 1; i < anatomy.arguments.size(); ++i) {
-        add_part(frame, anatomy.arguments[i], PartName::kArguments);
+        add_part(frame, anatomy.arguments[i], PartName::kArguments, static_cast<std::uint32_t>(i - 1));
       }
     }
     for (const auto& item : anatomy.items) frame.items.push_back(keyed_item(item, StepKind::kItem));
     std::uint32_t index = 0;
-    for (const auto element : anatomy.elements) frame.items.push_back({element, kNoUse, index++, StepKind::kIndex});
+    for (const auto element : anatomy.elements)
+      frame.items.push_back({element, kNoUse, index++, StepKind::kIndex});
     for (const auto& item : attribute_items) frame.items.push_back(keyed_item(item, StepKind::kAttribute));
     if (attribute_items.empty()) {
       for (const auto state : anatomy.states) add_part(frame, state, PartName::kState);
     }
   }
 
-  /// Arguments and opaque states: only worth a place when they are more than a leaf, or the object's only content.
-  void add_part(Frame& frame, Use use, PartName part) {
-    frame.items.push_back({use, kNoUse, static_cast<std::uint32_t>(part), StepKind::kPart});
+  /// Arguments and opaque states: only worth a place when they are more than a leaf, or the object's only
+  /// content.
+  void add_part(Frame& frame, Use use, PartName part, std::uint32_t index = 0) {
+    frame.items.push_back({use, kNoUse, static_cast<std::uint32_t>(part) | index << 8U, StepKind::kPart});
+  }
+
+  /// Calls whose arguments are only the spelling of one plain value: NumPy scalars, bytes, dtypes, devices.
+  bool is_plain_value() const {
+    if (anatomy_.kind != ValueKind::kObject || anatomy_.arguments.empty()) return false;
+    const auto name = graph_.global(anatomy_.arguments.front());
+    if (!name) return false;
+    return (name->name == "scalar" && name->module.starts_with("numpy.")) ||
+           (name->name == "encode" && name->module == "_codecs") ||
+           (name->name == "dtype" && name->module == "numpy") ||
+           (name->name == "device" && name->module == "torch");
   }
 
   void open_mapping(Frame& frame, Use node, PlaceId place, const Context& outer) {
@@ -280,9 +296,10 @@ class Collector {
     for (const auto& item : anatomy_.items) {
       const auto key = graph_.string_view(item.key);
       if (!key || keys.insert(*key).second) continue;
-      diagnostics_.add({"duplicate-key", Severity::kError, checkpoint_.path(place),
-                        fmt::format("the key {} is set twice in one mapping; only the last value is loaded", quoted(*key)),
-                        ""});
+      diagnostics_.add(
+          {"duplicate-key", Severity::kError, checkpoint_.path(place),
+           fmt::format("the key {} is set twice in one mapping; only the last value is loaded", quoted(*key)),
+           ""});
       return;
     }
   }
@@ -296,7 +313,8 @@ class Collector {
     return found == 3;
   }
 
-  void open_module(Frame& frame, PlaceId place, const Context& outer, const std::vector<MappingItem>& attribute_items) {
+  void open_module(Frame& frame, PlaceId place, const Context& outer,
+                   const std::vector<MappingItem>& attribute_items) {
     Module module;
     if (outer.role == Role::kChildren) {
       const auto& parent = modules_[outer.module];
@@ -311,7 +329,8 @@ class Collector {
       module_dicts_.push_back({std::move(dict), outer.by_strings && !outer.in_optimizer});
     }
     for (const auto& item : attribute_items) {
-      if (graph_.string_view(item.key) == "_non_persistent_buffers_set") module.hidden = set_elements(item.value);
+      if (graph_.string_view(item.key) == "_non_persistent_buffers_set")
+        module.hidden = set_elements(item.value);
       frame.items.push_back(keyed_item(item, StepKind::kAttribute));
     }
     frame.context.module = static_cast<std::uint32_t>(modules_.size());
@@ -370,7 +389,8 @@ class Collector {
     std::uint64_t step = 1;
     for (std::size_t i = call_.sizes.size(); i-- > 0;) {
       if (static_cast<std::uint64_t>(call_.strides[i]) != step) return false;
-      const auto product = checked_multiply(step, std::max<std::uint64_t>(1, static_cast<std::uint64_t>(call_.sizes[i])));
+      const auto product =
+          checked_multiply(step, std::max<std::uint64_t>(1, static_cast<std::uint64_t>(call_.sizes[i])));
       if (!product) return false;
       step = *product;
     }
@@ -382,7 +402,8 @@ class Collector {
     std::uint64_t last = offset;
     for (std::size_t i = 0; i < call.sizes.size(); ++i) {
       if (call.sizes[i] == 0) return 0;
-      const auto reach = checked_multiply(static_cast<std::uint64_t>(call.sizes[i] - 1), static_cast<std::uint64_t>(call.strides[i]));
+      const auto reach = checked_multiply(static_cast<std::uint64_t>(call.sizes[i] - 1),
+                                          static_cast<std::uint64_t>(call.strides[i]));
       const auto sum = reach ? checked_add(last, *reach) : std::nullopt;
       if (!sum) return std::nullopt;
       last = *sum;
@@ -411,9 +432,10 @@ class Collector {
     const auto bytes = needed ? checked_multiply(*needed, info.item_size) : std::nullopt;
     if (bytes && *bytes <= storage.bytes) return {};
     const auto path = checkpoint_.path(row.place);
-    return Error(ErrorCode::kCorrupt,
-                 fmt::format("tensor {} needs {} bytes but storage {} has {}", quoted(path),
-                             bytes ? std::to_string(*bytes) : "more than 2^64", quoted(storage.key), storage.bytes));
+    return Error(
+        ErrorCode::kCorrupt,
+        fmt::format("tensor {} needs {} bytes but storage {} has {}", quoted(path),
+                    bytes ? std::to_string(*bytes) : "more than 2^64", quoted(storage.key), storage.bytes));
   }
 
   void name_tensor(TensorInfo& row, Use key, const Context& context) {
@@ -452,8 +474,10 @@ class Collector {
       const auto node = graph_.resolve(use);
       auto is_tensor = reader_.read(node, call_);
       if (!is_tensor.ok()) return describe(std::move(is_tensor).error(), part_place);
-      if (!*is_tensor) return describe(Error(ErrorCode::kCorrupt, "a part of a tensor is no tensor"), part_place);
-      if (!call_.parts.empty()) return describe(Error(ErrorCode::kUnsupported, "a tensor is nested in parts of parts"), part_place);
+      if (!*is_tensor)
+        return describe(Error(ErrorCode::kCorrupt, "a part of a tensor is no tensor"), part_place);
+      if (!call_.parts.empty())
+        return describe(Error(ErrorCode::kUnsupported, "a tensor is nested in parts of parts"), part_place);
       if (dtype_from_values && (part == PartName::kValues || part == PartName::kBuffer)) {
         checkpoint_.tensors[index].dtype = call_.dtype;
       }
@@ -491,7 +515,8 @@ class Collector {
   std::vector<std::uint8_t> seen_;  ///< one bit a node
   std::vector<Frame> frames_;
   std::vector<Module> modules_;
-  std::vector<std::pair<StateDict, bool>> module_dicts_;  ///< with: does it count as a state dict of the file?
+  std::vector<std::pair<StateDict, bool>>
+      module_dicts_;  ///< with: does it count as a state dict of the file?
   std::vector<ExtraState> extra_states_;
   std::vector<std::uint32_t> tensor_mapping_;  ///< by tensor: the mapping it is a value of
 };

@@ -32,7 +32,9 @@ struct TorchZipData final : ContainerData {
 class TorchZipFormat final : public Format {
  public:
   FormatId id() const override { return FormatId::kTorchZip; }
+
   std::string_view name() const override { return "torch zip"; }
+
   bool probe(const Probe& probe) const override;
   Result<Checkpoint> read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics) const override;
   Result<Layout> lay_out(const Checkpoint& checkpoint) const override;

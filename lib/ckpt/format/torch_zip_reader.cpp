@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Reading: the directory, a handful of small records, the pickle. Storages stay names of records.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/checked_math.h"
 #include "ckpt/base/crc32.h"
@@ -15,8 +15,8 @@
 namespace ckpt {
 namespace {
 
-constexpr std::uint64_t kSmallRecord = 4096;             // version, byteorder and the like: a few bytes
-constexpr std::uint64_t kInflatedPickle = 1ULL << 32U;   // a deflated pickle is inflated in memory
+constexpr std::uint64_t kSmallRecord = 4096;            // version, byteorder and the like: a few bytes
+constexpr std::uint64_t kInflatedPickle = 1ULL << 32U;  // a deflated pickle is inflated in memory
 
 /// What a zip is that torch.save did not write.
 std::optional<std::string> other_archive(const ZipDirectory& directory) {
@@ -25,7 +25,8 @@ std::optional<std::string> other_archive(const ZipDirectory& directory) {
   if (has("data.pkl")) return std::nullopt;
   if (has("model.json")) return "a TorchScript archive of PyTorch 1.0 to 1.3";
   if (has(".data/extern_modules") || has(".data/python_version")) return "a torch.package archive";
-  if (has("archive_format") || has("serialized_exported_program.json")) return "a torch.export archive (.pt2)";
+  if (has("archive_format") || has("serialized_exported_program.json"))
+    return "a torch.export archive (.pt2)";
   if (has("model.weights.h5")) return "a Keras model";
   if (has("[Content_Types].xml")) return "an office document";
   for (RecordId record = 0; record < std::min<std::size_t>(directory.entries().size(), 64); ++record) {
@@ -46,12 +47,14 @@ Result<std::string> read_small(const ZipDirectory& directory, RecordId record, D
 Status check_version(const ZipDirectory& directory, Diagnostics& diagnostics) {
   auto record = directory.find(".data/version");
   if (!record) record = directory.find("version");
-  if (!record) return Error(ErrorCode::kCorrupt, "the archive has no 'version' record, which every PyTorch asks for");
+  if (!record)
+    return Error(ErrorCode::kCorrupt, "the archive has no 'version' record, which every PyTorch asks for");
   CKPT_ASSIGN_OR_RETURN(const auto text, read_small(directory, *record, diagnostics));
   int version = 0;
   const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), version);
   if (ec != std::errc() || version < 1 || version > 10) {
-    return Error(ErrorCode::kUnsupported, fmt::format("file format version {} is not one of 1 to 10", quoted(text)))
+    return Error(ErrorCode::kUnsupported,
+                 fmt::format("file format version {} is not one of 1 to 10", quoted(text)))
         .in_record(directory.name(*record));
   }
   return {};
@@ -63,10 +66,12 @@ Status read_byte_order(const ZipDirectory& directory, Checkpoint& checkpoint, Di
   CKPT_ASSIGN_OR_RETURN(const auto text, read_small(directory, *record, diagnostics));
   checkpoint.big_endian = text == "big";
   if (text != "big" && text != "little") {
-    diagnostics.add({"byteorder-unknown", Severity::kError, "byteorder",
-                     fmt::format("the record 'byteorder' says {}: PyTorch before 2.1 ignores it, later ones refuse the file",
-                                 quoted(text)),
-                     ""});
+    diagnostics.add(
+        {"byteorder-unknown", Severity::kError, "byteorder",
+         fmt::format(
+             "the record 'byteorder' says {}: PyTorch before 2.1 ignores it, later ones refuse the file",
+             quoted(text)),
+         ""});
   }
   return {};
 }
@@ -86,7 +91,8 @@ Status read_promises(TorchZipData& data, Diagnostics& diagnostics) {
     return {};
   }
   diagnostics.add({"storage-alignment-unreadable", Severity::kError, ".storage_alignment",
-                   fmt::format("the record '.storage_alignment' says {}, which is no number: PyTorch 2.8 and later refuse the file",
+                   fmt::format("the record '.storage_alignment' says {}, which is no number: PyTorch 2.8 and "
+                               "later refuse the file",
                                quoted(text)),
                    ""});
   return {};
@@ -102,8 +108,8 @@ std::string writer_era(const TorchZipData& data) {
 }
 
 /// A pickle that lies stored in the file is read where it lies.
-Result<std::unique_ptr<Document>> read_document(const std::shared_ptr<const ByteSource>& source, const TorchZipData& data,
-                                                Diagnostics& diagnostics) {
+Result<std::unique_ptr<Document>> read_document(const std::shared_ptr<const ByteSource>& source,
+                                                const TorchZipData& data, Diagnostics& diagnostics) {
   const auto& directory = data.directory;
   const auto& entry = directory.entry(data.pickle);
   auto document = std::make_unique<Document>();
@@ -116,7 +122,8 @@ Result<std::unique_ptr<Document>> read_document(const std::shared_ptr<const Byte
     extent = location.data;
     if (!location.same_name) {
       diagnostics.add({"zip-local-name-differs", Severity::kError, document->name,
-                       "the local header of the pickle has another name than the directory: Python's zipfile refuses the file",
+                       "the local header of the pickle has another name than the directory: Python's zipfile "
+                       "refuses the file",
                        ""});
     }
   } else {
@@ -127,12 +134,15 @@ Result<std::unique_ptr<Document>> read_document(const std::shared_ptr<const Byte
   const auto& graph = document->graph;
   const bool whole_in_text = graph.outside_bodies().empty() && graph.extent().size == extent.size;
   if (entry.stored() && entry.crc32 != 0 && whole_in_text && crc32(0, graph.text()) != entry.crc32) {
-    diagnostics.add({"zip-crc-differs", Severity::kError, document->name,
-                     "the checksum of the pickle is wrong: PyTorch does not look at it, other readers refuse the file", ""});
+    diagnostics.add(
+        {"zip-crc-differs", Severity::kError, document->name,
+         "the checksum of the pickle is wrong: PyTorch does not look at it, other readers refuse the file",
+         ""});
   }
   if (graph.extent().size != extent.size) {
     diagnostics.add({"pickle-trailing-bytes", Severity::kWarning, document->name,
-                     fmt::format("{} follow the pickle's end; no reader looks at them", counted(extent.size - graph.extent().size, "byte")),
+                     fmt::format("{} follow the pickle's end; no reader looks at them",
+                                 counted(extent.size - graph.extent().size, "byte")),
                      ""});
   }
   return document;
@@ -142,12 +152,16 @@ Result<std::unique_ptr<Document>> read_document(const std::shared_ptr<const Byte
 class RecordResolver final : public StorageResolver {
  public:
   RecordResolver(const TorchZipData& data, const ValueGraph& graph, Diagnostics& diagnostics)
-      : data_(data), graph_(graph), diagnostics_(diagnostics), storage_of_record_(data.directory.entries().size(), kNoIndex) {}
+      : data_(data),
+        graph_(graph),
+        diagnostics_(diagnostics),
+        storage_of_record_(data.directory.entries().size(), kNoIndex) {}
 
   Result<StorageId> resolve(const StorageUse& use, Checkpoint& checkpoint) override {
     CKPT_RETURN_IF_ERROR(spell_name(use));
     const auto record = data_.directory.find(name_);
-    if (!record) return Error(ErrorCode::kCorrupt, fmt::format("the archive has no record {}", quoted(name_)));
+    if (!record)
+      return Error(ErrorCode::kCorrupt, fmt::format("the archive has no record {}", quoted(name_)));
     auto& storage = storage_of_record_[*record];
     if (storage == kNoIndex) {
       CKPT_ASSIGN_OR_RETURN(storage, add(use, *record, checkpoint));
@@ -185,16 +199,20 @@ class RecordResolver final : public StorageResolver {
   Result<StorageId> add(const StorageUse& use, RecordId record, Checkpoint& checkpoint) {
     const auto& entry = data_.directory.entry(record);
     const auto bytes = checked_multiply(use.elements, dtype_info(use.dtype).item_size);
-    if (!bytes) return Error(ErrorCode::kCorrupt, fmt::format("storage {} has an impossible size", quoted(name_)));
+    if (!bytes)
+      return Error(ErrorCode::kCorrupt, fmt::format("storage {} has an impossible size", quoted(name_)));
     if (*bytes != entry.size) {
       if (entry.size == 0) {
-        return Error(ErrorCode::kCorrupt, fmt::format("record {} is empty, expected {} bytes", quoted(name_), *bytes));
+        return Error(ErrorCode::kCorrupt,
+                     fmt::format("record {} is empty, expected {} bytes", quoted(name_), *bytes));
       }
       report("storage-size-differs", Severity::kError,
-             fmt::format("record {} has {} bytes, expected {}: PyTorch 2.10 and later refuse the file", quoted(name_), entry.size, *bytes));
+             fmt::format("record {} has {} bytes, expected {}: PyTorch 2.10 and later refuse the file",
+                         quoted(name_), entry.size, *bytes));
     }
     if (!entry.stored()) {
-      report("storage-deflated", Severity::kInfo, fmt::format("record {} is compressed: it can't be loaded with mmap=True", quoted(name_)));
+      report("storage-deflated", Severity::kInfo,
+             fmt::format("record {} is compressed: it can't be loaded with mmap=True", quoted(name_)));
     }
     Storage storage;
     storage.key = data_.directory.name(record).substr(5);
@@ -213,14 +231,17 @@ class RecordResolver final : public StorageResolver {
     const bool same = storage.untyped == use.untyped && storage.dtype == use.dtype &&
                       use.elements * dtype_info(use.dtype).item_size == storage.bytes;
     if (same) return;
-    report("storage-retyped", Severity::kError,
-           fmt::format("record {} is used with two element types or sizes: PyTorch before 2.15 keeps the first", quoted(name_)));
+    report(
+        "storage-retyped", Severity::kError,
+        fmt::format("record {} is used with two element types or sizes: PyTorch before 2.15 keeps the first",
+                    quoted(name_)));
   }
 
   /// One finding of each kind is enough: hostile files have a million.
   void report(const char* id, Severity severity, std::string message) {
     auto& findings = diagnostics_.findings();
-    const bool known = std::any_of(findings.begin(), findings.end(), [&](const Finding& finding) { return finding.id == id; });
+    const bool known = std::any_of(findings.begin(), findings.end(),
+                                   [&](const Finding& finding) { return finding.id == id; });
     if (!known) diagnostics_.add({id, severity, name_, std::move(message), ""});
   }
 
@@ -244,15 +265,19 @@ class RecordResolver final : public StorageResolver {
 
 }  // namespace
 
-bool TorchZipFormat::probe(const Probe& probe) const { return looks_like_zip(probe.prefix); }
+bool TorchZipFormat::probe(const Probe& probe) const {
+  return looks_like_zip(probe.prefix);
+}
 
-Result<Checkpoint> TorchZipFormat::read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics) const {
+Result<Checkpoint> TorchZipFormat::read(std::shared_ptr<const ByteSource> source,
+                                        Diagnostics& diagnostics) const {
   CKPT_ASSIGN_OR_RETURN(auto directory, ZipDirectory::read(source, diagnostics));
   if (const auto other = other_archive(directory)) {
     return Error(ErrorCode::kUnsupported, fmt::format("this is {}, not a file of torch.save", *other));
   }
   if (!directory.has_root()) {
-    return Error(ErrorCode::kCorrupt, "the archive's records are not in a folder, which every PyTorch asks for");
+    return Error(ErrorCode::kCorrupt,
+                 "the archive's records are not in a folder, which every PyTorch asks for");
   }
   auto data = std::make_shared<TorchZipData>(std::move(directory));
   data->pickle = *data->directory.find("data.pkl");

@@ -7,10 +7,10 @@
 // `.format_version` promises PyTorch ≥ 2.7 that storage offsets can be computed: storages in the order of
 // first use, all padded by one rule, nothing between them. A rename keeps that; anything that drops a
 // storage or a use of one does not, and then the promise goes.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <numeric>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/crc32.h"
 #include "ckpt/format/torch_document.h"
@@ -20,9 +20,9 @@
 namespace ckpt {
 namespace {
 
-constexpr std::uint64_t kPage = 4096;              // what reflinks can share
-constexpr std::uint64_t kLongRun = 256 * 1024;     // runs from here on are worth a page of padding
-constexpr std::uint64_t kFourGiB = 0xFFFFFFFF;     // from here on, local headers hold their own offset
+constexpr std::uint64_t kPage = 4096;           // what reflinks can share
+constexpr std::uint64_t kLongRun = 256 * 1024;  // runs from here on are worth a page of padding
+constexpr std::uint64_t kFourGiB = 0xFFFFFFFF;  // from here on, local headers hold their own offset
 constexpr std::uint64_t kCopyChunk = 1024 * 1024;
 
 /// A record of the output.
@@ -73,8 +73,8 @@ class ZipWriter {
     return !promise || keeps_promise_;
   }
 
-  /// Does the input keep its own promise, as far as the directory tells? (A re-zipped file does not.) Storages
-  /// in order of first use, from key 0 on, each where PyTorch's arithmetic would look for it.
+  /// Does the input keep its own promise, as far as the directory tells? (A re-zipped file does not.)
+  /// Storages in order of first use, from key 0 on, each where PyTorch's arithmetic would look for it.
   bool promise_holds() const {
     std::uint64_t expected = 0;
     for (std::size_t i = 0; i < checkpoint_.storages.size(); ++i) {
@@ -118,7 +118,9 @@ class ZipWriter {
     return {};
   }
 
-  Result<Bytes> header_bytes(const RecordLocation& location) const { return directory_.source().read(location.header); }
+  Result<Bytes> header_bytes(const RecordLocation& location) const {
+    return directory_.source().read(location.header);
+  }
 
   Status lay_out_pickle() {
     CKPT_ASSIGN_OR_RETURN(const auto location, directory_.locate(data_.pickle));
@@ -134,14 +136,16 @@ class ZipWriter {
       CKPT_ASSIGN_OR_RETURN(const auto plain, document_.source->read({0, pickle.size()}));
       const auto packed = deflate(plain);
       planned.stored_size = packed.size();
-      const auto spelled = respell_record(original, planned.header_offset, alignment, planned.size, planned.stored_size, planned.crc32);
+      const auto spelled = respell_record(original, planned.header_offset, alignment, planned.size,
+                                          planned.stored_size, planned.crc32);
       layout_.append_literal(spelled.header);
       layout_.append_literal(packed);
       layout_.append_literal(spelled.descriptor);
       return {};
     }
     planned.stored_size = planned.size;
-    const auto spelled = respell_record(original, planned.header_offset, alignment, planned.size, planned.size, planned.crc32);
+    const auto spelled =
+        respell_record(original, planned.header_offset, alignment, planned.size, planned.size, planned.crc32);
     layout_.append_literal(spelled.header);
     std::uint64_t at = 0;
     for (const auto& body : pickle.bodies) {
@@ -168,14 +172,17 @@ class ZipWriter {
     return sum;
   }
 
-  /// Where the run that starts at physical_[first] ends (one behind its last record), before its shift is known.
+  /// Where the run that starts at physical_[first] ends (one behind its last record), before its shift is
+  /// known.
   std::size_t run_end(std::size_t first) const {
     auto end = first + 1;
     while (end < physical_.size() && planned_[physical_[end]].kept && physical_[end] != data_.pickle) ++end;
     return end;
   }
 
-  std::uint64_t header_offset(std::size_t index) const { return directory_.entry(physical_[index]).local_header_offset; }
+  std::uint64_t header_offset(std::size_t index) const {
+    return directory_.entry(physical_[index]).local_header_offset;
+  }
 
   Status lay_out_run(std::size_t& i) {
     auto end = run_end(i);
@@ -223,9 +230,12 @@ class ZipWriter {
     return step <= kPage * 8 ? step : unit;
   }
 
-  static std::uint64_t align_to(std::uint64_t value, std::uint64_t step) { return (value + step - 1) / step * step; }
+  static std::uint64_t align_to(std::uint64_t value, std::uint64_t step) {
+    return (value + step - 1) / step * step;
+  }
 
-  /// A moved run stops in front of a record whose local header holds its own offset, before or after the move.
+  /// A moved run stops in front of a record whose local header holds its own offset, before or after the
+  /// move.
   std::size_t end_before_4_gib(std::size_t first, std::size_t end, std::uint64_t shift) const {
     for (auto k = first + 1; k < end; ++k) {
       if (header_offset(k) >= kFourGiB || header_offset(k) + shift >= kFourGiB) return k;
@@ -247,7 +257,8 @@ class ZipWriter {
       const auto& planned = planned_[record];
       if (!planned.kept) continue;
       ++count;
-      layout_.append_literal(respell_central_entry(bytes, planned.header_offset, planned.size, planned.stored_size, planned.crc32));
+      layout_.append_literal(respell_central_entry(bytes, planned.header_offset, planned.size,
+                                                   planned.stored_size, planned.crc32));
     }
     CKPT_ASSIGN_OR_RETURN(const auto comment, directory_.source().read(directory_.comment()));
     const Extent extent{start, layout_.position() - start};
@@ -260,8 +271,8 @@ class ZipWriter {
   const ZipDirectory& directory_;
   const SpelledDocument& document_;
   Layout layout_;
-  std::vector<PlannedEntry> planned_;   ///< by record
-  std::vector<RecordId> physical_;      ///< records in the order in which they lie in the file
+  std::vector<PlannedEntry> planned_;  ///< by record
+  std::vector<RecordId> physical_;     ///< records in the order in which they lie in the file
   bool keeps_promise_ = false;
   bool crosses_4_gib_ = false;
 };

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/inspect/findings.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <limits>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/model/wrappers.h"
@@ -16,7 +16,8 @@ constexpr std::size_t kNamed = 3;  // examples in a message
 
 std::string examples(const std::vector<std::string>& names) {
   std::string out;
-  for (std::size_t i = 0; i < std::min(kNamed, names.size()); ++i) out += (i > 0 ? ", " : "") + quoted(names[i]);
+  for (std::size_t i = 0; i < std::min(kNamed, names.size()); ++i)
+    out += (i > 0 ? ", " : "") + quoted(names[i]);
   if (names.size() > kNamed) out += fmt::format(" and {} more", names.size() - kNamed);
   return out;
 }
@@ -46,15 +47,17 @@ void find_wrappers(const Checkpoint& checkpoint, std::vector<Finding>& out) {
     if (removed.empty()) continue;
     const auto path = checkpoint.path(dict.place);
     out.push_back({"wrapper-prefix", Severity::kWarning, path,
-                   fmt::format("all keys{} carry the prefix of a wrapper: {}", path.empty() ? "" : " of " + quoted(path), examples(removed)),
+                   fmt::format("all keys{} carry the prefix of a wrapper: {}",
+                               path.empty() ? "" : " of " + quoted(path), examples(removed)),
                    dict.of_module ? "" : "ckpt strip-dataparallel FILE -o OUT"});
   }
 }
 
 /// Two rows that show the same values of one storage under two keys of one state dict.
 bool tied(const Checkpoint& checkpoint, const TensorInfo& a, const TensorInfo& b) {
-  return a.state_dict == b.state_dict && a.state_dict != kNoIndex && a.offset == b.offset && a.dtype == b.dtype &&
-         std::ranges::equal(checkpoint.shape(a), checkpoint.shape(b)) && checkpoint.numel(a) > 0;
+  return a.state_dict == b.state_dict && a.state_dict != kNoIndex && a.offset == b.offset &&
+         a.dtype == b.dtype && std::ranges::equal(checkpoint.shape(a), checkpoint.shape(b)) &&
+         checkpoint.numel(a) > 0;
 }
 
 void find_ties(const Checkpoint& checkpoint, const TensorsByStorage& by_storage, std::vector<Finding>& out) {
@@ -67,14 +70,18 @@ void find_ties(const Checkpoint& checkpoint, const TensorsByStorage& by_storage,
     const auto& first = checkpoint.tensors[by_storage.order[begin]];
     const auto& second = checkpoint.tensors[by_storage.order[begin + 1]];
     if (!tied(checkpoint, first, second)) continue;
-    if (++count <= kNamed) groups.push_back(fmt::format("{} = {}", printable(first.name), printable(second.name)));
+    if (++count <= kNamed)
+      groups.push_back(fmt::format("{} = {}", printable(first.name), printable(second.name)));
   }
   if (count == 0) return;
-  out.push_back({"tied-tensors", Severity::kInfo, "", fmt::format("{} under several keys: {}{}", counted(count, "tensor"),
-                 fmt::join(groups, ", "), count > kNamed ? ", …" : ""), ""});
+  out.push_back({"tied-tensors", Severity::kInfo, "",
+                 fmt::format("{} under several keys: {}{}", counted(count, "tensor"), fmt::join(groups, ", "),
+                             count > kNamed ? ", …" : ""),
+                 ""});
 }
 
-void find_large_storages(const Checkpoint& checkpoint, const TensorsByStorage& by_storage, std::vector<Finding>& out) {
+void find_large_storages(const Checkpoint& checkpoint, const TensorsByStorage& by_storage,
+                         std::vector<Finding>& out) {
   std::uint64_t recoverable = 0;
   std::vector<std::string> names;
   for (StorageId storage = 0; storage < checkpoint.storages.size(); ++storage) {
@@ -94,8 +101,9 @@ void find_large_storages(const Checkpoint& checkpoint, const TensorsByStorage& b
   }
   if (names.empty()) return;
   out.push_back({"large-storage", Severity::kWarning, "",
-                 fmt::format("{} keep storages larger than what they show; {} recoverable: {}", counted(names.size(), "view"),
-                             human_bytes(recoverable), examples(names)), ""});
+                 fmt::format("{} keep storages larger than what they show; {} recoverable: {}",
+                             counted(names.size(), "view"), human_bytes(recoverable), examples(names)),
+                 ""});
 }
 
 void find_unreferenced(const Checkpoint& checkpoint, std::vector<Finding>& out) {
@@ -107,7 +115,9 @@ void find_unreferenced(const Checkpoint& checkpoint, std::vector<Finding>& out) 
     names.push_back(name);
   }
   out.push_back({"unreferenced-storage", Severity::kWarning, "",
-                 fmt::format("{} that nothing refers to ({}): {}", counted(names.size(), "storage"), human_bytes(bytes), examples(names)), ""});
+                 fmt::format("{} that nothing refers to ({}): {}", counted(names.size(), "storage"),
+                             human_bytes(bytes), examples(names)),
+                 ""});
 }
 
 void find_device_tags(const Checkpoint& checkpoint, std::vector<Finding>& out) {
@@ -116,11 +126,14 @@ void find_device_tags(const Checkpoint& checkpoint, std::vector<Finding>& out) {
     if (tag != "cpu") tags.push_back(tag);
   }
   if (tags.empty()) return;
-  out.push_back({"device-tags", Severity::kInfo, "",
-                 fmt::format("storages are tagged {}: loading without map_location needs that device", examples(tags)), ""});
+  out.push_back(
+      {"device-tags", Severity::kInfo, "",
+       fmt::format("storages are tagged {}: loading without map_location needs that device", examples(tags)),
+       ""});
 }
 
-void find_refused_globals(const Checkpoint& checkpoint, const std::vector<GlobalUse>& globals, std::vector<Finding>& out) {
+void find_refused_globals(const Checkpoint& checkpoint, const std::vector<GlobalUse>& globals,
+                          std::vector<Finding>& out) {
   if (!checkpoint.has_document()) return;
   std::vector<std::string> names;
   for (const auto& global : globals) {
@@ -128,20 +141,25 @@ void find_refused_globals(const Checkpoint& checkpoint, const std::vector<Global
   }
   const auto opcodes = refused_opcodes(checkpoint.graph());
   if (names.empty() && opcodes.empty()) return;
-  const auto what = !names.empty() ? fmt::format("{}: {}", counted(names.size(), "global"), examples(names))
-                                   : fmt::format("{}: {}", counted(opcodes.size(), "pickle opcode"), examples(opcodes));
+  const auto what = !names.empty()
+                        ? fmt::format("{}: {}", counted(names.size(), "global"), examples(names))
+                        : fmt::format("{}: {}", counted(opcodes.size(), "pickle opcode"), examples(opcodes));
   out.push_back({"weights-only", Severity::kWarning, "",
-                 fmt::format("torch.load(weights_only=True) of PyTorch {} refuses {}", kNewestTorch, what), ""});
+                 fmt::format("torch.load(weights_only=True) of PyTorch {} refuses {}", kNewestTorch, what),
+                 ""});
 }
 
 void find_checksums(const Checkpoint& checkpoint, std::vector<Finding>& out) {
   if (checkpoint.format != FormatId::kTorchZip || checkpoint.storages.empty()) return;
-  const auto with = std::count_if(checkpoint.storages.begin(), checkpoint.storages.end(),
-                                  [](const Storage& storage) { return storage.has_crc32 || storage.bytes == 0; });
+  const auto with =
+      std::count_if(checkpoint.storages.begin(), checkpoint.storages.end(),
+                    [](const Storage& storage) { return storage.has_crc32 || storage.bytes == 0; });
   if (static_cast<std::size_t>(with) == checkpoint.storages.size()) return;
-  out.push_back({"crc-missing", Severity::kInfo, "",
-                 fmt::format("{} of {} storages have no checksum on record", checkpoint.storages.size() - static_cast<std::size_t>(with),
-                             checkpoint.storages.size()), ""});
+  out.push_back(
+      {"crc-missing", Severity::kInfo, "",
+       fmt::format("{} of {} storages have no checksum on record",
+                   checkpoint.storages.size() - static_cast<std::size_t>(with), checkpoint.storages.size()),
+       ""});
 }
 
 }  // namespace

@@ -14,7 +14,8 @@
 namespace ckpt {
 
 /// `fix` holds the word FILE where the input's name belongs, and OUT for an output.
-CKPT_EXPORT std::vector<Finding> find_remarks(const Checkpoint& checkpoint, const TensorsByStorage& by_storage,
+CKPT_EXPORT std::vector<Finding> find_remarks(const Checkpoint& checkpoint,
+                                              const TensorsByStorage& by_storage,
                                               const std::vector<GlobalUse>& globals);
 
 }  // namespace ckpt

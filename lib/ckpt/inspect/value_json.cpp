@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/inspect/value_json.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <cstring>
 #include <optional>
 #include <type_traits>
 #include <unordered_map>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/model/anatomy.h"
@@ -36,7 +36,8 @@ std::string class_of(const ValueGraph& graph, const Anatomy& anatomy) {
 std::optional<std::string> bytes_of(const ValueGraph& graph, Use use) {
   const auto node = graph.resolve(use);
   if (graph.is_bytes(node)) return std::string(graph.operand(node));
-  if (graph.opcode(node) == Opcode::kShortBinstring || graph.opcode(node) == Opcode::kBinstring) return std::string(graph.operand(node));
+  if (graph.opcode(node) == Opcode::kShortBinstring || graph.opcode(node) == Opcode::kBinstring)
+    return std::string(graph.operand(node));
   Anatomy call;
   dissect(graph, node, call);
   if (call.arguments.size() != 3) return std::nullopt;
@@ -46,7 +47,8 @@ std::optional<std::string> bytes_of(const ValueGraph& graph, Use use) {
   std::string bytes;
   for (std::size_t i = 0; i < text->size(); ++i) {
     auto byte = static_cast<unsigned char>((*text)[i]);
-    if (byte >= 0x80 && i + 1 < text->size()) byte = static_cast<unsigned char>((byte << 6U) | (static_cast<unsigned char>((*text)[++i]) & 0x3FU));
+    if (byte >= 0x80 && i + 1 < text->size())
+      byte = static_cast<unsigned char>((byte << 6U) | (static_cast<unsigned char>((*text)[++i]) & 0x3FU));
     bytes += static_cast<char>(byte);
   }
   return bytes;
@@ -105,10 +107,14 @@ EntryText describe(const ValueGraph& graph, Use node, const Anatomy& anatomy, st
     case ValueKind::kBytes: out.json = fmt::format("\"{} bytes\"", graph.body_size(node)); break;
     case ValueKind::kGlobal: out.class_name = class_of(graph, anatomy); break;
     case ValueKind::kDict:
-    case ValueKind::kOrderedDict: if (anatomy.items.empty()) out.json = "{}"; break;
+    case ValueKind::kOrderedDict:
+      if (anatomy.items.empty()) out.json = "{}";
+      break;
     case ValueKind::kList:
     case ValueKind::kTuple:
-    case ValueKind::kSet: if (anatomy.elements.empty()) out.json = "[]"; break;
+    case ValueKind::kSet:
+      if (anatomy.elements.empty()) out.json = "[]";
+      break;
     case ValueKind::kObject:
       if (auto scalar = numpy_scalar(graph, anatomy)) return *scalar;
       if (bytes_of(graph, node)) {
@@ -127,7 +133,8 @@ EntryText describe(const ValueGraph& graph, Use node, const Anatomy& anatomy, st
 class JsonWalk {
  public:
   explicit JsonWalk(const Checkpoint& checkpoint) : checkpoint_(checkpoint), graph_(checkpoint.graph()) {
-    for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) tensor_of_use_.emplace(checkpoint.tensors[id].use, id);
+    for (TensorId id = 0; id < checkpoint.tensors.size(); ++id)
+      tensor_of_use_.emplace(checkpoint.tensors[id].use, id);
   }
 
   Result<std::string> run(Use use) {
@@ -172,12 +179,14 @@ class JsonWalk {
 
   Status visit(Use use) {
     if (++visited_ > kMostValues) {
-      return Error(ErrorCode::kUnsupported, fmt::format("more than {} values to print", kMostValues)).with_hint("name a path further in");
+      return Error(ErrorCode::kUnsupported, fmt::format("more than {} values to print", kMostValues))
+          .with_hint("name a path further in");
     }
     const auto node = graph_.resolve(use);
     if (const auto tensor = tensor_of_use_.find(node); tensor != tensor_of_use_.end()) {
       const auto& row = checkpoint_.tensors[tensor->second];
-      out_ += fmt::format(R"({{"@tensor":"{}","shape":[{}]}})", dtype_info(row.dtype).name, fmt::join(checkpoint_.shape(row), ","));
+      out_ += fmt::format(R"({{"@tensor":"{}","shape":[{}]}})", dtype_info(row.dtype).name,
+                          fmt::join(checkpoint_.shape(row), ","));
       return {};
     }
     Anatomy anatomy;
@@ -197,7 +206,8 @@ class JsonWalk {
 
   void open(Use node, const Anatomy& anatomy, const EntryText& text) {
     Frame frame{node, '}', {}, 0};
-    if (anatomy.kind == ValueKind::kList || anatomy.kind == ValueKind::kTuple || anatomy.kind == ValueKind::kSet) {
+    if (anatomy.kind == ValueKind::kList || anatomy.kind == ValueKind::kTuple ||
+        anatomy.kind == ValueKind::kSet) {
       frame.close = ']';
       out_ += '[';
       for (const auto element : anatomy.elements) frame.items.push_back({kNoUse, element, kNoUse});
@@ -231,6 +241,8 @@ EntryText describe_entry(const ValueGraph& graph, Use use, std::size_t longest) 
   return describe(graph, node, anatomy, longest);
 }
 
-Result<std::string> value_as_json(const Checkpoint& checkpoint, Use use) { return JsonWalk(checkpoint).run(use); }
+Result<std::string> value_as_json(const Checkpoint& checkpoint, Use use) {
+  return JsonWalk(checkpoint).run(use);
+}
 
 }  // namespace ckpt

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/inspect/values.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
+
+#include <fmt/format.h>
 
 #include "ckpt/format/torch_zip.h"
 #include "ckpt/model/key_path.h"
@@ -13,10 +13,12 @@
 namespace ckpt {
 namespace {
 
-/// A float of `exponent` and `mantissa` bits (below a sign) with IEEE's meaning of its top exponent, unless `finite`.
+/// A float of `exponent` and `mantissa` bits (below a sign) with IEEE's meaning of its top exponent, unless
+/// `finite`.
 double small_float(std::uint32_t bits, int exponent, int mantissa, int bias, bool finite) {
   const auto sign = (bits >> static_cast<unsigned>(exponent + mantissa)) & 1U;
-  const auto e = static_cast<int>((bits >> static_cast<unsigned>(mantissa)) & ((1U << static_cast<unsigned>(exponent)) - 1));
+  const auto e = static_cast<int>((bits >> static_cast<unsigned>(mantissa)) &
+                                  ((1U << static_cast<unsigned>(exponent)) - 1));
   const auto m = bits & ((1U << static_cast<unsigned>(mantissa)) - 1);
   const auto top = (1 << exponent) - 1;
   double value = 0;
@@ -41,7 +43,8 @@ double float_value(Dtype dtype, const std::byte* data) {
     case Dtype::kComplex32: return small_float(load_le<std::uint16_t>(data), 5, 10, 15, false);
     case Dtype::kBfloat16:
     case Dtype::kBcomplex32:
-      return static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(load_le<std::uint16_t>(data)) << 16U));
+      return static_cast<double>(
+          std::bit_cast<float>(static_cast<std::uint32_t>(load_le<std::uint16_t>(data)) << 16U));
     case Dtype::kFloat8E5m2: return small_float(byte, 5, 2, 15, false);
     case Dtype::kFloat8E4m3fn: return (byte & 0x7FU) == 0x7FU ? NAN : small_float(byte, 4, 3, 7, true);
     case Dtype::kFloat8E5m2fnuz: return byte == 0x80U ? NAN : small_float(byte, 5, 2, 16, true);
@@ -73,8 +76,10 @@ std::string value_text(Dtype dtype, std::uint16_t flags, const std::byte* data) 
       if (info.bits < 8) return raw_bits(data, 1);
       return json_float(sign * float_value(dtype, data), dtype);
     case DtypeClass::kComplex: {
-      const auto imaginary = float_value(dtype, data + info.item_size / 2) * ((flags & kConjugate) != 0 ? -1 : 1);
-      return fmt::format("[{},{}]", json_float(sign * float_value(dtype, data), dtype), json_float(sign * imaginary, dtype));
+      const auto imaginary =
+          float_value(dtype, data + info.item_size / 2) * ((flags & kConjugate) != 0 ? -1 : 1);
+      return fmt::format("[{},{}]", json_float(sign * float_value(dtype, data), dtype),
+                         json_float(sign * imaginary, dtype));
     }
     default: break;
   }
@@ -107,15 +112,18 @@ Result<Extent> storage_extent(const Checkpoint& checkpoint, StorageId id) {
   if (checkpoint.format != FormatId::kTorchZip) return storage.extent;
   const auto& data = static_cast<const TorchZipData&>(*checkpoint.parts.front().container);
   if (!data.directory.entry(storage.record).stored()) {
-    return Error(ErrorCode::kUnsupported, "the record is compressed").in_record(data.directory.name(storage.record));
+    return Error(ErrorCode::kUnsupported, "the record is compressed")
+        .in_record(data.directory.name(storage.record));
   }
   CKPT_ASSIGN_OR_RETURN(const auto location, data.directory.locate(storage.record));
   return location.data;
 }
 
-Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, const TensorInfo& tensor, std::uint64_t count) {
+Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, const TensorInfo& tensor,
+                                              std::uint64_t count) {
   const auto& info = dtype_info(tensor.dtype);
-  const bool packed = info.values_per_item > 1 || (checkpoint.format == FormatId::kSafetensors && info.bits < 8);
+  const bool packed =
+      info.values_per_item > 1 || (checkpoint.format == FormatId::kSafetensors && info.bits < 8);
   if (tensor.storage == kNoIndex || packed) {
     return Error(ErrorCode::kUnsupported, "the values of this kind of tensor can't be shown");
   }
@@ -129,8 +137,10 @@ Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, cons
   count = std::min(count, checkpoint.numel(tensor));
   for (std::uint64_t i = 0; i < count; ++i) {
     std::uint64_t element = tensor.offset;
-    for (std::size_t d = 0; d < tensor.rank; ++d) element += static_cast<std::uint64_t>(index[d] * strides[d]);
-    CKPT_RETURN_IF_ERROR(source.read_at(extent.offset + element * info.item_size, std::span(item, info.item_size)));
+    for (std::size_t d = 0; d < tensor.rank; ++d)
+      element += static_cast<std::uint64_t>(index[d] * strides[d]);
+    CKPT_RETURN_IF_ERROR(
+        source.read_at(extent.offset + element * info.item_size, std::span(item, info.item_size)));
     if (checkpoint.big_endian && !checkpoint.storages[tensor.storage].untyped) {
       swap_component(item, info.item_size, info.dtype_class == DtypeClass::kComplex);
     }

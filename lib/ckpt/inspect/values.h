@@ -12,11 +12,11 @@
 
 namespace ckpt {
 
-/// The first `count` values in C order, each as JSON: numbers, true/false, [re, im], or a string for NaN, infinities
-/// and raw bits. Lazy conjugation and negation are applied.
-/// Errors: kUnsupported for composites, sub-byte and meta tensors; kIo.
-CKPT_EXPORT Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, const TensorInfo& tensor,
-                                                          std::uint64_t count);
+/// The first `count` values in C order, each as JSON: numbers, true/false, [re, im], or a string for NaN,
+/// infinities and raw bits. Lazy conjugation and negation are applied. Errors: kUnsupported for composites,
+/// sub-byte and meta tensors; kIo.
+CKPT_EXPORT Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint,
+                                                          const TensorInfo& tensor, std::uint64_t count);
 
 /// Where a storage's bytes lie in its part; reads the local header of an archive's record.
 /// Errors: kUnsupported for compressed records.

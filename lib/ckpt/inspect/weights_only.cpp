@@ -157,40 +157,11 @@ constexpr std::array<std::string_view, 144> kAllowed = {{
 }};
 
 constexpr std::array<std::string_view, 34> kKnownOpcodes = {{
-    "APPEND",
-    "APPENDS",
-    "BINFLOAT",
-    "BINGET",
-    "BININT",
-    "BININT1",
-    "BININT2",
-    "BINPERSID",
-    "BINPUT",
-    "BINUNICODE",
-    "BUILD",
-    "EMPTY_DICT",
-    "EMPTY_LIST",
-    "EMPTY_SET",
-    "EMPTY_TUPLE",
-    "GLOBAL",
-    "LONG1",
-    "LONG_BINGET",
-    "LONG_BINPUT",
-    "MARK",
-    "NEWFALSE",
-    "NEWOBJ",
-    "NEWTRUE",
-    "NONE",
-    "PROTO",
-    "REDUCE",
-    "SETITEM",
-    "SETITEMS",
-    "SHORT_BINSTRING",
-    "STOP",
-    "TUPLE",
-    "TUPLE1",
-    "TUPLE2",
-    "TUPLE3",
+    "APPEND",          "APPENDS", "BINFLOAT",   "BINGET",      "BININT",      "BININT1",    "BININT2",
+    "BINPERSID",       "BINPUT",  "BINUNICODE", "BUILD",       "EMPTY_DICT",  "EMPTY_LIST", "EMPTY_SET",
+    "EMPTY_TUPLE",     "GLOBAL",  "LONG1",      "LONG_BINGET", "LONG_BINPUT", "MARK",       "NEWFALSE",
+    "NEWOBJ",          "NEWTRUE", "NONE",       "PROTO",       "REDUCE",      "SETITEM",    "SETITEMS",
+    "SHORT_BINSTRING", "STOP",    "TUPLE",      "TUPLE1",      "TUPLE2",      "TUPLE3",
 }};
 
 /// Python 2 modules that Python 3 reads under another name (Lib/_compat_pickle.py), as far as checkpoints
@@ -246,7 +217,9 @@ std::vector<std::string> refused_opcodes(const ValueGraph& graph) {
   std::vector<std::string> out;
   for (std::size_t code = 0; code < kOpcodes.size(); ++code) {
     const auto name = kOpcodes[code].name;
-    if (graph.uses(static_cast<Opcode>(code)) && std::find(kKnownOpcodes.begin(), kKnownOpcodes.end(), name) == kKnownOpcodes.end()) out.emplace_back(name);
+    if (graph.uses(static_cast<Opcode>(code)) &&
+        std::find(kKnownOpcodes.begin(), kKnownOpcodes.end(), name) == kKnownOpcodes.end())
+      out.emplace_back(name);
   }
   return out;
 }

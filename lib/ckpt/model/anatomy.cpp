@@ -82,7 +82,8 @@ void dissect_call(const ValueGraph& graph, Anatomy& anatomy) {
   const bool ordered = name && name->module == "collections" && name->name == "OrderedDict";
   if (ordered) {
     anatomy.kind = ValueKind::kOrderedDict;
-    if (anatomy.arguments.size() == 2 && take_pairs(graph, anatomy.arguments[1], anatomy.items)) anatomy.arguments.pop_back();
+    if (anatomy.arguments.size() == 2 && take_pairs(graph, anatomy.arguments[1], anatomy.items))
+      anatomy.arguments.pop_back();
   }
 }
 
@@ -93,7 +94,8 @@ void dissect_made(const ValueGraph& graph, Anatomy& anatomy) {
       anatomy.kind = ValueKind::kDict;
       std::vector<Use> operands;
       graph.children(anatomy.made, operands);
-      for (std::size_t i = 0; i + 1 < operands.size(); i += 2) anatomy.items.push_back({operands[i], operands[i + 1], kNoUse});
+      for (std::size_t i = 0; i + 1 < operands.size(); i += 2)
+        anatomy.items.push_back({operands[i], operands[i + 1], kNoUse});
       return;
     }
     case Opcode::kEmptyList:
@@ -157,7 +159,8 @@ void dissect(const ValueGraph& graph, Use node, Anatomy& anatomy) {
     changes.push_back(made);
     graph.children(made, operands);
     made = operands.front();
-    if (graph.repeats(made)) break;  // changed through an alias: what the alias holds is seen at its definition
+    if (graph.repeats(made))
+      break;  // changed through an alias: what the alias holds is seen at its definition
   }
   anatomy.made = made;
   dissect_made(graph, anatomy);
@@ -166,7 +169,8 @@ void dissect(const ValueGraph& graph, Use node, Anatomy& anatomy) {
     switch (graph.opcode(*change)) {
       case Opcode::kSetitem:
       case Opcode::kSetitems:
-        for (std::size_t i = 1; i + 1 < operands.size(); i += 2) anatomy.items.push_back({operands[i], operands[i + 1], kNoUse});
+        for (std::size_t i = 1; i + 1 < operands.size(); i += 2)
+          anatomy.items.push_back({operands[i], operands[i + 1], kNoUse});
         if (anatomy.kind == ValueKind::kObject) anatomy.kind = ValueKind::kOrderedDict;
         break;
       case Opcode::kBuild: anatomy.states.push_back(operands.back()); break;

@@ -12,12 +12,20 @@
 namespace ckpt {
 
 enum class ValueKind : std::uint8_t {
-  kNone, kBool, kInteger, kFloat, kString, kBytes,
-  kGlobal,        ///< a class or function by name
-  kDict, kList, kTuple, kSet,
-  kOrderedDict,   ///< and other mappings made by a call or a class
-  kObject,        ///< anything made by a call or a class
-  kStorage,       ///< a persistent id
+  kNone,
+  kBool,
+  kInteger,
+  kFloat,
+  kString,
+  kBytes,
+  kGlobal,  ///< a class or function by name
+  kDict,
+  kList,
+  kTuple,
+  kSet,
+  kOrderedDict,  ///< and other mappings made by a call or a class
+  kObject,       ///< anything made by a call or a class
+  kStorage,      ///< a persistent id
 };
 
 /// Name used in JSON: "none", "bool", "int", …
@@ -32,11 +40,12 @@ struct MappingItem {
 
 struct Anatomy {
   ValueKind kind = ValueKind::kNone;
-  Use made = kNoUse;                 ///< the node that made the value
-  std::vector<MappingItem> items;    ///< of mappings (and of objects that got items)
-  std::vector<Use> elements;         ///< of lists, tuples, sets (and of objects that got elements)
-  std::vector<Use> arguments;        ///< of calls and classes: the callable, then its argument values
-  std::vector<Use> states;           ///< operands of BUILD
+  Use made = kNoUse;               ///< the node that made the value
+  std::vector<MappingItem> items;  ///< of mappings (and of objects that got items)
+  std::vector<Use> elements;       ///< of lists, tuples, sets (and of objects that got elements)
+  std::vector<Use> arguments;      ///< of calls and classes: the callable, then its argument values
+  std::vector<Use> states;         ///< operands of BUILD
+
   bool is_mapping() const { return kind == ValueKind::kDict || kind == ValueKind::kOrderedDict; }
 };
 

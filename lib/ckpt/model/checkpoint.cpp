@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/model/checkpoint.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <limits>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/checked_math.h"
 #include "ckpt/base/text.h"
@@ -87,7 +87,8 @@ std::uint64_t Checkpoint::bytes(const TensorInfo& tensor) const {
   const auto& info = dtype_info(tensor.dtype);
   const auto count = numel(tensor);
   if (info.values_per_item > 1) return storage_bytes_of_packed(tensor);
-  if (format == FormatId::kSafetensors && info.bits < 8) return checked_multiply(count, info.bits).value_or(kLargest) / 8;
+  if (format == FormatId::kSafetensors && info.bits < 8)
+    return checked_multiply(count, info.bits).value_or(kLargest) / 8;
   return checked_multiply(count, info.item_size).value_or(kLargest);
 }
 
@@ -116,7 +117,8 @@ Extent Checkpoint::view_extent(const TensorInfo& tensor) const {
 
 std::string Checkpoint::path(PlaceId place) const {
   std::vector<PlaceId> chain;
-  for (; place != kNoIndex && places[place].kind != StepKind::kRoot; place = places[place].parent) chain.push_back(place);
+  for (; place != kNoIndex && places[place].kind != StepKind::kRoot; place = places[place].parent)
+    chain.push_back(place);
   std::string out;
   for (auto at = chain.rbegin(); at != chain.rend(); ++at) {
     const auto& step = places[*at];
@@ -133,7 +135,12 @@ std::string Checkpoint::path(PlaceId place) const {
         break;
       case StepKind::kIndex: out += fmt::format("[{}]", step.step); break;
       case StepKind::kAttribute: append_attribute(out, graph().string(step.step).value_or("?")); break;
-      case StepKind::kPart: out += fmt::format("<{}>", part_name(static_cast<PartName>(step.step))); break;
+      case StepKind::kPart: {
+        const auto part = static_cast<PartName>(step.step & 0xFFU);
+        out += fmt::format("<{}>", part_name(part));
+        if (part == PartName::kArguments) out += fmt::format("[{}]", step.step >> 8U);
+        break;
+      }
       case StepKind::kName: append_key_step(out, tensors[step.step].name); break;
     }
   }
@@ -142,8 +149,9 @@ std::string Checkpoint::path(PlaceId place) const {
 
 bool Checkpoint::is_optimizer_place(PlaceId place) const {
   // mappings are in the order of their places
-  const auto found = std::lower_bound(mappings.begin(), mappings.end(), place,
-                                      [](const Mapping& mapping, PlaceId wanted) { return mapping.place < wanted; });
+  const auto found =
+      std::lower_bound(mappings.begin(), mappings.end(), place,
+                       [](const Mapping& mapping, PlaceId wanted) { return mapping.place < wanted; });
   return found != mappings.end() && found->place == place && found->is_optimizer;
 }
 
@@ -167,7 +175,9 @@ void Checkpoint::rename(std::uint32_t state_dict, std::uint32_t entry, std::stri
   changes_[{state_dict, entry}] = {false, std::move(name)};
 }
 
-void Checkpoint::drop(std::uint32_t state_dict, std::uint32_t entry) { changes_[{state_dict, entry}] = {true, {}}; }
+void Checkpoint::drop(std::uint32_t state_dict, std::uint32_t entry) {
+  changes_[{state_dict, entry}] = {true, {}};
+}
 
 bool Checkpoint::is_dropped(std::uint32_t state_dict, std::uint32_t entry) const {
   const auto change = changes_.find({state_dict, entry});

@@ -32,14 +32,25 @@ enum class StepKind : std::uint8_t {
   kItem,       ///< `step` is the node of a mapping's key
   kIndex,      ///< `step` is an index of a list, tuple or set
   kAttribute,  ///< `step` is the node of an attribute's name
-  kPart,       ///< `step` is a PartName
+  kPart,       ///< `step` is a PartName; for arguments, 256 × the argument's index is added
   kName,       ///< containers without documents: `step` is a TensorId, whose name is the path
 };
 
 /// Parts of composite values and of objects that no attribute names.
 enum class PartName : std::uint8_t {
-  kIndices, kValues, kCompressedIndices, kPlainIndices, kScales, kZeroPoints, kBuffer, kSizes, kStrides, kOffsets,
-  kArguments, kState, kKey,
+  kIndices,
+  kValues,
+  kCompressedIndices,
+  kPlainIndices,
+  kScales,
+  kZeroPoints,
+  kBuffer,
+  kSizes,
+  kStrides,
+  kOffsets,
+  kArguments,
+  kState,
+  kKey,
 };
 
 struct Place {
@@ -57,11 +68,11 @@ struct Entry {
 /// A mapping found in the file, as far as it matters for what counts as a state dict.
 struct Mapping {
   PlaceId place = kNoIndex;
-  Use use = kNoUse;              ///< its finished value
+  Use use = kNoUse;                         ///< its finished value
   std::uint32_t parent_mapping = kNoIndex;  ///< index of the mapping around it, or kNoIndex
-  std::uint32_t tensors = 0;     ///< tensors that are values of it
-  std::uint32_t extra_states = 0;  ///< values under keys that end in _extra_state
-  std::uint32_t others = 0;      ///< values that are neither
+  std::uint32_t tensors = 0;                ///< tensors that are values of it
+  std::uint32_t extra_states = 0;           ///< values under keys that end in _extra_state
+  std::uint32_t others = 0;                 ///< values that are neither
   bool string_keys = true;
   bool reached_by_strings = true;  ///< from the root through string keys of mappings alone
   bool is_optimizer = false;       ///< has both `state` and `param_groups`
@@ -70,7 +81,7 @@ struct Mapping {
 
 /// A key of a state dict, with its value.
 struct StateDictEntry {
-  Use key = kNoUse;    ///< kNoUse in containers without documents
+  Use key = kNoUse;  ///< kNoUse in containers without documents
   Use value = kNoUse;
   TensorId tensor = kNoIndex;  ///< kNoIndex for an _extra_state that is no tensor
 };
@@ -80,8 +91,8 @@ struct StateDict {
   PlaceId place = kNoIndex;
   Use mapping = kNoUse;
   std::vector<StateDictEntry> entries;  ///< in file order
-  bool of_module = false;               ///< a whole nn.Module stands here; keys are what state_dict() would give
-  bool mixed_root = false;              ///< the root, with tensors and other values: those are carried
+  bool of_module = false;   ///< a whole nn.Module stands here; keys are what state_dict() would give
+  bool mixed_root = false;  ///< the root, with tensors and other values: those are carried
 };
 
 /// What became of one state-dict key.
@@ -105,18 +116,22 @@ class CKPT_EXPORT Checkpoint {
   std::deque<std::string> strings;   ///< owns names that no document spells as they are
   /// `__metadata__` of containers without documents, in file order.
   std::vector<std::pair<std::string, std::string>> metadata;
-  std::vector<std::pair<std::string, std::uint64_t>> unreferenced_storages;  ///< name and bytes: no tensor views them
+  std::vector<std::pair<std::string, std::uint64_t>>
+      unreferenced_storages;  ///< name and bytes: no tensor views them
   std::string writer;  ///< what its layout tells about who wrote it: "PyTorch 2.7 or later"; may be empty
   bool big_endian = false;
 
   bool has_document() const { return !parts.front().documents.empty(); }
+
   const Document& document() const { return *parts.front().documents.front(); }
+
   const ValueGraph& graph() const { return document().graph; }
 
   // ---- reading
   std::span<const std::int64_t> shape(const TensorInfo& tensor) const {
     return {dimensions.data() + tensor.dimensions_at, tensor.rank};
   }
+
   /// Strides in elements, also where they are not stored.
   std::vector<std::int64_t> strides(const TensorInfo& tensor) const;
   /// Elements; saturates instead of overflowing.
@@ -146,8 +161,11 @@ class CKPT_EXPORT Checkpoint {
   void drop_value(Use key, Use value) { dropped_values_.emplace_back(key, value); }
 
   bool edited() const { return !changes_.empty() || !dropped_values_.empty(); }
+
   bool is_dropped(std::uint32_t state_dict, std::uint32_t entry) const;
+
   const std::map<std::pair<std::uint32_t, std::uint32_t>, KeyChange>& changes() const { return changes_; }
+
   const std::vector<std::pair<Use, Use>>& dropped_values() const { return dropped_values_; }
 
  private:

@@ -65,17 +65,21 @@ constexpr std::array<std::pair<std::string_view, Dtype>, 10> kAliases = {{
 template <typename Field>
 std::optional<Dtype> find_by(std::string_view text, Field field) {
   if (text.empty()) return std::nullopt;
-  const auto found =
-      std::find_if(kDtypes.begin(), kDtypes.end(), [&](const DtypeInfo& info) { return info.*field == text; });
+  const auto found = std::find_if(kDtypes.begin(), kDtypes.end(),
+                                  [&](const DtypeInfo& info) { return info.*field == text; });
   if (found == kDtypes.end()) return std::nullopt;
   return found->dtype;
 }
 
 }  // namespace
 
-const DtypeInfo& dtype_info(Dtype dtype) { return kDtypes[static_cast<std::size_t>(dtype)]; }
+const DtypeInfo& dtype_info(Dtype dtype) {
+  return kDtypes[static_cast<std::size_t>(dtype)];
+}
 
-std::span<const DtypeInfo> all_dtypes() { return kDtypes; }
+std::span<const DtypeInfo> all_dtypes() {
+  return kDtypes;
+}
 
 std::optional<Dtype> dtype_by_name(std::string_view name) {
   if (const auto dtype = find_by(name, &DtypeInfo::name)) return dtype;
@@ -85,8 +89,12 @@ std::optional<Dtype> dtype_by_name(std::string_view name) {
   return std::nullopt;
 }
 
-std::optional<Dtype> dtype_by_storage_class(std::string_view name) { return find_by(name, &DtypeInfo::storage_class); }
+std::optional<Dtype> dtype_by_storage_class(std::string_view name) {
+  return find_by(name, &DtypeInfo::storage_class);
+}
 
-std::optional<Dtype> dtype_by_safetensors(std::string_view name) { return find_by(name, &DtypeInfo::safetensors); }
+std::optional<Dtype> dtype_by_safetensors(std::string_view name) {
+  return find_by(name, &DtypeInfo::safetensors);
+}
 
 }  // namespace ckpt

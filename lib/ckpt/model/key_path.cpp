@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/model/key_path.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/pickle/text_forms.h"
@@ -109,7 +109,8 @@ std::string repr(const ValueGraph& graph, Use use, int depth) {
   if (const auto number = graph.floating(node)) return python_float(*number);
   if (graph.is_none(node)) return "None";
   if (graph.is_string(node) || graph.is_bytes(node)) {
-    if (graph.body_size(node) > kReprBody) return fmt::format("<{} bytes at {}>", graph.body_size(node), node);
+    if (graph.body_size(node) > kReprBody)
+      return fmt::format("<{} bytes at {}>", graph.body_size(node), node);
     if (graph.is_bytes(node)) return python_bytes(graph.operand(node));
     if (const auto text = graph.string(node)) return python_string(*text);
   }
@@ -129,7 +130,8 @@ std::string repr(const ValueGraph& graph, Use use, int depth) {
     case Opcode::kLong4: return long_decimal(as_bytes(graph.operand(node)));
     default: break;
   }
-  if (const auto name = graph.global(node)) return fmt::format("<{}.{} at {}>", name->module, name->name, node);
+  if (const auto name = graph.global(node))
+    return fmt::format("<{}.{} at {}>", name->module, name->name, node);
   return fmt::format("<object at {}>", node);
 }
 
@@ -158,7 +160,9 @@ std::string python_float(double value) {
   return text;
 }
 
-std::string python_repr(const ValueGraph& graph, Use use) { return repr(graph, use, kReprDepth); }
+std::string python_repr(const ValueGraph& graph, Use use) {
+  return repr(graph, use, kReprDepth);
+}
 
 namespace {
 
@@ -186,7 +190,8 @@ std::optional<std::string> take_json_string(std::string_view& text) {
       case 'u': {
         unsigned point = 0;
         const auto* digits = text.data() + i + 1;
-        if (text.size() - i < 5 || std::from_chars(digits, digits + 4, point, 16).ptr != digits + 4) return std::nullopt;
+        if (text.size() - i < 5 || std::from_chars(digits, digits + 4, point, 16).ptr != digits + 4)
+          return std::nullopt;
         append_utf8(out, point);
         i += 4;
         break;
@@ -234,7 +239,8 @@ std::optional<PathStep> take_step(std::string_view& text, bool first) {
     }
     const auto end = text.find(']');
     const auto digits = text.substr(0, end);
-    if (end == text.npos || digits.empty() || digits.find_first_not_of("0123456789") != digits.npos) return std::nullopt;
+    if (end == text.npos || digits.empty() || digits.find_first_not_of("0123456789") != digits.npos)
+      return std::nullopt;
     text.remove_prefix(end + 1);
     return PathStep{PathStep::Kind::kIndex, std::string(digits)};
   }
@@ -276,7 +282,9 @@ Result<std::vector<PathStep>> parse_path(std::string_view path) {
   while (!rest.empty()) {
     const auto column = path.size() - rest.size() + 1;
     auto step = take_step(rest, steps.empty());
-    if (!step) return Error(ErrorCode::kUsage, fmt::format("{} is no path: unexpected text at column {}", quoted(path), column));
+    if (!step)
+      return Error(ErrorCode::kUsage,
+                   fmt::format("{} is no path: unexpected text at column {}", quoted(path), column));
     steps.push_back(std::move(*step));
   }
   return steps;

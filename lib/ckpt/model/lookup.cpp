@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/model/lookup.h"
 
-#include <fmt/format.h>
-
 #include <charconv>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/model/anatomy.h"
@@ -21,14 +21,17 @@ class Walk {
   }
 
   Status step(const PathStep& step) {
+    if (in_arguments_) return argument(step);
     dissect(graph_, graph_.resolve(found_.value), anatomy_);
     switch (step.kind) {
-      case PathStep::Kind::kKey: return find(anatomy_.items, step, [&](Use key) { return graph_.string(key) == step.text; });
+      case PathStep::Kind::kKey:
+        return find(anatomy_.items, step, [&](Use key) { return graph_.string(key) == step.text; });
       case PathStep::Kind::kOther:
         return find(anatomy_.items, step,
                     [&](Use key) { return !graph_.is_string(key) && python_repr(graph_, key) == step.text; });
       case PathStep::Kind::kAttribute:
-        return find(attributes(graph_, anatomy_.states), step, [&](Use key) { return graph_.string(key) == step.text; });
+        return find(attributes(graph_, anatomy_.states), step,
+                    [&](Use key) { return graph_.string(key) == step.text; });
       case PathStep::Kind::kIndex: return index(step);
       case PathStep::Kind::kPart: return part(step);
     }
@@ -63,8 +66,8 @@ class Walk {
   }
 
   Status part(const PathStep& step) {
-    if (step.text == "args" && anatomy_.arguments.size() > 1) {
-      found_ = {anatomy_.arguments[1], kNoUse, kNoUse, false};
+    if (step.text == "args") {
+      in_arguments_ = true;
       return {};
     }
     if (step.text == "state" && !anatomy_.states.empty()) {
@@ -74,8 +77,20 @@ class Walk {
     return missing(step, "");
   }
 
+  /// The step behind <args>.
+  Status argument(const PathStep& step) {
+    in_arguments_ = false;
+    std::size_t number = 0;
+    std::from_chars(step.text.data(), step.text.data() + step.text.size(), number);
+    if (step.kind != PathStep::Kind::kIndex || number + 1 >= anatomy_.arguments.size())
+      return missing(step, "");
+    found_ = {anatomy_.arguments[number + 1], kNoUse, kNoUse, false};
+    return {};
+  }
+
   Error missing(const PathStep& step, const std::string& suggestion) const {
-    Error error(ErrorCode::kNotFound, fmt::format("no {} in the file: nothing is called {} there", quoted(path_), quoted(step.text)));
+    Error error(ErrorCode::kNotFound, fmt::format("no {} in the file: nothing is called {} there",
+                                                  quoted(path_), quoted(step.text)));
     if (suggestion.empty()) return error;
     return std::move(error).with_hint(fmt::format("did you mean {}?", quoted(suggestion)));
   }
@@ -84,6 +99,7 @@ class Walk {
   std::string_view path_;
   Anatomy anatomy_;
   FoundValue found_;
+  bool in_arguments_ = false;  ///< the last step was <args>
 };
 
 }  // namespace
@@ -91,7 +107,8 @@ class Walk {
 Result<FoundValue> find_value(const Checkpoint& checkpoint, std::string_view path) {
   CKPT_ASSIGN_OR_RETURN(const auto steps, parse_path(path));
   if (!checkpoint.has_document()) {
-    return Error(ErrorCode::kUnsupported, fmt::format("no {} in the file: it holds tensors and nothing else", quoted(path)));
+    return Error(ErrorCode::kUnsupported,
+                 fmt::format("no {} in the file: it holds tensors and nothing else", quoted(path)));
   }
   Walk walk(checkpoint, path);
   for (const auto& step : steps) CKPT_RETURN_IF_ERROR(walk.step(step));

@@ -61,7 +61,8 @@ std::optional<std::string_view> parent_of(std::string_view module) {
 
 }  // namespace
 
-std::vector<ModuleMove> move_modules(const std::vector<std::string>& modules, const std::vector<KeyMove>& keys) {
+std::vector<ModuleMove> move_modules(const std::vector<std::string>& modules,
+                                     const std::vector<KeyMove>& keys) {
   std::unordered_map<std::string_view, Evidence> evidence;
   for (const auto& module : modules) evidence.try_emplace(module);
   for (const auto& key : keys) {
@@ -89,7 +90,8 @@ std::vector<ModuleMove> move_modules(const std::vector<std::string>& modules, co
       const auto outer = decide(found->second, around);
       if (outer.kind == ModuleMove::Kind::kMoves) {
         const auto rest = around.empty() ? module : module.substr(around.size() + 1);
-        move = {ModuleMove::Kind::kMoves, outer.name.empty() ? std::string(rest) : outer.name + '.' + std::string(rest)};
+        move = {ModuleMove::Kind::kMoves,
+                outer.name.empty() ? std::string(rest) : outer.name + '.' + std::string(rest)};
       } else if (outer.kind == ModuleMove::Kind::kGoes) {
         move = outer;
       }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/model/name_pattern.h"
 
+#include <array>
+
 #include <fmt/format.h>
 #include <re2/re2.h>
-
-#include <array>
 
 #include "ckpt/base/text.h"
 
@@ -31,7 +31,9 @@ std::string glob_to_regex(std::string_view glob) {
   return out + '$';
 }
 
-re2::StringPiece piece(std::string_view text) { return {text.data(), text.size()}; }
+re2::StringPiece piece(std::string_view text) {
+  return {text.data(), text.size()};
+}
 
 /// In a glob's replacement, wildcards stand for what they matched, in order.
 std::string wildcards_to_groups(std::string_view replacement) {
@@ -58,6 +60,7 @@ std::string wildcards_to_groups(std::string_view replacement) {
 class NamePattern::Expression {
  public:
   Expression(const std::string& regex, const RE2::Options& options) : re2(regex, options) {}
+
   RE2 re2;
 };
 
@@ -76,7 +79,8 @@ Result<NamePattern> NamePattern::parse(std::string_view text) {
     pattern.negated_ = true;
     body.remove_prefix(1);
   }
-  if (body.empty()) return Error(ErrorCode::kUsage, "a pattern is empty").with_hint("to name the empty key, write '='");
+  if (body.empty())
+    return Error(ErrorCode::kUsage, "a pattern is empty").with_hint("to name the empty key, write '='");
   RE2::Options options;
   options.set_log_errors(false);
   if (body.starts_with('=')) {

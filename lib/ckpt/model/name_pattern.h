@@ -26,8 +26,10 @@ class CKPT_EXPORT NamePattern {
   static NamePattern exact(std::string_view key);
 
   bool matches(std::string_view key) const;
+
   /// As the user wrote it.
   const std::string& text() const { return text_; }
+
   bool negated() const { return negated_; }
 
   /// The key after replacing what the pattern matches: a literal replaces the key or the module's part of it,

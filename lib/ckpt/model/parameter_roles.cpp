@@ -9,7 +9,8 @@
 namespace ckpt {
 namespace {
 
-constexpr std::array<std::string_view, 3> kBufferNames = {"running_mean", "running_var", "num_batches_tracked"};
+constexpr std::array<std::string_view, 3> kBufferNames = {"running_mean", "running_var",
+                                                          "num_batches_tracked"};
 
 std::string_view last_segment(std::string_view key) {
   const auto dot = key.rfind('.');
@@ -24,7 +25,8 @@ bool is_parameter_name(std::string_view leaf) {
 /// "ema" as a word of its own: "ema", "model_ema", "ema_state_dict", not "schema".
 bool names_average(std::string_view key) {
   std::string lower(key);
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (auto at = lower.find("ema"); at != lower.npos; at = lower.find("ema", at + 1)) {
     const bool starts = at == 0 || !std::isalpha(static_cast<unsigned char>(lower[at - 1]));
     const bool ends = at + 3 == lower.size() || !std::isalpha(static_cast<unsigned char>(lower[at + 3]));
@@ -64,14 +66,17 @@ TensorRole role_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
     return {optimizer ? RoleKind::kOptimizer : RoleKind::kOther, RoleEvidence::kPlace};
   }
   if (tensor.has(kBufferByModule)) return {RoleKind::kBuffer, RoleEvidence::kModule};
-  if (checkpoint.state_dicts[tensor.state_dict].of_module) return {RoleKind::kParameter, RoleEvidence::kModule};
-  if (tensor.has(kIsParameter) || tensor.has(kRequiresGrad)) return {RoleKind::kParameter, RoleEvidence::kObject};
+  if (checkpoint.state_dicts[tensor.state_dict].of_module)
+    return {RoleKind::kParameter, RoleEvidence::kModule};
+  if (tensor.has(kIsParameter) || tensor.has(kRequiresGrad))
+    return {RoleKind::kParameter, RoleEvidence::kObject};
   const auto leaf = last_segment(tensor.name);
   if (std::find(kBufferNames.begin(), kBufferNames.end(), leaf) != kBufferNames.end()) {
     return {RoleKind::kBuffer, RoleEvidence::kName};
   }
   const auto dtype_class = dtype_info(tensor.dtype).dtype_class;
-  if (dtype_class == DtypeClass::kInteger || dtype_class == DtypeClass::kBool) return {RoleKind::kBuffer, RoleEvidence::kDtype};
+  if (dtype_class == DtypeClass::kInteger || dtype_class == DtypeClass::kBool)
+    return {RoleKind::kBuffer, RoleEvidence::kDtype};
   if (is_parameter_name(leaf)) return {RoleKind::kParameter, RoleEvidence::kName};
   return {};
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/model/state_dicts.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 
@@ -16,8 +16,8 @@ bool is_state_dict(const Mapping& mapping) {
 }
 
 bool is_mixed_root(const Checkpoint& checkpoint, const Mapping& mapping) {
-  return checkpoint.places[mapping.place].kind == StepKind::kRoot && mapping.tensors > 0 && mapping.string_keys &&
-         !mapping.is_optimizer;
+  return checkpoint.places[mapping.place].kind == StepKind::kRoot && mapping.tensors > 0 &&
+         mapping.string_keys && !mapping.is_optimizer;
 }
 
 /// Makes the state dict of mapping `index`: its tensors and extra states in the order of their keys.
@@ -35,7 +35,8 @@ std::string mappings_with_tensors(const Checkpoint& checkpoint) {
   std::vector<std::string> lines;
   for (const auto& mapping : checkpoint.mappings) {
     if (mapping.tensors == 0) continue;
-    lines.push_back(fmt::format("{} ({}{})", quoted(checkpoint.path(mapping.place)), counted(mapping.tensors, "tensor"),
+    lines.push_back(fmt::format("{} ({}{})", quoted(checkpoint.path(mapping.place)),
+                                counted(mapping.tensors, "tensor"),
                                 mapping.string_keys ? "" : ", keys that are no strings"));
     if (lines.size() == 10) break;
   }
@@ -89,7 +90,8 @@ void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_st
     std::stable_sort(dict.entries.begin(), dict.entries.end(),
                      [](const StateDictEntry& a, const StateDictEntry& b) { return a.key < b.key; });
   }
-  std::stable_sort(dicts.begin(), dicts.end(), [](const StateDict& a, const StateDict& b) { return a.place < b.place; });
+  std::stable_sort(dicts.begin(), dicts.end(),
+                   [](const StateDict& a, const StateDict& b) { return a.place < b.place; });
   for (std::uint32_t i = 0; i < dicts.size(); ++i) {
     for (const auto& entry : dicts[i].entries) {
       if (entry.tensor != kNoIndex) checkpoint.tensors[entry.tensor].state_dict = i;
@@ -97,7 +99,8 @@ void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_st
   }
 }
 
-Result<std::vector<std::uint32_t>> choose_state_dicts(Checkpoint& checkpoint, const std::vector<std::string>& roots) {
+Result<std::vector<std::uint32_t>> choose_state_dicts(Checkpoint& checkpoint,
+                                                      const std::vector<std::string>& roots) {
   std::vector<std::uint32_t> chosen;
   if (roots.empty()) {
     for (std::uint32_t i = 0; i < checkpoint.state_dicts.size(); ++i) chosen.push_back(i);

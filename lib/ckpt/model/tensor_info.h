@@ -20,12 +20,12 @@ inline constexpr std::uint32_t kNoIndex = 0xFFFFFFFFU;  ///< no tensor, no stora
 /// What a tensor says about itself beyond its view; bits.
 enum TensorFlag : std::uint16_t {
   kRequiresGrad = 1,
-  kIsParameter = 2,    ///< wrapped as an nn.Parameter
-  kContiguous = 4,     ///< strides are those of C order and are not stored
-  kConjugate = 8,      ///< lazy conjugation: values are the conjugates of the bytes
-  kNegative = 16,      ///< lazy negation
+  kIsParameter = 2,      ///< wrapped as an nn.Parameter
+  kContiguous = 4,       ///< strides are those of C order and are not stored
+  kConjugate = 8,        ///< lazy conjugation: values are the conjugates of the bytes
+  kNegative = 16,        ///< lazy negation
   kBufferByModule = 32,  ///< found among a module's buffers
-  kIsPart = 64,        ///< a component of the composite tensor before it, not an entry of its own
+  kIsPart = 64,          ///< a component of the composite tensor before it, not an entry of its own
 };
 
 enum class TensorLayout : std::uint8_t {
@@ -40,20 +40,21 @@ enum class TensorLayout : std::uint8_t {
 
 CKPT_EXPORT std::string_view tensor_layout_name(TensorLayout layout);
 
-/// One row. Sizes and strides lie in the checkpoint's pool: `rank` sizes, then `rank` strides unless kContiguous.
+/// One row. Sizes and strides lie in the checkpoint's pool: `rank` sizes, then `rank` strides unless
+/// kContiguous.
 struct TensorInfo {
-  std::string_view name;              ///< key in its state dict; empty data() outside state dicts
-  std::uint64_t offset = 0;           ///< first element, in elements of dtype from the start of the storage
-  std::uint64_t dimensions_at = 0;    ///< into the pool
-  Use use = kNoUse;                   ///< the value in the document; kNoUse in containers without one
+  std::string_view name;            ///< key in its state dict; empty data() outside state dicts
+  std::uint64_t offset = 0;         ///< first element, in elements of dtype from the start of the storage
+  std::uint64_t dimensions_at = 0;  ///< into the pool
+  Use use = kNoUse;                 ///< the value in the document; kNoUse in containers without one
   PlaceId place = kNoIndex;
-  StorageId storage = kNoIndex;          ///< kNoIndex for composites and meta tensors
-  std::uint32_t state_dict = kNoIndex;   ///< index of the state dict whose key it is
+  StorageId storage = kNoIndex;         ///< kNoIndex for composites and meta tensors
+  std::uint32_t state_dict = kNoIndex;  ///< index of the state dict whose key it is
   std::uint16_t flags = 0;
   Dtype dtype = Dtype::kUint8;
   TensorLayout layout = TensorLayout::kStrided;
   std::uint8_t rank = 0;
-  std::uint8_t parts = 0;             ///< rows that follow and belong to this composite
+  std::uint8_t parts = 0;  ///< rows that follow and belong to this composite
 
   bool has(TensorFlag flag) const { return (flags & flag) != 0; }
 };

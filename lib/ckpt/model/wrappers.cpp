@@ -75,7 +75,8 @@ class Stripper {
         const auto position = positions_.find(key.substr(0, start));
         const auto dot = view.find('.', start);
         const bool leaf = dot == view.npos;
-        if (position != positions_.end() && !(leaf && owned_by_wrapper(view.substr(start)))) ++position->second.keys;
+        if (position != positions_.end() && !(leaf && owned_by_wrapper(view.substr(start))))
+          ++position->second.keys;
         if (leaf) break;
         start = dot + 1;
       }
@@ -93,7 +94,8 @@ class Stripper {
       out += key.substr(kept_from, prefix.size() - kept_from);
       kept_from = prefix.size() + segment.size() + 1;
       auto name = std::string(prefix) + std::string(segment) + '.';
-      if (std::find(removed.begin(), removed.end(), name) == removed.end()) removed.push_back(std::move(name));
+      if (std::find(removed.begin(), removed.end(), name) == removed.end())
+        removed.push_back(std::move(name));
     });
     if (kept_from == 0) return false;
     key = out + key.substr(kept_from);
@@ -107,9 +109,12 @@ class Stripper {
 
 }  // namespace
 
-std::span<const std::string_view> known_wrappers() { return kWrappers; }
+std::span<const std::string_view> known_wrappers() {
+  return kWrappers;
+}
 
-std::vector<std::string> strip_wrappers(std::vector<std::string>& keys, const std::vector<std::string>& more_wrappers) {
+std::vector<std::string> strip_wrappers(std::vector<std::string>& keys,
+                                        const std::vector<std::string>& more_wrappers) {
   std::vector<std::string> removed;
   Stripper stripper(keys, more_wrappers);
   while (stripper.pass(removed)) {  // every pass shortens a key

@@ -13,7 +13,8 @@
 
 namespace ckpt {
 
-/// Segments known to be wrappers': module, _orig_mod, _fsdp_wrapped_module, _checkpoint_wrapped_module, _forward_module.
+/// Segments known to be wrappers': module, _orig_mod, _fsdp_wrapped_module, _checkpoint_wrapped_module,
+/// _forward_module.
 CKPT_EXPORT std::span<const std::string_view> known_wrappers();
 
 /// `keys` without wrapper segments, in place and to a fixed point. Returns what was removed, each once, as it

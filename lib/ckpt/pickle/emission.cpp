@@ -194,8 +194,10 @@ Status Emission::move(Use use) {
 Status Emission::settle_drops(Range& range, Use node) {
   const auto dropped = pending_.back();
   std::size_t count = 0;
-  for (; pending_.size() > range.pending && pending_.back() >= graph_.start(node); ++count)
+  while (pending_.size() > range.pending && pending_.back() >= graph_.start(node)) {
     pending_.pop_back();
+    ++count;
+  }
   const auto opcode = graph_.opcode(node);
   const auto name = opcode_info(opcode).name;
   bool vanishes = false;
@@ -253,14 +255,14 @@ Status Emission::enter_missing(Use get) {
 /// The widest range that starts at `node`, lies within `range` and is written already; the end if there is
 /// none.
 Emission::MovedRanges::const_iterator Emission::moved_here(const Range& range, Use node) const {
-  auto behind = moved_.upper_bound({node, range.last});
-  while (behind != moved_.begin()) {
-    const auto moved = std::prev(behind);
+  auto after = moved_.upper_bound({node, range.last});
+  while (after != moved_.begin()) {
+    const auto moved = std::prev(after);
     const auto [place, definition] = *moved;
     if (place.first != node) break;
     const bool itself = !range.whole && node == range.first && place.second == range.last;
     if (!itself && (definition == kNoUse || written_.contains(definition))) return moved;
-    behind = moved;
+    after = moved;
   }
   return moved_.end();
 }

@@ -78,6 +78,8 @@ class Emission {
   void count_slots(Range& range, Use node);
   std::uint64_t slot_in_output(Use definition) const;
 
+  std::uint32_t memoized_up_to(const Range& range, Use next) const;
+
   std::uint32_t memoized_before(Use node) const {
     return graph_.uses_memoize() ? layout_.memoized_before(graph_, node) : 0;
   }

@@ -84,20 +84,29 @@ void Emission::flush(Range& range, std::uint32_t to) {
 
 /// Leaves out everything up to `next`.
 void Emission::skip_to(Range& range, Use next) {
-  if (graph_.uses_memoize()) {
-    if (next - range.next > 64) {
-      range.memoized = next < graph_.size() ? memoized_before(next) : 0;
-    } else {
-      for (auto node = range.next; node < next; ++node) {
-        for_each_trailing(graph_, node, [&](std::uint32_t, const Instruction& instruction) {
-          if (instruction.opcode == Opcode::kMemoize) ++range.memoized;
-        });
-      }
-    }
-  }
+  if (graph_.uses_memoize()) range.memoized = memoized_up_to(range, next);
   range.next = next;
   range.copied = text_end(next - 1);
-  while (edits_[range.edit].first < next) ++range.edit;
+  // Mostly the next edit is the one; a range full of edits is stepped over in a few strides.
+  std::size_t stride = 1;
+  while (range.edit + stride < edits_.size() && edits_[range.edit + stride].first < next) stride *= 2;
+  const auto from = edits_.begin() + static_cast<std::ptrdiff_t>(range.edit);
+  const auto to = edits_.begin() + static_cast<std::ptrdiff_t>(std::min(range.edit + stride, edits_.size()));
+  const auto edit = std::partition_point(from, to, [&](const RangeEdit& e) { return e.first < next; });
+  range.edit = static_cast<std::size_t>(edit - edits_.begin());
+}
+
+/// MEMOIZEs in front of `next`, told from those in front of the range's position.
+std::uint32_t Emission::memoized_up_to(const Range& range, Use next) const {
+  if (next == graph_.size()) return 0;  // nobody asks any more
+  if (next - range.next > 64) return memoized_before(next);
+  auto count = range.memoized;
+  for (auto node = range.next; node < next; ++node) {
+    for_each_trailing(graph_, node, [&](std::uint32_t, const Instruction& instruction) {
+      if (instruction.opcode == Opcode::kMemoize) ++count;
+    });
+  }
+  return count;
 }
 
 void Emission::copy(const Range& range, std::uint32_t from, std::uint32_t to) {

@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::uint64_t kProgressStep = 64U << 20U;  // bytes between reports inside one copy
 
-Status copy(const ByteSource& source, Extent extent, ByteSink& sink, Progress* progress, std::uint64_t total) {
+Status copy(const ByteSource& source, Extent extent, ByteSink& sink, Progress* progress,
+            std::uint64_t total) {
   if (progress == nullptr) return sink.copy_from(source, extent);
   while (extent.size > 0) {
     const auto size = std::min(extent.size, kProgressStep);
@@ -21,7 +22,8 @@ Status copy(const ByteSource& source, Extent extent, ByteSink& sink, Progress* p
 
 }  // namespace
 
-Status execute(const Layout& layout, std::size_t part, const Checkpoint& checkpoint, ByteSink& sink, Progress* progress) {
+Status execute(const Layout& layout, std::size_t part, const Checkpoint& checkpoint, ByteSink& sink,
+               Progress* progress) {
   const auto& output = layout.parts[part];
   for (const auto& segment : output.segments) {
     switch (segment.kind) {
@@ -29,7 +31,8 @@ Status execute(const Layout& layout, std::size_t part, const Checkpoint& checkpo
         CKPT_RETURN_IF_ERROR(sink.write(ByteView(layout.pool).subspan(segment.offset, segment.size)));
         break;
       case Segment::Kind::kCopy:
-        CKPT_RETURN_IF_ERROR(copy(*checkpoint.parts[segment.source].source, {segment.offset, segment.size}, sink, progress, output.size));
+        CKPT_RETURN_IF_ERROR(copy(*checkpoint.parts[segment.source].source, {segment.offset, segment.size},
+                                  sink, progress, output.size));
         break;
     }
   }

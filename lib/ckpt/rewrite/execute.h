@@ -11,9 +11,9 @@
 
 namespace ckpt {
 
-/// Writes part `part` of `layout` to `sink`; kCopy segments come from `checkpoint.parts`. `progress` may be null.
-/// Errors: kIo; kCorrupt when an input is shorter than when it was read.
-CKPT_EXPORT Status execute(const Layout& layout, std::size_t part, const Checkpoint& checkpoint, ByteSink& sink,
-                           Progress* progress);
+/// Writes part `part` of `layout` to `sink`; kCopy segments come from `checkpoint.parts`. `progress` may be
+/// null. Errors: kIo; kCorrupt when an input is shorter than when it was read.
+CKPT_EXPORT Status execute(const Layout& layout, std::size_t part, const Checkpoint& checkpoint,
+                           ByteSink& sink, Progress* progress);
 
 }  // namespace ckpt

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/rewrite/verify.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
+
+#include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/format/format.h"
@@ -25,23 +25,28 @@ Status compare_copy(const ByteSource& source, Extent extent, const ByteSource& w
     const auto size = std::min(extent.size - done, kChunk);
     CKPT_RETURN_IF_ERROR(source.read_at(extent.offset + done, std::span(expected).first(size)));
     CKPT_RETURN_IF_ERROR(written.read_at(at + done, std::span(found).first(size)));
-    const auto [a, b] = std::mismatch(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(size), found.begin());
-    if (b != found.begin() + static_cast<std::ptrdiff_t>(size)) return differs(at + done + static_cast<std::uint64_t>(b - found.begin()));
+    const auto [a, b] =
+        std::mismatch(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(size), found.begin());
+    if (b != found.begin() + static_cast<std::ptrdiff_t>(size))
+      return differs(at + done + static_cast<std::uint64_t>(b - found.begin()));
     done += size;
   }
   return {};
 }
 
-Status compare_bytes(const Layout& layout, std::size_t part, const Checkpoint& checkpoint, const ByteSource& written) {
+Status compare_bytes(const Layout& layout, std::size_t part, const Checkpoint& checkpoint,
+                     const ByteSource& written) {
   const auto& output = layout.parts[part];
   if (written.size() != output.size) {
-    return Error(ErrorCode::kCorrupt, fmt::format("the output has {} bytes, expected {}", written.size(), output.size));
+    return Error(ErrorCode::kCorrupt,
+                 fmt::format("the output has {} bytes, expected {}", written.size(), output.size));
   }
   const MemorySource pool("layout", layout.pool);
   std::uint64_t at = 0;
   for (const auto& segment : output.segments) {
     const bool literal = segment.kind == Segment::Kind::kLiteral;
-    const ByteSource& source = literal ? static_cast<const ByteSource&>(pool) : *checkpoint.parts[segment.source].source;
+    const ByteSource& source =
+        literal ? static_cast<const ByteSource&>(pool) : *checkpoint.parts[segment.source].source;
     CKPT_RETURN_IF_ERROR(compare_copy(source, {segment.offset, segment.size}, written, at));
     at += segment.size;
   }
@@ -67,7 +72,8 @@ Status compare_keys(const Checkpoint& planned, const Checkpoint& read) {
   for (const auto& [path, found] : planned_keys(read)) {
     const auto wanted = expected.find(path);
     if (wanted == expected.end() || wanted->second == found) continue;
-    return Error(ErrorCode::kCorrupt, fmt::format("the output's keys at {} are not the planned ones", quoted(path)));
+    return Error(ErrorCode::kCorrupt,
+                 fmt::format("the output's keys at {} are not the planned ones", quoted(path)));
   }
   return {};
 }

@@ -12,8 +12,8 @@
 
 namespace ckpt {
 
-/// Compares `written` with what `layout` planned, byte for byte, and reads it as a checkpoint whose state dicts
-/// have the planned keys. Errors: kCorrupt with the first difference; kIo.
+/// Compares `written` with what `layout` planned, byte for byte, and reads it as a checkpoint whose state
+/// dicts have the planned keys. Errors: kCorrupt with the first difference; kIo.
 CKPT_EXPORT Status verify(const Layout& layout, std::size_t part, const Checkpoint& checkpoint,
                           const std::shared_ptr<const ByteSource>& written);
 

@@ -245,6 +245,31 @@ TEST_CASE("a frame counts the bodies inside it", "[pickle]") {
       "PROTO 4; FRAME 70008; EMPTY_LIST; MARK; BINBYTES \"x\"*70000; NEWTRUE; FRAME 3; NONE; APPENDS; STOP");
 }
 
+TEST_CASE("an edit of a hostile pickle takes as long as the pickle", "[pickle]") {
+  // Tuples around tuples, all of which begin at the same place, then a GET of each from the inside out.
+  constexpr std::uint32_t kDepth = 300'000;
+  auto text = assemble("EMPTY_LIST; MARK; NONE");
+  for (std::uint32_t i = 0; i < kDepth; ++i) {
+    text.push_back(static_cast<std::byte>(Opcode::kTuple1));
+    text.push_back(static_cast<std::byte>(Opcode::kLongBinput));
+    append_le(text, i);
+  }
+  for (std::uint32_t i = 0; i < kDepth; ++i) {
+    text.push_back(static_cast<std::byte>(Opcode::kLongBinget));
+    append_le(text, i);
+  }
+  append_bytes(text, assemble("APPENDS; STOP"));
+  const auto graph = decode_bytes(text);
+  REQUIRE(graph);
+  GraphEdits edits;
+  edits.drop(2 + kDepth);
+  const auto pickle = encode_pickle(*graph, edits);
+  REQUIRE(pickle);
+  // Each GET has become a GET of the tuple inside, and a tuple around it.
+  CHECK(pickle->size() == 3 + 1 + kDepth * 6 + (kDepth - 1) * 2 + (kDepth - 1 - 255) * 3 + 1);
+  CHECK(decode_bytes(pickle->text));
+}
+
 TEST_CASE("an edit that makes no sense is refused", "[pickle]") {
   CHECK(dropped("NONE; DUP; TUPLE2; STOP", {0}) ==
         "the pickle cannot be edited: DUP repeats a value without a memo slot");

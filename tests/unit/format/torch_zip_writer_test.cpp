@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What is copied, what is spelled anew and what goes when a torch zip is laid out with edits.
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+
+#include "ckpt/edit/apply.h"
+#include "ckpt/zip/directory.h"
+#include "support/catch.h"
+#include "support/checkpoint_builder.h"
+
+using namespace ckpt;
+using namespace ckpt::test;
+
+namespace {
+
+using Names = std::vector<std::string>;
+
+Bytes golden(const std::string& name) {
+  std::ifstream file(std::string(CKPT_TEST_DATA) + "/" + name, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const auto view = as_bytes(text);
+  return {view.begin(), view.end()};
+}
+
+Plan renaming() {
+  Plan plan;
+  plan.edits.emplace_back(RenameKeys{{{RenameRule::Kind::kAddPrefix, std::nullopt, "renamed."}}});
+  return plan;
+}
+
+Plan dropping(const Names& keys) {
+  Plan plan;
+  FilterKeys filter;
+  for (const auto& key : keys) filter.rules.push_back({false, NamePattern::exact(key)});
+  plan.edits.emplace_back(std::move(filter));
+  return plan;
+}
+
+struct Edited {
+  Checkpoint checkpoint;
+  Layout layout;
+  Bytes bytes;
+
+  std::vector<Segment> copies() const {
+    std::vector<Segment> found;
+    for (const auto& segment : layout.parts.front().segments) {
+      if (segment.kind == Segment::Kind::kCopy) found.push_back(segment);
+    }
+    return found;
+  }
+
+  /// Record names without the root.
+  Names records() const {
+    Diagnostics diagnostics;
+    const auto directory = ZipDirectory::read(source_of(bytes), diagnostics);
+    REQUIRE(directory.ok());
+    CHECK(diagnostics.findings().empty());
+    Names names;
+    for (RecordId record = 0; record < directory->entries().size(); ++record) {
+      names.emplace_back(directory->name(record));
+    }
+    return names;
+  }
+
+  bool has(const std::string& record) const {
+    const auto names = records();
+    return std::find(names.begin(), names.end(), record) != names.end();
+  }
+};
+
+Edited edited(const Bytes& input, const Plan& plan) {
+  auto checkpoint = read_bytes(input);
+  REQUIRE(checkpoint.ok());
+  Edited out{std::move(checkpoint).value(), {}, {}};
+  REQUIRE(apply_plan(plan, out.checkpoint).ok());
+  auto layout = format_of(out.checkpoint.format).lay_out(out.checkpoint);
+  REQUIRE(layout.ok());
+  out.layout = std::move(layout).value();
+  out.bytes = written(out.layout, out.checkpoint);
+  return out;
+}
+
+TEST_CASE("without an edit the layout is the input, in one piece", "[format]") {
+  for (const auto* name : {"torch-2.15-flat.pt", "torch-2.15-infozip.pt", "torch-1.13-flat.pt"}) {
+    const auto input = golden(name);
+    const auto result = edited(input, Plan{});
+    CHECK(result.layout.parts.front().segments.size() == 1);
+    CHECK(result.bytes == input);
+  }
+}
+
+TEST_CASE("a rename copies everything behind the pickle in one run", "[format]") {
+  for (const auto* name : {"torch-2.15-flat.pt", "torch-2.6-many.pt", "torch-1.13-flat.pt"}) {
+    CAPTURE(name);
+    const auto result = edited(golden(name), renaming());
+    CHECK(result.copies().size() == 1);
+    CHECK(table(*read_bytes(result.bytes)).size() == table(*read_bytes(golden(name))).size());
+  }
+}
+
+TEST_CASE("a run moves by whole pages where it is long, by 64 bytes where it is short", "[format]") {
+  struct Case {
+    const char* description;
+    std::uint64_t step;
+  };
+
+  for (const auto& [description, step] :
+       {Case{"a float32 100000; b float32 2", 4096}, Case{"a float32 100; b float32 2", 64}}) {
+    const auto result = edited(build_torch_zip(description), renaming());
+    std::uint64_t at = 0;
+    for (const auto& segment : result.layout.parts.front().segments) {
+      if (segment.kind == Segment::Kind::kCopy) CHECK((at - segment.offset) % step == 0);
+      at += segment.size;
+    }
+  }
+}
+
+TEST_CASE("dropping every tenth tensor leaves the runs between them", "[format]") {
+  std::string description;
+  Names gone;
+  for (int i = 0; i < 100; ++i) {
+    const auto key = "k" + std::to_string(100 + i);
+    description += key + " float32 20;";
+    if (i % 10 == 5) gone.push_back(key);
+  }
+  const auto result = edited(build_torch_zip(description), dropping(gone));
+  const auto copies = result.copies().size();
+  CHECK(copies >= 10);
+  CHECK(copies <= 12);
+  CHECK(table(*read_bytes(result.bytes)).size() == 90);
+}
+
+TEST_CASE("the promise of computable offsets stays with a rename and goes with a drop", "[format]") {
+  const auto input = golden("torch-2.15-flat.pt");
+  const auto renamed = edited(input, renaming());
+  CHECK(renamed.has(".format_version"));
+  CHECK(renamed.has(".storage_alignment"));
+  const auto dropped = edited(input, dropping({"fc.bias"}));
+  CHECK_FALSE(dropped.has(".format_version"));
+  CHECK_FALSE(dropped.has(".storage_alignment"));
+}
+
+TEST_CASE("a file that was zipped again has lost the promise, and an edit takes the record away",
+          "[format]") {
+  CHECK_FALSE(edited(golden("torch-2.15-rezipped-stored.pt"), renaming()).has(".format_version"));
+}
+
+TEST_CASE("the serialization id goes with any edit", "[format]") {
+  for (const auto* name : {"torch-2.15-flat.pt", "torch-2.6-many.pt"}) {
+    CHECK(edited(golden(name), Plan{}).has(".data/serialization_id"));
+    CHECK_FALSE(edited(golden(name), renaming()).has(".data/serialization_id"));
+  }
+}
+
+TEST_CASE("a storage goes with its last tensor, not before", "[format]") {
+  const auto input = build_torch_zip("a float32 4; b float32 4 storage=a; c float32 4");
+  CHECK(edited(input, dropping({"a"})).records().size() == edited(input, renaming()).records().size());
+  const auto both = edited(input, dropping({"a", "b"}));
+  CHECK(both.records().size() + 1 == edited(input, renaming()).records().size());
+  const auto left = read_bytes(both.bytes);
+  REQUIRE(left.ok());
+  CHECK(left->storages.size() == 1);
+  CHECK(left->unreferenced_storages.empty());
+}
+
+}  // namespace
