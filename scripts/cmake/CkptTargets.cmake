@@ -24,7 +24,8 @@ add_library(ckpt_settings INTERFACE)
 target_include_directories(ckpt_settings INTERFACE "${PROJECT_SOURCE_DIR}/lib")
 if(CKPT_SANITIZE)
   target_compile_options(ckpt_settings INTERFACE
-    -fsanitize=${CKPT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    -fsanitize=${CKPT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # GCC 12 sees ghosts in instrumented std::optional
   target_link_options(ckpt_settings INTERFACE -fsanitize=${CKPT_SANITIZE})
 endif()
 

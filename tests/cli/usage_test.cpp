@@ -125,9 +125,10 @@ TEST_CASE("a command line that means nothing is status 2 and says what would", "
 TEST_CASE("a number that is none, or below zero, is a usage error", "[cli]") {
   const Cli cli;
   cli.take("torch-2.15-flat.pt", "m.pt");
-  for (const auto* line : {"inspect m.pt --tree --depth x", "inspect m.pt --tree --depth -1",
-                           "inspect m.pt --get fc.bias --values -1", "filter m.pt -n --min-bytes -1",
-                           "filter m.pt -n --max-bytes 1.5"}) {
+  for (const auto* line :
+       {"inspect m.pt --tree --depth x", "inspect m.pt --tree --depth -1",
+        "inspect m.pt --get fc.bias --values -1", "filter m.pt -n --min-bytes -1",
+        "filter m.pt -n --max-bytes 1.5", "filter m.pt -n --max-bytes 99999999999999999999999"}) {
     CAPTURE(line);
     CHECK(cli.bad(line).starts_with("ckpt: "));
   }

@@ -46,10 +46,10 @@ std::optional<std::string> bytes_of(const ValueGraph& graph, Use use) {
   if (!name || name->name != "encode" || !text) return std::nullopt;
   std::string bytes;
   for (std::size_t i = 0; i < text->size(); ++i) {
-    auto byte = static_cast<unsigned char>((*text)[i]);
+    unsigned byte = static_cast<unsigned char>((*text)[i]);
     if (byte >= 0x80 && i + 1 < text->size())
-      byte = static_cast<unsigned char>((byte << 6U) | (static_cast<unsigned char>((*text)[++i]) & 0x3FU));
-    bytes += static_cast<char>(byte);
+      byte = (byte << 6U) | (static_cast<unsigned char>((*text)[++i]) & 0x3FU);
+    bytes += static_cast<char>(static_cast<unsigned char>(byte));
   }
   return bytes;
 }

@@ -266,7 +266,7 @@ TEST_CASE("an edit of a hostile pickle takes as long as the pickle", "[pickle]")
   const auto pickle = encode_pickle(*graph, edits);
   REQUIRE(pickle);
   // Each GET has become a GET of the tuple inside, and a tuple around it.
-  CHECK(pickle->size() == 3 + 1 + kDepth * 6 + (kDepth - 1) * 2 + (kDepth - 1 - 255) * 3 + 1);
+  CHECK(pickle->size() == 3 + 1 + kDepth * 6 + (kDepth - 1) * 2 + (kDepth - 1 - 256) * 3 + 1);
   CHECK(decode_bytes(pickle->text));
 }
 
