@@ -12,10 +12,6 @@
 namespace ckpt {
 namespace {
 
-Error cannot_edit(std::string_view why) {
-  return Error(ErrorCode::kUnsupported, fmt::format("the pickle cannot be edited: {}", why));
-}
-
 /// What the walk has to do at an opcode besides writing it.
 enum class Role : std::uint8_t { kPlain, kGet, kMark };
 
@@ -41,6 +37,17 @@ bool is_immutable_leaf(const ValueGraph& graph, Use node) {
     case Opcode::kPersid: return false;
     default: return true;
   }
+}
+
+constexpr std::string_view kNoSlot = "it is moved and stays, without a memo slot";
+
+/// The value used at `use` is needed at two places and has to be made before one of them can name it.
+Error written_twice(Use use, bool without_slot) {
+  if (without_slot) return bad_edit(use, kNoSlot);
+  return Error(
+      ErrorCode::kUnsupported,
+      "the pickle cannot be edited: a value that contains itself through a tuple or a call would lose its "
+      "first use");
 }
 
 }  // namespace
@@ -79,7 +86,7 @@ Status Emission::advance() {
     const auto moved = moved_starts_.contains(node) ? moved_here(range, node) : moved_.end();
     if (moved != moved_.end() && (edit.first != node || moved->first.second > edit.use)) {
       const auto [place, definition] = *moved;
-      if (definition == kNoUse) return bad_edit(place.second, "it is moved and stays, without a memo slot");
+      if (definition == kNoUse) return bad_edit(place.second, kNoSlot);
       flush(range, graph_.at(node));
       skip_to(range, place.second + 1);
       write_get_of(definition);
@@ -108,9 +115,8 @@ Status Emission::finish_stream() {
 
 /// One node that stays.
 Status Emission::step(Range& range, Use node, Opcode opcode) {
-  if (!written_.insert(node)) {
-    return cannot_edit("a value that contains itself through a tuple or a call would lose its first use");
-  }
+  if (!written_.insert(node))
+    return written_twice(range.last, !range.whole && moved_.at({range.first, range.last}) == kNoUse);
   ++range.next;
   switch (kRoles[static_cast<std::size_t>(opcode)]) {
     case Role::kGet:
@@ -186,7 +192,7 @@ Status Emission::move(Use use) {
     writer_.copy(graph_.at(use), behind(use));
     return {};
   }
-  if (written_.contains(use)) return bad_edit(use, "it is moved and stays, without a memo slot");
+  if (written_.contains(use)) return bad_edit(use, kNoSlot);
   return enter(use, definition);
 }
 
@@ -232,9 +238,7 @@ Status Emission::settle_drops(Range& range, Use node) {
 
 /// Begins to write the range that ends with `last` here, away from its place.
 Status Emission::enter(Use last, Use definition) {
-  if (!entered_.insert(last)) {
-    return cannot_edit("a value that contains itself through a tuple or a call would lose its first use");
-  }
+  if (!entered_.insert(last)) return written_twice(last, definition == kNoUse);
   const auto first = graph_.start(last);
   const auto edit = std::partition_point(edits_.begin(), edits_.end(), [&](const RangeEdit& e) {
     return e.first < first || (e.first == first && e.use >= last);  // that one is about the old place

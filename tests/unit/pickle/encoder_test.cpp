@@ -293,6 +293,9 @@ TEST_CASE("an edit that makes no sense is refused", "[pickle]") {
         "edit of pickle node 0: the value is used at node 2, which changes it last");
   CHECK(moved("EMPTY_LIST; MARK; NONE; EMPTY_DICT; APPENDS; STOP", 2, 3) ==
         "edit of pickle node 3: it is moved and stays, without a memo slot");
+  // A list moves into itself, and no slot can name it.
+  CHECK(moved("EMPTY_LIST; EMPTY_LIST; NONE; APPEND; APPEND; STOP", 2, 3) ==
+        "edit of pickle node 3: it is moved and stays, without a memo slot");
   CHECK(dropped("EMPTY_LIST; MARK; EMPTY_LIST; BINPUT 1; BINGET 1; TUPLE1; BINPUT 2; APPEND; BINGET 2; "
                 "APPENDS; STOP",
                 {5}) ==
