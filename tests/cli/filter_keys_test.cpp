@@ -210,6 +210,16 @@ TEST_CASE("--drop-entry reaches into mappings and lists, and needs no state dict
   CHECK(cli.bad("inspect short.pt --get '[1]'").find("nothing is called '1'") != std::string::npos);
 }
 
+TEST_CASE("a path to arguments needs the index of one", "[cli][filter]") {
+  const Cli cli;
+  cli.take("torch-2.15-holders.pt", "in.pt");
+  CHECK(cli.good("inspect in.pt --get 'device<args>[0]'") == "cuda\n");
+  for (const auto* line :
+       {"inspect in.pt --get 'device<args>'", "filter in.pt -n --drop-entry 'device<args>'"}) {
+    CHECK(cli.bad(line) == "ckpt: in.pt: no 'device<args>' in the file: nothing is called 'args' there\n");
+  }
+}
+
 TEST_CASE("a path that leads nowhere is an error that suggests the nearest key", "[cli][filter]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");

@@ -67,6 +67,14 @@ void* operator new[](std::size_t size) {
   return counted_allocation(size);
 }
 
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return counted_allocation(size);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
 void operator delete(void* block) noexcept {
   counted_release(block);
 }
@@ -95,6 +103,10 @@ using Clock = std::chrono::steady_clock;
 // What runs now, for those who look at a core dump or a sanitizer's report.
 std::string current_file;          // NOLINT: global for reports
 char current_case[200] = "start";  // NOLINT: global for reports
+
+extern "C" const char* __asan_default_options() {  // NOLINT: the sanitizer's name
+  return "quarantine_size_mb=4";                   // more is fresh memory, and most of the time
+}
 
 extern "C" void __asan_on_error() {  // NOLINT: the sanitizer's name
   std::fprintf(stderr, "sweep: %s: %s\n", current_file.c_str(), current_case);

@@ -38,7 +38,11 @@ class Walk {
     return {};
   }
 
-  FoundValue found() const { return found_; }
+  Result<FoundValue> found() const {
+    if (in_arguments_)
+      return missing({PathStep::Kind::kPart, "args"}, "");  // a value only with an index behind it
+    return found_;
+  }
 
  private:
   template <typename Matches>
