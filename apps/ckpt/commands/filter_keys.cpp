@@ -109,11 +109,9 @@ Runner attach(CLI::App& app) {
       ->option_text("D,...")
       ->allow_extra_args(false);
   app.add_option("--min-bytes", options->min_bytes, "Keep only tensors of at least N bytes")
-      ->check(CLI::NonNegativeNumber)
       ->check(check_number)
       ->option_text("N");
   app.add_option("--max-bytes", options->max_bytes, "Keep only tensors of at most N bytes")
-      ->check(CLI::NonNegativeNumber)
       ->check(check_number)
       ->option_text("N");
   app.add_option("--drop-entry", options->entries,

@@ -205,7 +205,6 @@ Runner attach(CLI::App& app) {
   app.add_flag("-s,--summary", options->summary, "Totals and findings only");
   app.add_flag("--tree", options->tree, "Tensors and bytes by module");
   app.add_option("--depth", options->depth, "With --tree: levels to show")
-      ->check(CLI::NonNegativeNumber)
       ->check(check_number)
       ->option_text("N");
   app.add_flag("--keys", options->keys, "Keys of the state dicts, one a line");
@@ -217,7 +216,6 @@ Runner attach(CLI::App& app) {
   app.add_option("--get", options->get, "Print the value at a path, raw; a container as JSON")
       ->option_text("PATH");
   app.add_option("--values", options->values, "With --get of a tensor: its first N values")
-      ->check(CLI::NonNegativeNumber)
       ->check(check_number)
       ->option_text("N");
   app.add_flag("--globals", options->globals, "Classes and functions that the pickle names");

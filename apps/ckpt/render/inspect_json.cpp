@@ -50,8 +50,6 @@ void write_entries(JsonWriter& json, const Checkpoint& checkpoint) {
   json.end_array();
 }
 
-void write_part(JsonWriter& json, const Checkpoint& checkpoint, const TensorInfo& tensor);
-
 void write_view(JsonWriter& json, const Checkpoint& checkpoint, const TensorInfo& tensor) {
   json.key("dtype").string(dtype_info(tensor.dtype).name);
   write_numbers(json, "shape", checkpoint.shape(tensor));

@@ -44,15 +44,6 @@ Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::ve
   return {};
 }
 
-StateDictReport& report_of(PlanReport& report, const std::string& root) {
-  for (auto& dict : report.state_dicts) {
-    if (dict.root == root) return dict;
-  }
-  report.state_dicts.push_back({});
-  report.state_dicts.back().root = root;
-  return report.state_dicts.back();
-}
-
 void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, StateDictReport& report) {
   for (const auto& key : dict.keys) {
     const auto bytes = key.tensor == kNoIndex ? 0 : checkpoint.bytes(checkpoint.tensors[key.tensor]);
@@ -108,6 +99,15 @@ Status settle_optimizers(const Plan& plan, EditContext& context) {
 }
 
 }  // namespace
+
+StateDictReport& report_of(PlanReport& report, const std::string& root) {
+  for (auto& dict : report.state_dicts) {
+    if (dict.root == root) return dict;
+  }
+  report.state_dicts.push_back({});
+  report.state_dicts.back().root = root;
+  return report.state_dicts.back();
+}
 
 bool PlanReport::changes_nothing() const {
   return dropped_entries.empty() &&

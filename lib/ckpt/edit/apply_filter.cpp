@@ -44,15 +44,6 @@ bool stays_by_content(const FilterKeys& edit, const Checkpoint& checkpoint, Tens
   return (!edit.min_bytes || bytes >= *edit.min_bytes) && (!edit.max_bytes || bytes <= *edit.max_bytes);
 }
 
-StateDictReport& report_of(EditContext& context, const EditedStateDict& dict) {
-  for (auto& report : context.report.state_dicts) {
-    if (report.root == dict.root) return report;
-  }
-  context.report.state_dicts.push_back({});
-  context.report.state_dicts.back().root = dict.root;
-  return context.report.state_dicts.back();
-}
-
 std::vector<std::int64_t> shape_of(const Checkpoint& checkpoint, TensorId id) {
   const auto shape = checkpoint.shape(checkpoint.tensors[id]);
   return {shape.begin(), shape.end()};
@@ -62,7 +53,7 @@ std::vector<std::int64_t> shape_of(const Checkpoint& checkpoint, TensorId id) {
 void keep_like(const FilterKeys& edit, EditedStateDict& dict, EditContext& context) {
   std::unordered_map<std::string_view, const ReferenceKey*> wanted;
   for (const auto& key : *edit.like) wanted.emplace(key.name, &key);
-  auto& report = report_of(context, dict);
+  auto& report = report_of(context.report, dict.root);
   std::unordered_set<std::string_view> present;
   for (auto& key : dict.keys) {
     if (key.dropped) continue;

@@ -2,6 +2,7 @@
 // One function per kind of edit, each on the keys of the chosen state dicts. `apply` calls them in order.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "ckpt/base/result.h"
@@ -23,6 +24,9 @@ Status apply_strip(const StripWrappers& edit, EditContext& context);
 Status apply_filter(const FilterKeys& edit, EditContext& context);
 Status apply_rename(const RenameKeys& edit, EditContext& context);
 Status apply_drop_entries(const DropEntries& edit, EditContext& context);
+
+/// What is said about the state dict at `root`, begun on first use.
+StateDictReport& report_of(PlanReport& report, const std::string& root);
 
 /// kNotFound for a pattern that matches no key of any dict, with the nearest key or a wider pattern.
 Status require_match(const NamePattern& pattern, const EditContext& context);

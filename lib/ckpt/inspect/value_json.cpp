@@ -117,9 +117,9 @@ EntryText describe(const ValueGraph& graph, Use node, const Anatomy& anatomy, st
       break;
     case ValueKind::kObject:
       if (auto scalar = numpy_scalar(graph, anatomy)) return *scalar;
-      if (bytes_of(graph, node)) {
+      if (const auto bytes = bytes_of(graph, node)) {
         out.kind = "bytes";
-        out.json = fmt::format("\"{} bytes\"", bytes_of(graph, node)->size());
+        out.json = fmt::format("\"{} bytes\"", bytes->size());
         break;
       }
       out.class_name = class_of(graph, anatomy);
