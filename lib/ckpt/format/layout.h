@@ -43,6 +43,13 @@ class Layout {
   std::vector<OutputPart> parts{1};
   Bytes pool;
 
+  /// The one part of the checkpoint as it is: what an unedited file is written as.
+  static Layout of_whole_file(std::uint64_t size) {
+    Layout layout;
+    layout.append_copy(0, {0, size});
+    return layout;
+  }
+
   /// Appends to the last part. Neighbours that can be one segment are.
   void append_literal(ByteView bytes) {
     if (bytes.empty()) return;

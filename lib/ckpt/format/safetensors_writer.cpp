@@ -198,11 +198,7 @@ class SafetensorsWriter {
 
 Result<Layout> SafetensorsFormat::lay_out(const Checkpoint& checkpoint) const {
   const auto& part = checkpoint.parts.front();
-  if (!checkpoint.edited()) {
-    Layout layout;
-    layout.append_copy(0, {0, part.source->size()});
-    return layout;
-  }
+  if (!checkpoint.edited()) return Layout::of_whole_file(part.source->size());
   return SafetensorsWriter(checkpoint, static_cast<const SafetensorsData&>(*part.container)).run();
 }
 

@@ -205,6 +205,16 @@ std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle
   return std::make_shared<PickleSource>(pickle, std::move(bodies));
 }
 
+void append_pickle(Layout& layout, const EncodedPickle& pickle) {
+  std::uint64_t at = 0;
+  for (const auto& body : pickle.bodies) {
+    layout.append_literal(ByteView(pickle.text).subspan(at, body.at - at));
+    layout.append_copy(0, body.extent);
+    at = body.at;
+  }
+  layout.append_literal(ByteView(pickle.text).subspan(at));
+}
+
 Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph) {
   TensorReader reader(graph);
   std::vector<std::string> keys;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ckpt/base/result.h"
+#include "ckpt/format/layout.h"
 #include "ckpt/io/byte_source.h"
 #include "ckpt/model/checkpoint.h"
 #include "ckpt/pickle/encoder.h"
@@ -31,6 +32,9 @@ Result<std::unique_ptr<SpelledDocument>> spell_document(const Checkpoint& checkp
 /// `pickle`'s text and bodies, the bodies read from `bodies`, as one source. Must not outlive `pickle`.
 std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle,
                                                      std::shared_ptr<const ByteSource> bodies);
+
+/// Appends the pickle to `layout`: its text as literals, its bodies as copies of the checkpoint's one part.
+void append_pickle(Layout& layout, const EncodedPickle& pickle);
 
 /// Keys of all storages that `graph` refers to, sorted, each once.
 Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph);

@@ -10,16 +10,6 @@
 namespace ckpt {
 namespace {
 
-void append_pickle(Layout& layout, const EncodedPickle& pickle) {
-  std::uint64_t at = 0;
-  for (const auto& body : pickle.bodies) {
-    layout.append_literal(ByteView(pickle.text).subspan(at, body.at - at));
-    layout.append_copy(0, body.extent);
-    at = body.at;
-  }
-  layout.append_literal(ByteView(pickle.text).subspan(at));
-}
-
 class LegacyWriter {
  public:
   LegacyWriter(const Checkpoint& checkpoint, const TorchLegacyData& data, const SpelledDocument& document)
@@ -70,11 +60,7 @@ class LegacyWriter {
 
 Result<Layout> TorchLegacyFormat::lay_out(const Checkpoint& checkpoint) const {
   const auto& part = checkpoint.parts.front();
-  if (!checkpoint.edited()) {
-    Layout layout;
-    layout.append_copy(0, {0, part.source->size()});
-    return layout;
-  }
+  if (!checkpoint.edited()) return Layout::of_whole_file(part.source->size());
   CKPT_ASSIGN_OR_RETURN(const auto document, spell_document(checkpoint));
   const auto& data = static_cast<const TorchLegacyData&>(*part.container);
   return LegacyWriter(checkpoint, data, *document).run();

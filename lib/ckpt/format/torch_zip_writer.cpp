@@ -147,13 +147,7 @@ class ZipWriter {
     const auto spelled =
         respell_record(original, planned.header_offset, alignment, planned.size, planned.size, planned.crc32);
     layout_.append_literal(spelled.header);
-    std::uint64_t at = 0;
-    for (const auto& body : pickle.bodies) {
-      layout_.append_literal(ByteView(pickle.text).subspan(at, body.at - at));
-      layout_.append_copy(0, body.extent);
-      at = body.at;
-    }
-    layout_.append_literal(ByteView(pickle.text).subspan(at));
+    append_pickle(layout_, pickle);
     layout_.append_literal(spelled.descriptor);
     return {};
   }
@@ -195,7 +189,16 @@ class ZipWriter {
     const auto earliest = start + smallest_local_header(original);
     if (data_offset < earliest) data_offset += align_to(earliest - data_offset, step);
     auto header = respell_local_header(original, start, data_offset);
-    while (!header) header = respell_local_header(original, start, data_offset += step);
+    while (!header && data_offset < earliest + kLargestPadding) {
+      header = respell_local_header(original, start, data_offset += step);
+    }
+    if (!header) {  // a foreign extra field leaves no room for padding: the run stands where it may
+      data_offset = earliest;
+      header = respell_local_header(original, start, data_offset);
+    }
+    if (!header)
+      return Error(ErrorCode::kInternal, "a local header can't be spelled anew")
+          .in_record(directory_.name(physical_[i]));
     const auto shift = data_offset - first.data.offset;  // modulo 2^64, like all that is added to it
     if (shift != 0) {
       const auto shortened = end_before_4_gib(i, end, shift);
@@ -295,11 +298,7 @@ Status check_records(const ZipDirectory& directory) {
 
 Result<Layout> TorchZipFormat::lay_out(const Checkpoint& checkpoint) const {
   const auto& part = checkpoint.parts.front();
-  if (!checkpoint.edited()) {
-    Layout layout;
-    layout.append_copy(0, {0, part.source->size()});
-    return layout;
-  }
+  if (!checkpoint.edited()) return Layout::of_whole_file(part.source->size());
   CKPT_ASSIGN_OR_RETURN(const auto document, spell_document(checkpoint));
   const auto& data = static_cast<const TorchZipData&>(*part.container);
   CKPT_RETURN_IF_ERROR(check_records(data.directory));
