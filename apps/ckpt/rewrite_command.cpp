@@ -64,6 +64,7 @@ class Rewrite {
     OutputOptions options;
     options.overwrite = flags_.force || flags_.in_place ? Overwrite::kYes : Overwrite::kNo;
     options.fsync = flags_.no_fsync ? Fsync::kNo : Fsync::kYes;
+    if (flags_.is_directory()) options.missing_directory = MissingDirectory::kIsMade;
     options.mode_of = source_.get();
     return options;
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Where results go, and what is left when nothing may be written.
 #include <fcntl.h>
+#include <signal.h>  // NOLINT: SIGXFSZ is not in <csignal>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -143,7 +145,6 @@ TEST_CASE("an output has its input's mode, whatever the umask", "[cli][output]")
 
 TEST_CASE("several inputs go into a directory, each under its name", "[cli][output]") {
   const OutputCli cli;
-  ::mkdir("out", 0777);
   const auto report = cli.good("strip in.pt flat.pt -o out/");
   CHECK(report.find("in.pt -> out/in.pt\n") != std::string::npos);
   CHECK(cli.keys("out/in.pt") == cli.keys("out/flat.pt"));
@@ -151,7 +152,33 @@ TEST_CASE("several inputs go into a directory, each under its name", "[cli][outp
   cli.good("strip -q in.pt flat.pt -o there");
   CHECK(cli.exists("there/flat.pt"));
   cli.good("strip -q in.pt -f -o there/");
-  CHECK(cli.bad("strip in.pt -o new/") == "ckpt: new/in.pt: cannot create: No such file or directory\n");
+}
+
+TEST_CASE("a directory that is missing is made when there is something to put there", "[cli][output]") {
+  const OutputCli cli;
+  cli.good("strip -q in.pt flat.pt -o runs/today/ -n");
+  CHECK_FALSE(cli.exists("runs"));
+  CHECK(cli.run("strip -q flat.pt -o runs/today/ --must-change").status == 1);
+  CHECK_FALSE(cli.exists("runs"));
+  cli.good("strip -q in.pt flat.pt -o runs/today/");
+  CHECK(cli.keys("runs/today/in.pt") == cli.keys("runs/today/flat.pt"));
+  CHECK(cli.bad("strip in.pt -o new/out.pt") ==
+        "ckpt: new/out.pt: cannot create: No such file or directory\n");
+  CHECK(cli.bad("strip in.pt -o flat.pt/") == "ckpt: flat.pt/in.pt: cannot create: Not a directory\n");
+}
+
+TEST_CASE("a run that fails leaves no directory that it made", "[cli][output]") {
+  const OutputCli cli;
+  struct rlimit before {};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const struct rlimit tiny {100, before.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &tiny);
+  const auto old = ::signal(SIGXFSZ, SIG_IGN);
+  const auto error = cli.bad("strip in.pt -o runs/today/ --no-fsync");
+  ::signal(SIGXFSZ, old);
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  CHECK(error.find("File too large") != std::string::npos);
+  CHECK(cli.dir().names() == Names{"flat.pt", "in.pt"});
 }
 
 TEST_CASE("the worst status wins, and the other inputs are still processed", "[cli][output]") {

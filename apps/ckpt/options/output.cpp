@@ -28,7 +28,7 @@ bool directory_exists(const std::string& path) {
 
 void OutputFlags::attach(CLI::App& app) {
   app.add_option("-o,--output", output,
-                 "File to write, a directory for one file per input, or '-' for standard output")
+                 "File to write, or '-' for standard output; DIR/, made where it is missing, for a file per input")
       ->option_text("FILE");
   app.add_flag("-i,--in-place", in_place, "Replace each input by its result");
   app.add_flag("-f,--force", force, "Replace an existing output");
@@ -80,12 +80,6 @@ Status OutputFlags::check(const std::vector<std::string>& inputs) const {
       return usage(fmt::format("two inputs are called {}", ckpt::quoted(base_name(input))));
   }
   return {};
-}
-
-std::string directory_of(const std::string& path) {
-  const auto slash = path.rfind('/');
-  if (slash == path.npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
 }
 
 }  // namespace ckpt::cli

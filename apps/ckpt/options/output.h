@@ -35,7 +35,4 @@ struct OutputFlags {
   std::string path_for(const std::string& input) const;
 };
 
-/// The directory part of a path, "." where it has none.
-std::string directory_of(const std::string& path);
-
 }  // namespace ckpt::cli

@@ -41,6 +41,8 @@ Result<std::unique_ptr<OutputMember>> OutputMember::create(OutputTarget target, 
 Status OutputMember::open() {
   switch (target_.kind) {
     case TargetKind::kFile: {
+      if (missing_directory_ == MissingDirectory::kIsMade)
+        CKPT_RETURN_IF_ERROR(made_.create(target_.directory(), target_.name));
       CKPT_ASSIGN_OR_RETURN(temporary_, TemporaryFile::create(target_.directory(), target_.name));
       file_ = temporary_.take_file();
       return {};
@@ -109,7 +111,16 @@ Status OutputMember::finish() {
 }
 
 Status OutputMember::publish() {
-  return is_file() ? temporary_.publish(target_.path, overwrite_) : Status();
+  if (!is_file()) return {};
+  CKPT_RETURN_IF_ERROR(temporary_.publish(target_.path, overwrite_));
+  made_.keep();
+  return {};
+}
+
+std::vector<std::string> OutputMember::directories() const {
+  auto paths = made_.parents();
+  paths.push_back(target_.directory());
+  return paths;
 }
 
 }  // namespace ckpt

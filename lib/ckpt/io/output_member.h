@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "ckpt/io/file_sink.h"
 #include "ckpt/io/output_set.h"
@@ -38,9 +40,15 @@ class OutputMember final : public OutputFile {
 
   bool syncs() const { return is_file() && fsync_ == Fsync::kYes; }
 
+  /// Those that get a new entry: the target's, and those in which directories were made.
+  std::vector<std::string> directories() const;
+
  private:
   OutputMember(OutputTarget target, const OutputOptions& options)
-      : target_(std::move(target)), overwrite_(options.overwrite), fsync_(options.fsync) {}
+      : target_(std::move(target)),
+        overwrite_(options.overwrite),
+        fsync_(options.fsync),
+        missing_directory_(options.missing_directory) {}
 
   bool is_file() const { return target_.kind == TargetKind::kFile; }
 
@@ -51,9 +59,11 @@ class OutputMember final : public OutputFile {
   OutputTarget target_;
   Overwrite overwrite_;
   Fsync fsync_;
+  MissingDirectory missing_directory_;
   mode_t mode_ = 0;
   std::uint64_t reserved_ = 0;
-  TemporaryFile temporary_;  // of a file; its descriptor is in file_
+  TemporaryDirectories made_;  // before the file in them, to go after it
+  TemporaryFile temporary_;    // of a file; its descriptor is in file_
   File file_;
   FileSink sink_{file_};
 };

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "ckpt/io/file.h"
 #include "ckpt/io/output_member.h"
@@ -20,7 +21,7 @@ using Members = std::vector<std::unique_ptr<OutputMember>>;
 Result<std::vector<File>> open_directories(const Members& members) {
   std::vector<std::string> paths;
   for (const auto& member : members) {
-    if (member->syncs()) paths.push_back(member->target().directory());
+    if (member->syncs()) std::ranges::move(member->directories(), std::back_inserter(paths));
   }
   std::ranges::sort(paths);
   paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
@@ -78,7 +79,7 @@ OutputSet::~OutputSet() = default;
 
 Status OutputSet::check(const std::string& path, const OutputOptions& options) {
   CKPT_ASSIGN_OR_RETURN(const auto target, resolve_output(path, options.overwrite));
-  return check_access(target);
+  return check_access(target, options.missing_directory);
 }
 
 Result<OutputFile*> OutputSet::add(const std::string& path, const OutputOptions& options,
@@ -89,6 +90,12 @@ Result<OutputFile*> OutputSet::add(const std::string& path, const OutputOptions&
 
 Status OutputSet::commit() {
   return impl_->commit();
+}
+
+std::string directory_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
 }
 
 bool same_file(const std::string& a, const std::string& b) {

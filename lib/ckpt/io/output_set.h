@@ -19,10 +19,13 @@ namespace ckpt {
 
 enum class Overwrite : std::uint8_t { kNo, kYes };
 enum class Fsync : std::uint8_t { kNo, kYes };
+enum class MissingDirectory : std::uint8_t { kIsAnError, kIsMade };
 
 struct OutputOptions {
   Overwrite overwrite = Overwrite::kNo;
   Fsync fsync = Fsync::kYes;
+  /// What is made goes again if the output does not appear.
+  MissingDirectory missing_directory = MissingDirectory::kIsAnError;
   /// Mode bits of the new file: those of this source where it has a descriptor, else 0666 less the umask.
   const ByteSource* mode_of = nullptr;
 };
@@ -61,6 +64,9 @@ class CKPT_EXPORT OutputSet {
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// The directory part of a path, "." where it has none.
+CKPT_EXPORT std::string directory_of(const std::string& path);
 
 /// Are both the same file (device and inode), however they are spelled?
 CKPT_EXPORT bool same_file(const std::string& a, const std::string& b);

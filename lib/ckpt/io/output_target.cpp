@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "ckpt/io/file.h"
+#include "ckpt/io/temporary_files.h"
 
 namespace ckpt {
 namespace {
@@ -20,12 +21,6 @@ constexpr int kMaxLinks = 40;  // the kernel's own limit (path_resolution(7))
 
 bool means_standard_output(const std::string& path) {
   return path == "-" || path == "/dev/stdout" || path == "/dev/fd/1" || path == "/proc/self/fd/1";
-}
-
-std::string directory_of(const std::string& path) {
-  const auto slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
 }
 
 // What the symbolic link `path` says, seen from where we are; nothing where `path` is not a link.
@@ -97,13 +92,16 @@ Result<OutputTarget> resolve_output(const std::string& path, Overwrite overwrite
   return OutputTarget{TargetKind::kFile, path, std::move(reached)};
 }
 
-Status check_access(const OutputTarget& target) {
+Status check_access(const OutputTarget& target, MissingDirectory missing_directory) {
   if (target.kind == TargetKind::kStandardOutput) {
     if (::fcntl(STDOUT_FILENO, F_GETFD) >= 0) return {};
     return system_error(errno, kCannotOpen, target.name);
   }
   const bool is_file = target.kind == TargetKind::kFile;
-  const auto path = is_file ? target.directory() : target.path;
+  auto path = is_file ? target.directory() : target.path;
+  while (is_file && missing_directory == MissingDirectory::kIsMade && is_missing(path)) {
+    path = directory_of(path);
+  }
   const int mode = is_file ? W_OK | X_OK : W_OK;
   if (::faccessat(AT_FDCWD, path.c_str(), mode, AT_EACCESS) == 0) return {};
   return system_error(errno, is_file ? kCannotCreate : kCannotOpen, target.name);

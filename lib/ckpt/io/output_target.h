@@ -30,7 +30,8 @@ struct OutputTarget {
 /// kNotFound, kIo.
 Result<OutputTarget> resolve_output(const std::string& path, Overwrite overwrite);
 
-/// May we create a file beside the target, or open the device? Errors: as creating it would give.
-Status check_access(const OutputTarget& target);
+/// May we create a file beside the target, and its directory where that may be made, or open the device?
+/// Errors: as creating it would give.
+Status check_access(const OutputTarget& target, MissingDirectory missing_directory);
 
 }  // namespace ckpt

@@ -8,6 +8,7 @@
 #include <signal.h>  // NOLINT: sigaction is not in <csignal>
 #include <stdio.h>   // NOLINT: renameat2 is not in <cstdio>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -30,7 +31,8 @@ sigset_t fatal_signals() {
 
 std::atomic_flag registry_lock;
 
-// Never destroyed: a signal may come while static objects are.
+// Newest first, so that a file goes before its directory. Never destroyed: a signal may come while static
+// objects are.
 std::list<std::string>& registry() {
   static auto& paths = *new std::list<std::string>;
   return paths;
@@ -61,7 +63,9 @@ class RegistryGuard {
 void remove_and_die(int number) {
   while (registry_lock.test_and_set(std::memory_order_acquire)) {
   }
-  for (const auto& path : registry()) ::unlink(path.c_str());
+  for (const auto& path : registry()) {
+    if (::unlink(path.c_str()) != 0) ::rmdir(path.c_str());
+  }
   ::raise(number);
 }
 
@@ -122,7 +126,7 @@ Result<TemporaryFile> TemporaryFile::create(const std::string& directory, const 
   for (int attempt = 1;; ++attempt) {
     const auto path = directory + "/" + random_name();
     const RegistryGuard guard;
-    const auto entry = registry().insert(registry().end(), path);
+    const auto entry = registry().insert(registry().begin(), path);
     const auto descriptor = retry_interrupted([&] { return ::open(path.c_str(), kFlags, 0600); });
     if (descriptor >= 0) return TemporaryFile(File(descriptor, name), entry);
     const auto number = errno;
@@ -151,6 +155,47 @@ void TemporaryFile::forget() noexcept {
   const RegistryGuard guard;
   registry().erase(entry_);
   listed_ = false;
+}
+
+bool is_missing(const std::string& path) {
+  return ::faccessat(AT_FDCWD, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
+}
+
+TemporaryDirectories::~TemporaryDirectories() {
+  const RegistryGuard guard;
+  for (; !entries_.empty(); entries_.pop_back()) {
+    ::rmdir(entries_.back()->c_str());
+    registry().erase(entries_.back());
+  }
+}
+
+Status TemporaryDirectories::create(const std::string& path, const std::string& name) {
+  std::vector<std::string> missing;
+  for (auto next = path; is_missing(next); next = directory_of(next)) missing.push_back(next);
+  for (; !missing.empty(); missing.pop_back()) {
+    const RegistryGuard guard;
+    const auto entry = registry().insert(registry().begin(), missing.back());
+    if (::mkdir(entry->c_str(), 0777) == 0) {
+      entries_.push_back(entry);
+      continue;
+    }
+    const auto number = errno;
+    registry().erase(entry);
+    if (number != EEXIST) return system_error(number, "cannot create the directory", name);
+  }
+  return {};
+}
+
+void TemporaryDirectories::keep() noexcept {
+  const RegistryGuard guard;
+  for (const auto entry : entries_) registry().erase(entry);
+  entries_.clear();
+}
+
+std::vector<std::string> TemporaryDirectories::parents() const {
+  std::vector<std::string> paths;
+  for (const auto entry : entries_) paths.push_back(directory_of(*entry));
+  return paths;
 }
 
 void remove_temporaries_on_signals() {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Files that must not outlive the process unless they are published. Each is listed in one registry from
-// the moment it exists, and the signal handler of remove_temporaries_on_signals() walks that list.
+// Files and directories that must not outlive the process unless they are published. Each is listed in one
+// registry from the moment it exists, and the signal handler of remove_temporaries_on_signals() walks that
+// list.
 #pragma once
 
 #include <list>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "ckpt/base/result.h"
 #include "ckpt/io/file.h"
@@ -46,6 +48,31 @@ class TemporaryFile {
   File file_;
   Entry entry_;  // in the registry, while listed_
   bool listed_ = false;
+};
+
+/// Is nothing called `path`, not even a link that leads nowhere?
+bool is_missing(const std::string& path);
+
+/// Directories made for an output. Those that are still empty go with this object, or by a signal.
+class TemporaryDirectories {
+ public:
+  TemporaryDirectories() = default;
+  TemporaryDirectories(const TemporaryDirectories&) = delete;
+  TemporaryDirectories& operator=(const TemporaryDirectories&) = delete;
+  ~TemporaryDirectories();
+
+  /// Makes `path` and what is missing above it, with mode 0777 less the umask. `name` is what errors call
+  /// it. What is there already stays when this object goes. Errors: kIo.
+  Status create(const std::string& path, const std::string& name);
+
+  /// They stay from now on.
+  void keep() noexcept;
+
+  /// The directories that got a new entry: those above the ones made.
+  std::vector<std::string> parents() const;
+
+ private:
+  std::vector<std::list<std::string>::iterator> entries_;  // in the registry, outermost first
 };
 
 }  // namespace ckpt

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <thread>
@@ -128,6 +129,45 @@ TEST_CASE("a temporary file is removed with its object", "[io]") {
     first.remove();
     CHECK(directory.names().size() == 1);
   }
+  CHECK(directory.names().empty());
+}
+
+TEST_CASE("directories that were made go with their object unless kept or used", "[io]") {
+  const TempDir directory;
+  const auto inner = directory.path("a/b/c");
+  {
+    TemporaryDirectories made;
+    REQUIRE(made.create(inner, "out.pt").ok());
+    CHECK(made.parents() ==
+          std::vector<std::string>{directory.path(), directory.path("a"), directory.path("a/b")});
+    auto file = TemporaryFile::create(inner, "out.pt").value();
+  }
+  CHECK(directory.names().empty());
+  {
+    TemporaryDirectories made;
+    REQUIRE(made.create(inner, "out.pt").ok());
+    directory.write("a/b/theirs", "");
+  }
+  CHECK_FALSE(std::filesystem::exists(inner));
+  CHECK(directory.read("a/b/theirs").empty());
+  {
+    TemporaryDirectories made;
+    REQUIRE(made.create(inner, "out.pt").ok());
+    made.keep();
+  }
+  CHECK(std::filesystem::exists(inner));
+}
+
+TEST_CASE("a signal takes a directory that was made for an output", "[io]") {
+  const TempDir directory;
+  const auto status = in_child([&] {
+    remove_temporaries_on_signals();
+    OutputSet outputs;
+    (void)outputs.add(directory.path("a/b/out.pt"), {.missing_directory = MissingDirectory::kIsMade}, 0);
+    ::kill(::getpid(), SIGTERM);
+    ::pause();
+  });
+  CHECK(WTERMSIG(status) == SIGTERM);
   CHECK(directory.names().empty());
 }
 
