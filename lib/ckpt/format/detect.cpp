@@ -9,8 +9,11 @@
 #include <optional>
 #include <string_view>
 
+#include <fmt/format.h>
+
 #include "ckpt/base/text.h"
 #include "ckpt/pickle/decoder.h"
+#include "ckpt/zip/archive_start.h"
 
 namespace ckpt {
 namespace {
@@ -196,6 +199,9 @@ std::string describe_foreign(const Probe& probe) {
   const auto text = as_text(probe.prefix);
   if (text.empty()) return "an empty file";
   if (const auto name = by_magic(text)) return *name;
+  if (const auto start = find_archive_behind_bytes(probe.source)) {
+    return fmt::format("a zip archive that begins at byte {}; torch.load looks for one at byte 0", *start);
+  }
   if (text.size() > 262 && text.substr(257).starts_with("ustar")) return describe_tar(probe.source);
   if (is_plain_pickle(probe.source, text)) return "a plain pickle, not a file of torch.save";
   if (const auto name = by_text(probe.source, text)) return *name;

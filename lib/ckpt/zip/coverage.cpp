@@ -103,7 +103,6 @@ class Coverage {
   std::uint64_t uncovered_bytes_ = 0;
   FindingTally uncovered_{"zip-uncovered-bytes", Severity::kWarning};
   FindingTally hidden_{"zip-uncovered-bytes", Severity::kError};
-  FindingTally leading_{"zip-leading-junk", Severity::kError};
   FindingTally overlap_{"zip-overlap", Severity::kError};
   FindingTally no_header_{"zip-no-local-header", Severity::kError};
   FindingTally other_name_{"zip-local-name-differs", Severity::kError};
@@ -200,14 +199,10 @@ Status Coverage::look_into(Extent hole) {
   if (padding) return {};
   CKPT_ASSIGN_OR_RETURN(const auto bytes, locator_.view({hole.offset, std::min(hole.size, kLookedAt)}));
   const bool hidden = holds_zip_record(bytes);
-  const bool leading = hole.offset == 0 && !as_text(bytes).starts_with("PK\3\4");
-  auto& tally = leading ? leading_ : hidden ? hidden_ : uncovered_;
-  if (!leading) uncovered_bytes_ += hole.size;
+  auto& tally = hidden ? hidden_ : uncovered_;
+  uncovered_bytes_ += hole.size;
   tally.count([&] {
-    const auto size = counted(hole.size, "byte");
-    if (leading)
-      return std::tuple(std::string(), size + " stand before the first record; torch looks for it at byte 0");
-    auto message = fmt::format("{} at byte {} belong to no record", size, hole.offset);
+    auto message = fmt::format("{} at byte {} belong to no record", counted(hole.size, "byte"), hole.offset);
     if (hidden) message += ", and look like part of an archive";
     return std::tuple(std::string(), message);
   });
@@ -244,7 +239,7 @@ Result<std::optional<std::uint64_t>> Coverage::announced_end(Extent hole) {
 
 void Coverage::report(Diagnostics& diagnostics) const {
   for (const auto* tally :
-       {&leading_, &overlap_, &no_header_, &other_name_, &cut_, &hidden_, &uncovered_, &other_size_}) {
+       {&overlap_, &no_header_, &other_name_, &cut_, &hidden_, &uncovered_, &other_size_}) {
     tally->report(diagnostics);
   }
 }

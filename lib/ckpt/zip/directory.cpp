@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/zip/directory.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "ckpt/zip/central_reader.h"
@@ -25,6 +26,9 @@ Result<ZipDirectory> ZipDirectory::read(std::shared_ptr<const ByteSource> source
 
 Status ZipDirectory::fill(Diagnostics& diagnostics) {
   CKPT_ASSIGN_OR_RETURN(const auto end, find_end_records(*source_, diagnostics));
+  CKPT_ASSIGN_OR_RETURN(const auto start, source_->read({0, std::min<std::uint64_t>(source_->size(), 4)}));
+  if (!looks_like_zip(start))
+    return Error(ErrorCode::kUnsupported, "the archive does not begin at byte 0, where torch looks for it");
   central_ = end.central;
   comment_ = end.comment;
   has_zip64_end_ = end.zip64;

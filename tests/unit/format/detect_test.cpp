@@ -8,6 +8,7 @@
 #include "support/catch.h"
 #include "support/checkpoint_builder.h"
 #include "support/pickle_assembler.h"
+#include "support/zip_builder.h"
 
 using namespace ckpt;
 using namespace ckpt::test;
@@ -33,6 +34,10 @@ std::string tar_member(const std::string& name, std::uint64_t size) {
 
 std::string pickled(std::string_view assembly) {
   const auto bytes = testing::assemble(assembly);
+  return std::string(as_text(bytes));
+}
+
+std::string text_of(const Bytes& bytes) {
   return std::string(as_text(bytes));
 }
 
@@ -101,6 +106,17 @@ TEST_CASE("a file that is no checkpoint is told what it is", "[format]") {
     CAPTURE(bytes.substr(0, 40));
     CHECK(described(bytes) == expected);
   }
+}
+
+TEST_CASE("an archive behind other bytes is told where it begins", "[format]") {
+  const std::string records = "; a/data.pkl; a/version; a/data/0";
+  const std::string behind_8 = "a zip archive that begins at byte 8; torch.load looks for one at byte 0";
+  CHECK(described(text_of(build_zip("before junkjunk" + records))) == behind_8);
+  CHECK(described(text_of(build_zip("before-all junkjunk" + records))) == behind_8);
+  CHECK(described(text_of(build_zip("before-all junkjunk; zip64" + records))) == behind_8);
+  CHECK(described("#!/bin/sh\nexit 0\n" + text_of(build_zip(records))) ==
+        "a zip archive that begins at byte 17; torch.load looks for one at byte 0");
+  CHECK(described("plain text\nPK\5\6" + std::string(18, '\0')) == "no known kind of checkpoint");
 }
 
 TEST_CASE("a tar whose sizes lie ends the search", "[format]") {

@@ -27,6 +27,7 @@ struct Case {
 
 const std::string kTwos = "body=\\0\\0\\0\\x40\\0\\0\\0\\x40 ";
 const std::string kThrees = "body=\\0\\0\\x40\\x40\\0\\0\\x40\\x40 ";
+const std::string kNotAtStart = "refused: the archive does not begin at byte 0, where torch looks for it";
 const std::string kEmptyEnd = "PK\\x05\\x06\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0";
 
 std::string many(std::size_t count, const std::string& line) {
@@ -80,9 +81,8 @@ std::vector<Case> cases() {
        "a/data.pkl descriptor=16; a/version descriptor=16; a/data/0 descriptor=16", "read"},
       {"Z14", "partial zip64 field, 64-bit descriptor",
        "a/data.pkl descriptor=24 local-extra=\\x01\\0\\x08\\0\\xa2\\0\\0\\0\\0\\0\\0\\0; " + rest, "read"},
-      {"Z15", "bytes in front, offsets adjusted", "before junkjunk; " + base, "read, error zip-leading-junk"},
-      {"Z16", "bytes in front, offsets not adjusted", "before-all junkjunk; " + base,
-       "refused: no entry where number 1 of 3 of the central directory should be"},
+      {"Z15", "bytes in front, offsets adjusted", "before junkjunk; " + base, kNotAtStart},
+      {"Z16", "bytes in front, offsets not adjusted", "before-all junkjunk; " + base, kNotAtStart},
       {"Z17a", "1000 bytes behind the end", base + "after " + std::string(1000, 'j'),
        "read, warning zip-trailing-junk"},
       {"Z17b", "66000 bytes behind the end", base + "a/x zeros=10000; after " + std::string(66000, 'j'),
@@ -91,8 +91,7 @@ std::vector<Case> cases() {
        "refused: zip archive is cut short: its central directory is missing"},
       {"Z18a", "two equal archives one behind the other", base + "twice",
        "read, error zip-directory-moved, error zip-fake-end-record"},
-      {"Z18b", "an archive behind another", base + "before-all " + std::string(300, 'x'),
-       "refused: no entry where number 1 of 3 of the central directory should be"},
+      {"Z18b", "an archive behind another", base + "before-all " + std::string(300, 'x'), kNotAtStart},
       {"Z19a", "an empty end record in the comment", base + "comment " + kEmptyEnd,
        "refused: zip archive has no records"},
       {"Z19b", "a signature of an end record in the comment", base + "comment PK\\x05\\x06",
@@ -142,7 +141,7 @@ std::vector<Case> cases() {
       {"Z32", "stored, but two different sizes", pickle + "a/version; a/data/0 size=4",
        "refused: 'a/data/0' is stored, but its sizes are 4 and 8 bytes"},
       {"Z33", "two version records", base + "a/.data/version", "read"},
-      {"Z34", "PK 7 8 at the start", "before PK\\x07\\x08; " + base, "read, error zip-leading-junk"},
+      {"Z34", "PK 7 8 at the start", "before PK\\x07\\x08; " + base, kNotAtStart},
       {"Z35a", "deflated records", "a/data.pkl deflate=1; a/version deflate=1; a/data/0", "read"},
       {"Z35b", "a deflated pickle that claims 2 GB", "a/data.pkl deflate=1 size=0x7fffffff; " + rest,
        "refused: the record has 2,147,483,647 bytes, more than the 1,000,000 allowed here"},

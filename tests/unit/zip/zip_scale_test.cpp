@@ -74,7 +74,7 @@ std::shared_ptr<SparseSource> torch_archive(std::uint64_t count, std::uint64_t s
     append_text(entry, name);
     append_bytes(central, respell_central_entry(entry, offset, size, size, 1));
     const auto data_end = offset + record.header.size() + size;
-    if (headers == Headers::kWritten) {
+    if (headers == Headers::kWritten || i == 0) {  // an archive begins with a record
       source->put(offset, record.header);
       source->put(data_end, record.descriptor);
     }
