@@ -266,6 +266,8 @@ class ZipWriter {
     CKPT_ASSIGN_OR_RETURN(const auto comment, directory_.source().read(directory_.comment()));
     const Extent extent{start, layout_.position() - start};
     layout_.append_literal(spell_end_records(count, extent, directory_.has_zip64_end(), comment));
+    const auto end = directory_.comment().end();
+    layout_.append_copy(0, {end, directory_.source().size() - end});  // what follows belongs to no archive
     return {};
   }
 

@@ -9,6 +9,7 @@
 #include "ckpt/zip/directory.h"
 #include "support/catch.h"
 #include "support/checkpoint_builder.h"
+#include "support/zip_builder.h"
 
 using namespace ckpt;
 using namespace ckpt::test;
@@ -152,6 +153,14 @@ TEST_CASE("the serialization id goes with any edit", "[format]") {
     CHECK(edited(golden(name), Plan{}).has(".data/serialization_id"));
     CHECK_FALSE(edited(golden(name), renaming()).has(".data/serialization_id"));
   }
+}
+
+TEST_CASE("the comment and what follows the archive are carried", "[format]") {
+  const auto input = build_zip("a/data.pkl; a/version; a/data/0; comment remark; after and\\sthe\\srest");
+  const auto output = edited(input, renaming());
+  const std::string_view tail("\6\0remarkand the rest", 20);
+  CHECK(as_text(input).ends_with(tail));
+  CHECK(as_text(output.bytes).ends_with(tail));
 }
 
 TEST_CASE("a storage goes with its last tensor, not before", "[format]") {
