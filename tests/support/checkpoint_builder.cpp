@@ -188,12 +188,6 @@ std::string object_assembly(const Description& description, bool legacy) {
   return "PROTO 2; " + dict_assembly(description, 0, description.lines().size(), 0, legacy) + "; STOP";
 }
 
-std::string escaped(std::string_view bytes) {
-  std::string out;
-  for (const char c : bytes) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-  return out;
-}
-
 Extent storage_extent(const Checkpoint& checkpoint, const Storage& storage) {
   if (checkpoint.format != FormatId::kTorchZip) return storage.extent;
   const auto& data = static_cast<const TorchZipData&>(*checkpoint.parts.front().container);
@@ -213,6 +207,12 @@ std::string TensorPickle::value() const {
          key + "; BINUNICODE \"cpu\"; " + numel + (view.empty() ? "" : "; " + view) + "; TUPLE; BINPERSID; " +
          offset + "; " + sizes + "; " + strides +
          "; NEWFALSE; GLOBAL collections OrderedDict; EMPTY_TUPLE; REDUCE; TUPLE; REDUCE";
+}
+
+std::string escaped(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  return out;
 }
 
 Bytes build_torch_zip(std::string_view text) {

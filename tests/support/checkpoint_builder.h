@@ -61,6 +61,9 @@ struct TensorPickle {
   std::string pickle() const { return "PROTO 2; " + value() + "; STOP"; }
 };
 
+/// A body as `build_zip` wants it spelled.
+std::string escaped(std::string_view bytes);
+
 /// A safetensors file of this header, length in front.
 Bytes safetensors_file(std::string_view header, std::string_view buffer);
 

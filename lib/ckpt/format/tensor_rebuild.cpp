@@ -70,9 +70,20 @@ void TensorCall::reset() {
   dtype_from_values = false;
 }
 
-Error TensorReader::bad(Use node, std::string message) const {
+Error corrupt_at(const ValueGraph& graph, Use node, std::string message) {
   return Error(ErrorCode::kCorrupt, std::move(message))
-      .at(graph_.source_position(graph_.at(node)) - graph_.extent().offset);
+      .at(graph.source_position(graph.at(node)) - graph.extent().offset);
+}
+
+Status check_id_items(const ValueGraph& graph, const StorageUse& use, std::uint8_t expected) {
+  if (use.id_items == expected) return {};
+  return corrupt_at(
+      graph, use.persistent_id,
+      fmt::format("the persistent id of a storage has {} items, expected {}", use.id_items, expected));
+}
+
+Error TensorReader::bad(Use node, std::string message) const {
+  return corrupt_at(graph_, node, std::move(message));
 }
 
 Rebuild TensorReader::kind(Use callable) {
@@ -452,6 +463,7 @@ Result<StorageUse> TensorReader::read_storage(Use persistent_id) {
   if (children_.size() < 5 || children_.size() > 6 || graph_.string_view(children_[0]) != "storage") {
     return bad(id, "a persistent id is no reference to a storage");
   }
+  use.id_items = static_cast<std::uint8_t>(children_.size());
   const auto class_node = graph_.resolve(children_[1]);
   auto [known, is_new] = storage_classes_.try_emplace(class_node, std::nullopt);
   const auto name = graph_.global(class_node);

@@ -53,9 +53,16 @@ struct StorageUse {
   std::uint64_t elements = 0;       ///< of the class's dtype; bytes where it is untyped
   std::uint64_t view_offset = 0;    ///< elements; legacy views of a root storage
   std::optional<StorageView> view;  ///< legacy: the use is a part of the storage, from view_offset on
+  std::uint8_t id_items = 0;        ///< of the persistent id
   bool untyped = false;
   Dtype dtype = Dtype::kUint8;
 };
+
+/// kCorrupt at the byte of `node` in its pickle.
+Error corrupt_at(const ValueGraph& graph, Use node, std::string message);
+
+/// kCorrupt where a storage's persistent id has another number of items than the container's loaders unpack.
+Status check_id_items(const ValueGraph& graph, const StorageUse& use, std::uint8_t expected);
 
 /// What a rebuild call says, before its storage is looked up. Sizes and strides are in `dimensions`.
 struct TensorCall {

@@ -18,11 +18,7 @@ namespace {
 
 constexpr std::uint64_t kCountSize = 8;
 constexpr std::size_t kWindow = 64 * 1024;
-
-Error corrupt_at(const ValueGraph& graph, Use use, std::string message) {
-  return Error(ErrorCode::kCorrupt, std::move(message))
-      .at(graph.source_position(graph.at(use)) - graph.extent().offset);
-}
+constexpr std::uint8_t kIdItems = 6;  // of a persistent id: the last one says whether it is a view
 
 Result<std::string> spell_key(const ValueGraph& graph, Use use) {
   if (auto text = graph.string(use)) return *std::move(text);
@@ -51,6 +47,7 @@ Status LegacyStorages::collect_uses() {
     if (object_.opcode(node) != Opcode::kBinpersid) continue;
     if (!names_storage(object_, node)) continue;  // a module's class, or an id nobody knows: carried
     CKPT_ASSIGN_OR_RETURN(const auto use, reader_.read_storage(node));
+    CKPT_RETURN_IF_ERROR(check_id_items(object_, use, kIdItems));
     CKPT_ASSIGN_OR_RETURN(auto key, spell_key(object_, use.key));
     CKPT_RETURN_IF_ERROR(check_view(use, key));
     first_uses_.try_emplace(std::move(key), use);

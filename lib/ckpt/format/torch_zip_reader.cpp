@@ -148,6 +148,8 @@ Result<std::unique_ptr<Document>> read_document(const std::shared_ptr<const Byte
   return document;
 }
 
+constexpr std::uint8_t kIdItems = 5;  // of a persistent id; a legacy stream's has one more
+
 /// Records `data/<key>`, each a storage from its first use on.
 class RecordResolver final : public StorageResolver {
  public:
@@ -158,6 +160,7 @@ class RecordResolver final : public StorageResolver {
         storage_of_record_(data.directory.entries().size(), kNoIndex) {}
 
   Result<StorageId> resolve(const StorageUse& use, Checkpoint& checkpoint) override {
+    CKPT_RETURN_IF_ERROR(check_id_items(graph_, use, kIdItems));
     CKPT_RETURN_IF_ERROR(spell_name(use));
     const auto record = data_.directory.find(name_);
     if (!record)

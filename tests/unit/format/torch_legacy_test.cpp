@@ -10,6 +10,7 @@
 #include "support/catch.h"
 #include "support/checkpoint_builder.h"
 #include "support/pickle_assembler.h"
+#include "support/zip_builder.h"
 
 using namespace ckpt;
 using namespace ckpt::test;
@@ -261,6 +262,20 @@ TEST_CASE("a view of a storage is where its offset says", "[format]") {
   CHECK(of_tensor(tensor, 8).ends_with("a view of a storage has no size"));
   tensor.view = "BININT1 1";
   CHECK(of_tensor(tensor, 8).ends_with("a view of a storage has no offset"));
+}
+
+TEST_CASE("a storage's persistent id has six items in a legacy stream, five in a zip", "[format]") {
+  const TensorPickle five{.view = ""};
+  const TensorPickle six;
+  const auto zip = [](const TensorPickle& tensor) {
+    const auto pickle = testing::assemble(tensor.pickle());
+    return outcome(build_zip("a/data.pkl body=" + escaped(as_text(pickle)) + "; a/version; a/data/0"));
+  };
+  CHECK(zip(five) == "read");
+  CHECK(zip(six) == "x: record 'data.pkl', byte 90: the persistent id of a storage has 6 items, expected 5");
+  CHECK(of_object(six.pickle()) == "read");
+  CHECK(of_object(five.pickle()) ==
+        "x: record 'object', byte 89: the persistent id of a storage has 5 items, expected 6");
 }
 
 TEST_CASE("a view described in two ways is refused", "[format]") {
