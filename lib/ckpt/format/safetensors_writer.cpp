@@ -3,8 +3,8 @@
 // anew in place, dropped members go with their comma, all else is carried. The buffer keeps the order it has,
 // as the format allows no holes; tensors that stay neighbours are one copy.
 //
-// Spaces behind the header choose where the buffer begins. A file system shares only whole pages, so a long
-// file gets up to a page of them for the share of its bytes that can then keep their place within a page.
+// Spaces behind the header choose where the buffer begins. A file system shares only whole pages, so there
+// are up to a page of them, for the share of the bytes that can then keep their place within a page.
 #include <algorithm>
 #include <array>
 #include <numeric>
@@ -23,9 +23,8 @@ namespace ckpt {
 namespace {
 
 constexpr std::uint64_t kLengthSize = 8;
-constexpr std::uint64_t kAlignment = 8;         // of the buffer, as the reference writes it
-constexpr std::uint64_t kPage = 4096;           // what reflinks can share
-constexpr std::uint64_t kLongRun = 256 * 1024;  // runs from here on are worth a page of spaces
+constexpr std::uint64_t kAlignment = 8;  // of the buffer, as the reference writes it
+constexpr std::uint64_t kPage = 4096;    // what reflinks can share
 
 /// Bytes of the input that stay one behind the other.
 struct Run {
@@ -172,13 +171,13 @@ class SafetensorsWriter {
     if (start - kLengthSize <= kLargestSafetensorsHeader) text_.resize(start - kLengthSize, ' ');
   }
 
-  /// The buffer's start modulo a page that leaves the most bytes of long runs where they are in their pages.
-  /// Nothing where the buffer could then not be aligned, or no run is long.
+  /// The buffer's start modulo a page that leaves the most bytes where they are in their pages. Nothing
+  /// where the buffer could then not be aligned.
   std::optional<std::uint64_t> best_start_in_page() const {
     std::array<std::uint64_t, kPage / kAlignment> votes{};
     for (const auto& run : runs_) {
       const auto start = (run.input.offset - run.at) % kPage;  // the buffer never starts behind its run
-      if (run.input.size >= kLongRun && start % kAlignment == 0) votes[start / kAlignment] += run.input.size;
+      if (start % kAlignment == 0) votes[start / kAlignment] += run.input.size;
     }
     const auto* best = std::max_element(votes.begin(), votes.end());
     if (*best == 0) return std::nullopt;
