@@ -104,18 +104,23 @@ class Rewrite {
     CKPT_ASSIGN_OR_RETURN(auto* file, outputs.add(result_.output, options(), layout.parts.front().size));
     log_step(fmt::format("writing {} in {} segments", result_.output, layout.parts.front().segments.size()));
     {
-      std::optional<ProgressBar> bar;
-      if (ProgressBar::wanted(console_)) bar.emplace(console_, printable(result_.output));
-      auto written = execute(layout, 0, checkpoint_, *file, bar ? &*bar : nullptr);
-      if (!written.ok()) return std::move(written).error();
+      const auto bar = progress_bar(printable(result_.output));
+      CKPT_RETURN_IF_ERROR(execute(layout, 0, checkpoint_, *file, bar.get()));
     }
     if (flags_.verify) {
       CKPT_ASSIGN_OR_RETURN(const auto written, file->reopen());
       log_step("verifying");
-      auto same = verify(layout, 0, checkpoint_, written);
+      const auto bar = progress_bar("verifying " + printable(result_.output));
+      auto same = verify(layout, 0, checkpoint_, written, bar.get());
       if (!same.ok()) return std::move(same).error().in_file(result_.output);
     }
     return outputs.commit();
+  }
+
+  /// None where nobody would see it.
+  std::unique_ptr<ProgressBar> progress_bar(std::string label) const {
+    if (!ProgressBar::wanted(console_)) return nullptr;
+    return std::make_unique<ProgressBar>(console_, std::move(label));
   }
 
   const OutputFlags& flags_;

@@ -61,6 +61,18 @@ TEST_CASE("an edit that changes nothing writes a byte-identical copy", "[cli][ou
   }
 }
 
+TEST_CASE("progress is a line with rate and time left, taken away in the end", "[cli][output]") {
+  const OutputCli cli;
+  const auto done = cli.run("strip -q in.pt -o out.pt --verify --progress always");
+  CHECK(done.status == 0);
+  CHECK(done.err.starts_with("\rout.pt "));
+  CHECK(done.err.find("\rverifying out.pt ") != std::string::npos);
+  CHECK(done.err.find("%  ") != std::string::npos);
+  CHECK(done.err.find("/s  0 s left") != std::string::npos);
+  CHECK(done.err.ends_with("\r\x1b[K"));
+  CHECK(cli.run("strip -q in.pt -f -o out.pt --verify").err.empty());
+}
+
 TEST_CASE("an existing output is kept unless forced", "[cli][output]") {
   const OutputCli cli;
   cli.write("out.pt", "old");
@@ -169,9 +181,13 @@ TEST_CASE("a directory that is missing is made when there is something to put th
 
 TEST_CASE("a run that fails leaves no directory that it made", "[cli][output]") {
   const OutputCli cli;
+
   struct rlimit before {};
+
   ::getrlimit(RLIMIT_FSIZE, &before);
-  const struct rlimit tiny {100, before.rlim_max};
+
+  const struct rlimit tiny { 100, before.rlim_max };
+
   ::setrlimit(RLIMIT_FSIZE, &tiny);
   const auto old = ::signal(SIGXFSZ, SIG_IGN);
   const auto error = cli.bad("strip in.pt -o runs/today/ --no-fsync");

@@ -14,7 +14,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
   virtual ~Progress() = default;
 
-  /// Bytes written so far, and in the end.
+  /// Bytes written or read so far, and in the end.
   virtual void report(std::uint64_t done, std::uint64_t total) = 0;
 };
 

@@ -8,6 +8,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/format/format.h"
+#include "ckpt/model/key_path.h"
 
 namespace ckpt {
 namespace {
@@ -18,7 +19,8 @@ Error differs(std::uint64_t offset) {
   return Error(ErrorCode::kCorrupt, fmt::format("the output reads back differently from byte {} on", offset));
 }
 
-Status compare_copy(const ByteSource& source, Extent extent, const ByteSource& written, std::uint64_t at) {
+Status compare_copy(const ByteSource& source, Extent extent, const ByteSource& written, std::uint64_t at,
+                    Progress* progress) {
   Bytes expected(std::min(extent.size, kChunk));
   Bytes found(expected.size());
   for (std::uint64_t done = 0; done < extent.size;) {
@@ -30,12 +32,13 @@ Status compare_copy(const ByteSource& source, Extent extent, const ByteSource& w
     if (b != found.begin() + static_cast<std::ptrdiff_t>(size))
       return differs(at + done + static_cast<std::uint64_t>(b - found.begin()));
     done += size;
+    if (progress != nullptr) progress->report(at + done, written.size());
   }
   return {};
 }
 
 Status compare_bytes(const Layout& layout, std::size_t part, const Checkpoint& checkpoint,
-                     const ByteSource& written) {
+                     const ByteSource& written, Progress* progress) {
   const auto& output = layout.parts[part];
   if (written.size() != output.size) {
     return Error(ErrorCode::kCorrupt,
@@ -47,7 +50,7 @@ Status compare_bytes(const Layout& layout, std::size_t part, const Checkpoint& c
     const bool literal = segment.kind == Segment::Kind::kLiteral;
     const ByteSource& source =
         literal ? static_cast<const ByteSource&>(pool) : *checkpoint.parts[segment.source].source;
-    CKPT_RETURN_IF_ERROR(compare_copy(source, {segment.offset, segment.size}, written, at));
+    CKPT_RETURN_IF_ERROR(compare_copy(source, {segment.offset, segment.size}, written, at, progress));
     at += segment.size;
   }
   return {};
@@ -73,7 +76,7 @@ Status compare_keys(const Checkpoint& planned, const Checkpoint& read) {
     const auto wanted = expected.find(path);
     if (wanted == expected.end() || wanted->second == found) continue;
     return Error(ErrorCode::kCorrupt,
-                 fmt::format("the output's keys at {} are not the planned ones", quoted(path)));
+                 fmt::format("the output's keys at {} are not the planned ones", quoted_path(path)));
   }
   return {};
 }
@@ -81,8 +84,8 @@ Status compare_keys(const Checkpoint& planned, const Checkpoint& read) {
 }  // namespace
 
 Status verify(const Layout& layout, std::size_t part, const Checkpoint& checkpoint,
-              const std::shared_ptr<const ByteSource>& written) {
-  CKPT_RETURN_IF_ERROR(compare_bytes(layout, part, checkpoint, *written));
+              const std::shared_ptr<const ByteSource>& written, Progress* progress) {
+  CKPT_RETURN_IF_ERROR(compare_bytes(layout, part, checkpoint, *written, progress));
   Diagnostics diagnostics;
   CKPT_ASSIGN_OR_RETURN(const auto read, read_checkpoint(written, diagnostics));
   return compare_keys(checkpoint, read);
