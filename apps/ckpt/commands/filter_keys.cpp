@@ -38,8 +38,9 @@ Result<std::vector<Dtype>> parse_dtypes(const std::vector<std::string>& names) {
   for (const auto& name : names) {
     const auto dtype = dtype_by_name(name);
     if (!dtype) {
-      Error error(ErrorCode::kUsage, fmt::format("{} is no dtype", ckpt::quoted(name)));
-      const auto near = nearest(name, known);
+      Error error(ErrorCode::kUsage, fmt::format("unknown dtype {}", ckpt::quoted(name)));
+      const auto meant = dtype_meant_by(name);
+      const auto near = meant ? std::string(dtype_info(*meant).name) : nearest(name, known);
       return near.empty() ? std::move(error)
                           : std::move(error).with_hint(fmt::format("did you mean {}?", ckpt::quoted(near)));
     }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
+#include <string>
 #include <utility>
 
 namespace ckpt {
@@ -49,7 +51,10 @@ constexpr std::array<DtypeInfo, 35> kDtypes = {{
     {Dtype::kFloat6E3m2, "float6_e3m2", "", "F6_E3M2", 1, 6, 1, C::kFloat},
 }};
 
-constexpr std::array<std::pair<std::string_view, Dtype>, 10> kAliases = {{
+using OtherName = std::pair<std::string_view, Dtype>;
+
+/// PyTorch's own second names.
+constexpr std::array<OtherName, 9> kAliases = {{
     {"half", Dtype::kFloat16},
     {"float", Dtype::kFloat32},
     {"double", Dtype::kFloat64},
@@ -59,7 +64,18 @@ constexpr std::array<std::pair<std::string_view, Dtype>, 10> kAliases = {{
     {"chalf", Dtype::kComplex32},
     {"cfloat", Dtype::kComplex64},
     {"cdouble", Dtype::kComplex128},
+}};
+
+/// What people write; safetensors' names beside these.
+constexpr std::array<OtherName, 8> kNicknames = {{
     {"fp16", Dtype::kFloat16},
+    {"fp32", Dtype::kFloat32},
+    {"fp64", Dtype::kFloat64},
+    {"bfloat", Dtype::kBfloat16},
+    {"single", Dtype::kFloat32},
+    {"byte", Dtype::kUint8},
+    {"char", Dtype::kInt8},
+    {"boolean", Dtype::kBool},
 }};
 
 template <typename Field>
@@ -69,6 +85,14 @@ std::optional<Dtype> find_by(std::string_view text, Field field) {
                                   [&](const DtypeInfo& info) { return info.*field == text; });
   if (found == kDtypes.end()) return std::nullopt;
   return found->dtype;
+}
+
+template <std::size_t N>
+std::optional<Dtype> find_in(const std::array<OtherName, N>& names, std::string_view name) {
+  const auto found =
+      std::find_if(names.begin(), names.end(), [&](const OtherName& other) { return other.first == name; });
+  if (found == names.end()) return std::nullopt;
+  return found->second;
 }
 
 }  // namespace
@@ -83,10 +107,18 @@ std::span<const DtypeInfo> all_dtypes() {
 
 std::optional<Dtype> dtype_by_name(std::string_view name) {
   if (const auto dtype = find_by(name, &DtypeInfo::name)) return dtype;
-  for (const auto& [alias, dtype] : kAliases) {
-    if (alias == name) return dtype;
-  }
-  return std::nullopt;
+  return find_in(kAliases, name);
+}
+
+std::optional<Dtype> dtype_meant_by(std::string_view name) {
+  std::string lower(name);
+  std::string upper(name);
+  for (auto& letter : lower) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  for (auto& letter : upper) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
+  if (lower.starts_with("torch.")) lower.erase(0, 6);
+  if (const auto dtype = dtype_by_name(lower)) return dtype;
+  if (const auto dtype = dtype_by_safetensors(upper)) return dtype;
+  return find_in(kNicknames, lower);
 }
 
 std::optional<Dtype> dtype_by_storage_class(std::string_view name) {

@@ -68,6 +68,8 @@ CKPT_EXPORT std::span<const DtypeInfo> all_dtypes();
 
 /// "float32" → kFloat32; also PyTorch's aliases (half, float, double, long, …).
 CKPT_EXPORT std::optional<Dtype> dtype_by_name(std::string_view name);
+/// What somebody means who writes fp32, BF16 or torch.half: for suggestions.
+CKPT_EXPORT std::optional<Dtype> dtype_meant_by(std::string_view name);
 /// "FloatStorage" → kFloat32.
 std::optional<Dtype> dtype_by_storage_class(std::string_view name);
 /// "F32" → kFloat32; "F4" is counted in values, so the shape differs from PyTorch's.
