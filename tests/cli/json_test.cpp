@@ -119,6 +119,37 @@ TEST_CASE("names that are no UTF-8 have their bytes in hexadecimal beside them",
   CHECK(file["file_hex"] == "61ff2e7074");
 }
 
+TEST_CASE("edits tell the bytes of names that are no UTF-8, too", "[cli][json]") {
+  const Cli cli;
+  cli.take("torch-2.15-flat-legacy.pt", "in.pt");
+  auto bytes = cli.read("in.pt");
+  bytes.replace(bytes.find("fc.bias"), 7,
+                "fc.b\xff"
+                "as");
+  cli.write("in.pt", bytes);
+  const auto renamed = document(cli,
+                                "rename --json in.pt -n --map =fc.b\xff"
+                                "as=bias");
+  const auto pair = renamed["files"][0]["state_dicts"][0]["renamed"][0];
+  CHECK(pair["from_hex"] == "66632e62ff6173");
+  CHECK(pair["to"] == "bias");
+  CHECK_FALSE(pair.contains("to_hex"));
+  const auto dropped = document(cli, "filter --json in.pt -n --drop fc")["files"][0]["state_dicts"][0];
+  CHECK(dropped["dropped"].size() == 2);
+  CHECK(dropped["dropped_hex"] == json::parse(R"([null,"66632e62ff6173"])"));
+  CHECK_FALSE(dropped.contains("missing_hex"));
+}
+
+TEST_CASE("a command that does not exist is a document, too", "[cli][json]") {
+  const Cli cli;
+  for (const auto* line : {"frobnicate --json m.pt", "--json", "help nothing --json"}) {
+    CAPTURE(line);
+    const auto all = document(cli, line, 2);
+    CHECK(all["schema"] == "ckpt.help/1");
+    CHECK(all["errors"][0]["code"] == "usage");
+  }
+}
+
 TEST_CASE("several inputs have one object each, in order, also those that can't be read", "[cli][json]") {
   const Cli cli;
   cli.take("torch-2.15-tiny.pt", "a.pt");

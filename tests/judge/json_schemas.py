@@ -180,7 +180,8 @@ class Judge:
     def judge_oddities(self, directory: str) -> None:
         flat, wrapped = DATA / "torch-2.15-flat.pt", DATA / "torch-2.15-dataparallel.pt"
         made = {"empty.pt": b"", "text.pt": b"hello\n", "page.pt": b"<html>", "cut.pt": wrapped.read_bytes()[:-100],
-                "in\udcffvalid \"name\n.pt": flat.read_bytes(), "-dash.pt": flat.read_bytes()}
+                "in\udcffvalid \"name\n.pt": flat.read_bytes(), "-dash.pt": flat.read_bytes(),
+                "odd-key.pt": (DATA / "torch-2.15-flat-legacy.pt").read_bytes().replace(b"fc.bias", b"fc.b\xffas")}
         for name, data in made.items():
             with open(os.path.join(os.fsencode(directory), os.fsencode(name)), "wb") as file:
                 file.write(data)
@@ -190,6 +191,11 @@ class Judge:
                 rule = {"filter-keys": ["--drop", "fc"], "rename-keys": ["--add-prefix", "a."]}.get(command, [])
                 self.judge(name, command, [name, "-n", *rule], directory, status=2, files=[name])
         self.judge("an odd file name", "inspect", ["in\udcffvalid \"name\n.pt"], directory, status=0)
+        self.judge("an odd key", "inspect", ["odd-key.pt"], directory, status=0)
+        self.judge("an odd key", "filter-keys", ["odd-key.pt", "-n", "--drop", "fc"], directory, status=0)
+        self.judge("an odd key", "filter-keys", ["odd-key.pt", "-n", "--like", flat], directory, status=0)
+        self.judge("an odd key", "rename-keys", ["odd-key.pt", "-n", "--map", "=fc.b\udcffas=bias"], directory, status=0)
+        self.judge("no such command", "help", ["nothing"], directory, status=2, files=[])
         self.judge("-- -dash.pt", "inspect", ["--", "-dash.pt"], directory, status=0, files=["-dash.pt"])
         self.judge("three, one missing", "inspect", [flat, "missing.pt", wrapped], directory, status=2,
                    files=[str(flat), "missing.pt", str(wrapped)])

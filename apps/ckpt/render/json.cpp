@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "render/json.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace ckpt::cli {
@@ -24,6 +26,12 @@ std::string fixed_name(std::string_view file) {
   const bool has_extension = dot != file.npos && (slash == file.npos || dot > slash + 1) && dot > 0;
   if (!has_extension) return std::string(file) + ".fixed";
   return std::string(file.substr(0, dot)) + ".fixed" + std::string(file.substr(dot));
+}
+
+std::string in_hex(std::string_view bytes) {
+  std::string hex;
+  for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return hex;
 }
 
 void write_error(JsonWriter& json, const Error& error) {
@@ -82,10 +90,18 @@ void write_findings(JsonWriter& json, const std::vector<Finding>& findings, std:
 }
 
 void write_hex_if_needed(JsonWriter& json, std::string_view key, std::string_view name) {
-  if (is_utf8(name)) return;
-  std::string hex;
-  for (const char c : name) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  json.key(key).string(hex);
+  if (!is_utf8(name)) json.key(key).string(in_hex(name));
+}
+
+void write_names(JsonWriter& json, std::string_view key, std::string_view hex_key,
+                 const std::vector<std::string>& names) {
+  json.key(key).begin_array();
+  for (const auto& name : names) json.string(name);
+  json.end_array();
+  if (std::all_of(names.begin(), names.end(), [](const auto& name) { return is_utf8(name); })) return;
+  json.key(hex_key).begin_array();
+  for (const auto& name : names) is_utf8(name) ? json.null() : json.string(in_hex(name));
+  json.end_array();
 }
 
 void write_failure(Stream& stream, std::string_view command, const Error& error) {

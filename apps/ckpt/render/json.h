@@ -31,6 +31,11 @@ void write_findings(JsonWriter& json, const std::vector<Finding>& findings, std:
 /// Adds "name_hex" with the bytes of `name` if it is no UTF-8.
 void write_hex_if_needed(JsonWriter& json, std::string_view key, std::string_view name);
 
+/// A list of names under `key`. Where one is no UTF-8, a second list under `hex_key` has its bytes, and null
+/// for the others.
+void write_names(JsonWriter& json, std::string_view key, std::string_view hex_key,
+                 const std::vector<std::string>& names);
+
 /// The whole document for a failure before any file was read.
 void write_failure(Stream& stream, std::string_view command, const Error& error);
 

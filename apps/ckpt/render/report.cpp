@@ -98,17 +98,20 @@ void write_state_dict(JsonWriter& json, const StateDictReport& dict) {
   for (const auto& [from, to] : dict.renamed) {
     json.begin_object();
     json.key("from").string(from);
+    write_hex_if_needed(json, "from_hex", from);
     json.key("to").string(to);
+    write_hex_if_needed(json, "to_hex", to);
     json.end_object();
   }
   json.end_array();
-  write_strings(json, "dropped", dict.dropped);
-  write_strings(json, "missing", dict.missing);
-  write_strings(json, "unexpected", dict.unexpected);
+  write_names(json, "dropped", "dropped_hex", dict.dropped);
+  write_names(json, "missing", "missing_hex", dict.missing);
+  write_names(json, "unexpected", "unexpected_hex", dict.unexpected);
   json.key("mismatched").begin_array();
   for (const auto& mismatch : dict.mismatched) {
     json.begin_object();
     json.key("name").string(mismatch.name);
+    write_hex_if_needed(json, "name_hex", mismatch.name);
     write_shape(json, "shape", mismatch.in_file);
     write_shape(json, "reference_shape", mismatch.in_reference);
     json.end_object();
@@ -139,6 +142,7 @@ void write_result(JsonWriter& json, const FileResult& result) {
   json.key("file").string(result.file);
   write_hex_if_needed(json, "file_hex", result.file);
   json.key("output").string_or_null(result.output);
+  write_hex_if_needed(json, "output_hex", result.output);
   auto format = result.format;
   std::replace(format.begin(), format.end(), ' ', '-');
   json.key("format").string_or_null(format);
@@ -153,7 +157,7 @@ void write_result(JsonWriter& json, const FileResult& result) {
   json.key("state_dicts").begin_array();
   for (const auto& dict : result.report.state_dicts) write_state_dict(json, dict);
   json.end_array();
-  write_strings(json, "dropped_entries", result.report.dropped_entries);
+  write_names(json, "dropped_entries", "dropped_entries_hex", result.report.dropped_entries);
   write_strings(json, "notes", result.report.notes);
   json.key("findings");
   write_findings(json, result.findings, result.file);
