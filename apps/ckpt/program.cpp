@@ -15,6 +15,8 @@
 namespace ckpt::cli {
 namespace {
 
+constexpr std::string_view kHelp = "help";  // a command, but for the table; its documents tell of names only
+
 const Command* find_command(std::string_view name) {
   for (const auto& command : commands()) {
     if (name == command.name || name == command.alias) return &command;
@@ -23,7 +25,7 @@ const Command* find_command(std::string_view name) {
 }
 
 std::vector<std::string> command_names() {
-  std::vector<std::string> names = {"help"};
+  std::vector<std::string> names = {std::string(kHelp)};
   for (const auto& command : commands()) {
     names.emplace_back(command.name);
     names.emplace_back(command.alias);
@@ -42,20 +44,35 @@ void print_overview(Stream& out) {
   out.print("'ckpt COMMAND --help' lists a command's options.\n");
 }
 
-ExitCode usage_error(std::string_view command, Error error, Console& console) {
-  return fail(command, error, console);
+/// A name that no command has: as a command, or asked about.
+ExitCode unknown_command(const std::string& name, Console& console) {
+  Error error(ErrorCode::kUsage, fmt::format("no command is called {}", ckpt::quoted(name)));
+  if (name.starts_with('-'))
+    return fail(kHelp, std::move(error).with_hint("options stand behind the command"), console);
+  const auto near = nearest(name, command_names());
+  if (near.empty()) return fail(kHelp, error, console);
+  return fail(kHelp, std::move(error).with_hint(fmt::format("did you mean '{}'?", near)), console);
 }
 
-/// Words of an unknown option, with the nearest one that exists.
-Error describe_parse_error(const CLI::ParseError& error, const CLI::App& app) {
+/// What the parser has against a command line, in our words.
+std::string describe_parse_error(const CLI::ParseError& error, const CLI::App& app) {
   std::string message = error.what();
-  std::replace(message.begin(), message.end(), '\n', ' ');
-  while (message.ends_with(' ')) message.pop_back();
-  const auto is_upper = [&](std::size_t at) {
-    return at < message.size() && message[at] >= 'A' && message[at] <= 'Z';
-  };
-  if (is_upper(0) && !is_upper(1)) message[0] = static_cast<char>(message[0] - 'A' + 'a');  // FILE stays
-  Error described(ErrorCode::kUsage, printable(message));
+  const auto name = message.substr(0, message.find(':'));
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    std::vector<std::string> words;
+    for (const auto& word : app.remaining(true)) words.push_back(ckpt::quoted(word));
+    return fmt::format("unknown option{} {}", words.size() > 1 ? "s" : "", fmt::join(words, ", "));
+  }
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    const bool missing = message.ends_with("missing");
+    return name + (missing ? " needs a value" : " is given more than once");
+  }
+  return printable(message);
+}
+
+/// The words, with the nearest option that exists.
+Error usage_error(const CLI::ParseError& error, const CLI::App& app) {
+  Error described(ErrorCode::kUsage, describe_parse_error(error, app));
   std::vector<std::string> names;
   for (const auto* option : app.get_options()) {
     for (const auto& name : option->get_lnames()) names.push_back("--" + name);
@@ -70,16 +87,14 @@ Error describe_parse_error(const CLI::ParseError& error, const CLI::App& app) {
 }
 
 ExitCode show_manual(const std::vector<std::string>& arguments, Console& console) {
-  if (arguments.size() < 2) {
+  const auto name = std::find_if(arguments.begin() + 1, arguments.end(),
+                                 [](const std::string& word) { return word != "--json"; });
+  if (name == arguments.end() || *name == kHelp || *name == "-h" || *name == "--help") {
     print_overview(console.out);
     return ExitCode::kDone;
   }
-  const auto* command = find_command(arguments[1]);
-  if (command == nullptr) {
-    return usage_error(
-        "help", Error(ErrorCode::kUsage, fmt::format("no command is called {}", ckpt::quoted(arguments[1]))),
-        console);
-  }
+  const auto* command = find_command(*name);
+  if (command == nullptr) return unknown_command(*name, console);
   print_manual(*command, console.out);
   return ExitCode::kDone;
 }
@@ -95,7 +110,7 @@ ExitCode run_command(const Command& command, std::vector<std::string> arguments,
     console.out.print(usage_text(command, app));
     return ExitCode::kDone;
   } catch (const CLI::ParseError& error) {
-    return usage_error(command.name, describe_parse_error(error, app), console);
+    return fail(command.name, usage_error(error, app), console);
   }
   return runner(console);
 }
@@ -114,14 +129,9 @@ ExitCode dispatch(const std::vector<std::string>& arguments, Console& console) {
     console.out.format("ckpt {}\n", kVersion);
     return ExitCode::kDone;
   }
-  if (first == "help") return show_manual(arguments, console);
+  if (first == kHelp) return show_manual(arguments, console);
   const auto* command = find_command(first);
-  if (command == nullptr) {
-    Error error(ErrorCode::kUsage, fmt::format("no command is called {}", ckpt::quoted(first)));
-    const auto near = nearest(first, command_names());
-    if (near.empty()) return usage_error("ckpt", std::move(error), console);
-    return usage_error("ckpt", std::move(error).with_hint(fmt::format("did you mean '{}'?", near)), console);
-  }
+  if (command == nullptr) return unknown_command(first, console);
   if (std::find(arguments.begin() + 1, arguments.end(), "--version") != arguments.end())
     return dispatch({"--version"}, console);
   return run_command(*command, {arguments.begin() + 1, arguments.end()}, console);

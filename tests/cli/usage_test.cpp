@@ -7,7 +7,7 @@ namespace {
 
 TEST_CASE("help goes to standard output, with status 0", "[cli]") {
   const Cli cli;
-  for (const auto* line : {"--help", "-h", "help"}) {
+  for (const auto* line : {"--help", "-h", "help", "help help", "help --help"}) {
     const auto text = cli.good(line);
     for (const auto* name : {"inspect", "strip-dataparallel", "filter-keys", "rename-keys"}) {
       CHECK(text.find(name) != std::string::npos);
@@ -70,20 +70,29 @@ TEST_CASE("a command line that means nothing is status 2 and says what would", "
       {"filter-key", "ckpt: no command is called 'filter-key'\n  hint: did you mean 'filter-keys'?\n"},
       {"help nothing", "ckpt: no command is called 'nothing'\n"},
       {"inspect", "ckpt: FILE is required\n  hint: see 'ckpt inspect --help'\n"},
-      {"inspect --sumary m.pt",
-       "ckpt: the following argument was not expected: --sumary\n  hint: did you mean --summary?\n"},
-      {"strip m.pt --inplace",
-       "ckpt: the following argument was not expected: --inplace\n  hint: did you mean --in-place?\n"},
-      {"inspect --nonsense m.pt",
-       "ckpt: the following argument was not expected: --nonsense\n  hint: see 'ckpt inspect --help'\n"},
-      {"inspect -x m.pt",
-       "ckpt: the following argument was not expected: -x\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect --sumary m.pt", "ckpt: unknown option '--sumary'\n  hint: did you mean --summary?\n"},
+      {"strip m.pt --inplace", "ckpt: unknown option '--inplace'\n  hint: did you mean --in-place?\n"},
+      {"inspect --nonsense m.pt", "ckpt: unknown option '--nonsense'\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect -x m.pt", "ckpt: unknown option '-x'\n  hint: see 'ckpt inspect --help'\n"},
       {"inspect --color sometimes m.pt",
-       "ckpt: --color: sometimes not in {auto,always,never}\n  hint: see 'ckpt inspect --help'\n"},
+       "ckpt: --color: expected auto, always or never, found sometimes\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect --nonsense --more m.pt",
+       "ckpt: unknown options '--more', '--nonsense'\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect m.pt --get", "ckpt: --get needs a value\n  hint: see 'ckpt inspect --help'\n"},
+      {"inspect m.pt --get a --get b",
+       "ckpt: --get is given more than once\n  hint: see 'ckpt inspect --help'\n"},
+      {"--quiet inspect m.pt",
+       "ckpt: no command is called '--quiet'\n  hint: options stand behind the command\n"},
+      {"help inspct", "ckpt: no command is called 'inspct'\n  hint: did you mean 'inspect'?\n"},
       {"inspect --sort size m.pt",
-       "ckpt: --sort: size not in {file,name,bytes}\n  hint: see 'ckpt inspect --help'\n"},
+       "ckpt: --sort: expected file, name or bytes, found size\n  hint: see 'ckpt inspect --help'\n"},
       {"inspect --summary --tree m.pt",
        "ckpt: --summary, --tree, --keys, --globals and --get exclude each other\n"},
+      {"inspect --root a..b m.pt",
+       "ckpt: --root: 'a..b' is no path: unexpected text at column 2\n  hint: see 'ckpt inspect --help'\n"},
+      {"filter m.pt -n --like m.pt --like-root '[' ",
+       "ckpt: --like-root: '[' is no path: unexpected text at column 1\n  hint: see 'ckpt filter-keys "
+       "--help'\n"},
       {"inspect --values 3 m.pt", "ckpt: --values goes with --get\n"},
       {"inspect --depth 3 m.pt", "ckpt: --depth goes with --tree\n"},
       {"strip m.pt", "ckpt: no output: give --output FILE or --in-place\n"},
@@ -117,7 +126,7 @@ TEST_CASE("a command line that means nothing is status 2 and says what would", "
       {"filter m.pt -n --drop @none.txt",
        "ckpt: none.txt: cannot open for reading: No such file or directory\n"},
       {"filter m.pt -n --drop a --optimizer sometimes",
-       "ckpt: --optimizer: sometimes not in {keep,drop}\n  hint: see 'ckpt filter-keys --help'\n"},
+       "ckpt: --optimizer: expected keep or drop, found sometimes\n  hint: see 'ckpt filter-keys --help'\n"},
       {"rename m.pt -n", "ckpt: nothing to rename: give --map, --add-prefix, --strip-prefix or --rules\n"},
       {"rename m.pt -n --map x", "ckpt: 'x' is no OLD=NEW\n"},
       {"rename m.pt -n --map '!a=b'", "ckpt: '!a=b': a negated pattern can't be renamed\n"},

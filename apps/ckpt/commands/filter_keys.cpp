@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <memory>
+#include <optional>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -22,7 +23,7 @@ struct FilterOptions {
   OutputFlags output;
   SelectionOptions selection;
   std::string like;
-  std::string like_root;
+  std::optional<std::string> like_root;
   bool ignore_shape = false;
   bool strict = false;
   std::vector<std::string> dtypes;
@@ -73,8 +74,8 @@ Result<Plan> make_plan(const FilterOptions& options) {
   filter.strict = options.strict;
   if (!options.like.empty()) {
     CKPT_ASSIGN_OR_RETURN(filter.like, read_reference(options));
-  } else if (options.strict || options.ignore_shape) {
-    return Error(ErrorCode::kUsage, "--strict and --ignore-shape go with --like");
+  } else if (options.strict || options.ignore_shape || options.like_root) {
+    return Error(ErrorCode::kUsage, "--strict, --ignore-shape and --like-root go with --like");
   }
   const bool filters = !filter.rules.empty() || !filter.only_dtypes.empty() || filter.min_bytes ||
                        filter.max_bytes || filter.like;
@@ -101,6 +102,7 @@ Runner attach(CLI::App& app) {
   app.add_option("--like", options->like, "Keep only keys that this checkpoint has, with the same shape")
       ->option_text("REFERENCE");
   app.add_option("--like-root", options->like_root, "Path of the state dict in the reference")
+      ->check(check_path)
       ->option_text("PATH");
   app.add_flag("--ignore-shape", options->ignore_shape, "With --like: shapes may differ");
   app.add_flag("--strict", options->strict,

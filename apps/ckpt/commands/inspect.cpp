@@ -220,7 +220,7 @@ Runner attach(CLI::App& app) {
       ->option_text("N");
   app.add_flag("--globals", options->globals, "Classes and functions that the pickle names");
   app.add_option("--sort", options->sort, "Order of tensors: file, name or bytes")
-      ->check(CLI::IsMember({"file", "name", "bytes"}))
+      ->check(one_of({"file", "name", "bytes"}))
       ->option_text("ORDER");
   options->common.attach(app);
   return [options](Console& console) { return run(*options, console); };

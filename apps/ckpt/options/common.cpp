@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include "logging.h"
+#include "options/input.h"
 
 namespace ckpt::cli {
 namespace {
@@ -18,7 +19,7 @@ void CommonOptions::attach(CLI::App& app) {
   app.add_flag("-q,--quiet", quiet, "Print no report and no notes; errors are always printed");
   app.add_flag("-v,--verbose", verbose, "Say on standard error what is done");
   app.add_flag("--json", json, "Print one JSON document on standard output");
-  const auto when = CLI::IsMember({"auto", "always", "never"});
+  const auto when = one_of({"auto", "always", "never"});
   app.add_option("--color", color, "Use colours: auto, always or never")->check(when)->option_text("WHEN");
   app.add_option("--progress", progress, "Show progress: auto, always or never")
       ->check(when)

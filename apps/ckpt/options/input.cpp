@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "options/input.h"
 
+#include <algorithm>
 #include <charconv>
+#include <span>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "ckpt/model/key_path.h"
 
 namespace ckpt::cli {
 namespace {
@@ -17,6 +22,7 @@ void InputOptions::attach(CLI::App& app) {
   app.add_option("--root", roots,
                  "Path of a state dict, or of any mapping with string keys, to act on; repeatable. Default: "
                  "every state dict of the file")
+      ->check(check_path)
       ->option_text("PATH")
       ->allow_extra_args(false);
 }
@@ -34,6 +40,19 @@ std::string check_number(const std::string& text) {
   const auto [stop, ec] = std::from_chars(text.data(), end, number);
   return ec == std::errc() && stop == end ? std::string()
                                           : "expected a number from 0 to 2^64 - 1, found " + text;
+}
+
+std::string check_path(const std::string& text) {
+  const auto steps = parse_path(text);
+  return steps.ok() ? std::string() : steps.error().message();
+}
+
+std::function<std::string(const std::string&)> one_of(std::vector<std::string> words) {
+  return [words = std::move(words)](const std::string& text) -> std::string {
+    if (std::find(words.begin(), words.end(), text) != words.end()) return {};
+    const std::span most(words.begin(), words.end() - 1);
+    return fmt::format("expected {} or {}, found {}", fmt::join(most, ", "), words.back(), text);
+  };
 }
 
 Result<std::vector<std::string>> read_lines(const std::string& path, bool null) {

@@ -2,6 +2,7 @@
 // FILE… and the state dicts in them.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,6 +29,12 @@ Result<std::shared_ptr<const ByteSource>> open_input(const std::string& path,
 
 /// A check for options that take a number from 0 on; the library's own lets too large ones pass.
 std::string check_number(const std::string& text);
+
+/// A check for options that take a path into a file.
+std::string check_path(const std::string& text);
+
+/// A check for options that take one of a few words, in words of our own.
+std::function<std::string(const std::string&)> one_of(std::vector<std::string> words);
 
 /// Lines of a file ("-": standard input), or pieces between NULs with `null`. For @FILE.
 Result<std::vector<std::string>> read_lines(const std::string& path, bool null);

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "options/input.h"
 
 namespace ckpt::cli {
 namespace {
@@ -27,8 +28,9 @@ bool directory_exists(const std::string& path) {
 }  // namespace
 
 void OutputFlags::attach(CLI::App& app) {
-  app.add_option("-o,--output", output,
-                 "File to write, or '-' for standard output; DIR/, made where it is missing, for a file per input")
+  app.add_option(
+         "-o,--output", output,
+         "File to write, or '-' for standard output; DIR/, made where it is missing, for a file per input")
       ->option_text("FILE");
   app.add_flag("-i,--in-place", in_place, "Replace each input by its result");
   app.add_flag("-f,--force", force, "Replace an existing output");
@@ -37,7 +39,7 @@ void OutputFlags::attach(CLI::App& app) {
   app.add_flag("--verify", verify, "Read the output back and compare it before it is published");
   app.add_flag("--no-fsync", no_fsync, "Don't wait until the output is on disk");
   app.add_option("--optimizer", optimizer, "What becomes of optimizer state when keys go: keep or drop")
-      ->check(CLI::IsMember({"keep", "drop"}))
+      ->check(one_of({"keep", "drop"}))
       ->option_text("CHOICE");
   app.add_flag("--allow-unmatched", allow_unmatched, "Accept patterns and paths that match nothing");
 }

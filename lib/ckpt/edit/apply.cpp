@@ -169,14 +169,15 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
   return report;
 }
 
-Result<std::vector<ReferenceKey>> reference_keys(Checkpoint& reference, const std::string& root) {
+Result<std::vector<ReferenceKey>> reference_keys(Checkpoint& reference,
+                                                 const std::optional<std::string>& root) {
   std::vector<std::string> roots;
-  if (!root.empty()) roots.push_back(root);
+  if (root) roots.push_back(*root);
   CKPT_ASSIGN_OR_RETURN(const auto chosen, choose_state_dicts(reference, roots));
   if (chosen.size() > 1) {
     std::vector<std::string> paths;
     for (const auto index : chosen)
-      paths.push_back(quoted(reference.path(reference.state_dicts[index].place)));
+      paths.push_back(quoted_path(reference.path(reference.state_dicts[index].place)));
     return Error(ErrorCode::kUsage,
                  fmt::format("the reference has {} state dicts: {}", chosen.size(), fmt::join(paths, ", ")))
         .with_hint("name one with --like-root PATH");

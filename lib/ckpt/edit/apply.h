@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -51,8 +52,9 @@ struct CKPT_EXPORT PlanReport {
 /// optimizer that would lose its parameters without a word).
 CKPT_EXPORT Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint);
 
-/// The keys and shapes of a reference for `--like`: those of its only state dict, or of the one at `root`.
-/// Errors: kNotFound, kUsage when there are several.
-CKPT_EXPORT Result<std::vector<ReferenceKey>> reference_keys(Checkpoint& reference, const std::string& root);
+/// The keys and shapes of a reference for `--like`: those of its only state dict, or of the one at `root`, if
+/// given. Errors: kNotFound, kUsage when there are several.
+CKPT_EXPORT Result<std::vector<ReferenceKey>> reference_keys(Checkpoint& reference,
+                                                             const std::optional<std::string>& root);
 
 }  // namespace ckpt

@@ -276,6 +276,10 @@ std::optional<PathStep> take_step(std::string_view& text, bool first) {
 
 }  // namespace
 
+std::string quoted_path(std::string_view path) {
+  return path.empty() ? "the root" : quoted(path);
+}
+
 Result<std::vector<PathStep>> parse_path(std::string_view path) {
   std::vector<PathStep> steps;
   auto rest = path;

@@ -28,6 +28,9 @@ std::string python_repr(const ValueGraph& graph, Use use);
 /// A float as Python's repr() spells it: shortest round-trip digits, "1.0", "1e-05", "inf", "nan".
 CKPT_EXPORT std::string python_float(double value);
 
+/// A path for messages: quoted, or "the root".
+CKPT_EXPORT std::string quoted_path(std::string_view path);
+
 /// One parsed step.
 struct PathStep {
   enum class Kind : std::uint8_t { kKey, kIndex, kOther, kAttribute, kPart } kind = Kind::kKey;
