@@ -104,6 +104,40 @@ TEST_CASE("--tree sums up modules, to the depth asked for", "[cli][inspect]") {
   CHECK(split_lines(cli.good("inspect --tree --depth 0 in.pt")).size() == 2);
 }
 
+TEST_CASE("--tree lists only what --root and --select choose", "[cli][inspect]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("a/w float32 1; b/v float32 1; epoch = 1"));
+  const auto chosen = split_lines(cli.good("inspect --tree --root b in.pt"));
+  REQUIRE(chosen.size() == 3);
+  CHECK(chosen[1].starts_with("state dict b "));
+  CHECK(split_lines(cli.good("inspect --tree --select w in.pt"))[1].starts_with("state dict a "));
+}
+
+TEST_CASE("--quiet asks whether a file can be read, and leaves what was asked for", "[cli][inspect]") {
+  const Cli cli;
+  cli.take("torch-2.15-flat.pt", "in.pt");
+  cli.write("bad.pt", "hello\n");
+  for (const auto* view : {"", "--summary", "--tree", "--globals"}) {
+    CAPTURE(view);
+    CHECK(cli.good("inspect -q in.pt in.pt " + std::string(view)).empty());
+  }
+  CHECK(cli.bad("inspect -q in.pt bad.pt") == "ckpt: bad.pt: this is plain text\n");
+  CHECK(cli.good("inspect -q --keys in.pt") == cli.good("inspect --keys in.pt"));
+  CHECK(cli.good("inspect -q --get fc.bias in.pt") == cli.good("inspect --get fc.bias in.pt"));
+  CHECK(cli.good("inspect -q --json in.pt") == cli.good("inspect --json in.pt"));
+}
+
+TEST_CASE("a fix for several findings stands once", "[cli][inspect]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("a/module.w float32 1; b/net.module.v float32 1; epoch = 1"));
+  const auto text = cli.good("inspect -s in.pt");
+  CHECK(has(text,
+            "  warning: the keys of 'a' carry the name of a wrapper: 'module.' [wrapper-prefix]\n"
+            "  warning: the keys of 'b' carry the name of a wrapper: 'net.module.' [wrapper-prefix]\n"
+            "    fix: ckpt strip-dataparallel in.pt -o in.fixed.pt\n"));
+  CHECK(text.find("fix:") == text.rfind("fix:"));
+}
+
 TEST_CASE("--keys prints keys as they are, one a line or with NUL", "[cli][inspect]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");
@@ -123,6 +157,11 @@ TEST_CASE("--select lists only tensors whose keys match", "[cli][inspect]") {
   cli.write("list", "fc.bias\n");
   CHECK(cli.good("inspect --keys --select @=list in.pt") == "fc.bias\n");
   CHECK(cli.bad("inspect --select nope in.pt") == "ckpt: in.pt: 'nope' matches no key\n");
+  CHECK(cli.bad("inspect --select fc --select 'conv.wieght' in.pt") ==
+        "ckpt: in.pt: 'conv.wieght' matches no key\n  hint: did you mean 'conv.weight'?\n");
+  cli.write("deep.pt", zip_of("a.b.w float32 1"));
+  CHECK(cli.bad("inspect --select 'a.*' deep.pt") ==
+        "ckpt: deep.pt: 'a.*' matches no key; 'a.**' would match 1\n");
   const auto text = cli.good("inspect --select fc in.pt");
   CHECK(has(text, "fc.weight"));
   CHECK_FALSE(has(text, "conv.weight"));

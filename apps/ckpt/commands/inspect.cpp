@@ -51,6 +51,8 @@ Result<std::vector<TensorId>> choose_tensors(const InspectOptions& options,
     for (const auto index : chosen) in_roots[index] = true;
   }
   std::vector<TensorId> out;
+  std::vector<std::string> names;
+  std::vector<bool> matched(patterns.size());
   bool in_composite = false;
   for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
     const auto& tensor = checkpoint.tensors[id];
@@ -60,17 +62,21 @@ Result<std::vector<TensorId>> choose_tensors(const InspectOptions& options,
     }
     const bool named = tensor.state_dict != kNoIndex;
     const bool rooted = in_roots.empty() || (named && in_roots[tensor.state_dict]);
-    const bool selected =
-        patterns.empty() ||
-        (named && std::any_of(patterns.begin(), patterns.end(),
-                              [&](const NamePattern& pattern) { return pattern.matches(tensor.name); }));
+    bool selected = patterns.empty();
+    if (named && rooted && !patterns.empty()) {
+      for (std::size_t i = 0; i < patterns.size(); ++i) {
+        if (!patterns[i].matches(tensor.name)) continue;
+        matched[i] = true;
+        selected = true;
+      }
+      names.emplace_back(tensor.name);
+    }
     in_composite = rooted && selected;
     if (in_composite) out.push_back(id);
   }
-  if (!patterns.empty() && out.empty()) {
-    return Error(ErrorCode::kNotFound,
-                 fmt::format("{} matches no key", ckpt::quoted(patterns.front().text())));
-  }
+  const auto idle = std::find(matched.begin(), matched.end(), false);
+  if (idle != matched.end())
+    return unmatched(patterns[static_cast<std::size_t>(idle - matched.begin())], std::move(names));
   sort_tensors(checkpoint, options.sort, out);
   return out;
 }
@@ -139,6 +145,7 @@ Status show(const InspectOptions& options, Inspected& inspected, Console& consol
   if (options.get) return print_value(options, inspected.file.checkpoint, out);
   if (options.keys) {
     print_keys(inspected.file, options.null ? '\0' : '\n', out);
+  } else if (console.quiet) {  // a report, not data: what is asked is whether the file can be read
   } else if (options.tree) {
     print_tree(inspected.file, options.depth, out);
   } else if (options.globals) {
@@ -180,7 +187,7 @@ ExitCode run(const InspectOptions& options, Console& console) {
     if (done.ok() && document) {
       write_inspection(document->writer(), inspected.file);
     } else if (done.ok()) {
-      const bool headed = !options.get && !options.keys;
+      const bool headed = !options.get && !options.keys && !console.quiet;
       if (!first && headed) console.out.print("\n");
       first = false;
       done = show(options, inspected, console);

@@ -354,6 +354,7 @@ void print_tree(const InspectedFile& file, std::optional<std::uint64_t> depth, S
     }
     const auto path = checkpoint.path(checkpoint.state_dicts[i].place);
     print_branch(path.empty() ? "state dict" : "state dict " + path, root, 0, depth, out);
+    if (root.tensors == 0) continue;  // --root or --select did not choose it
   }
 }
 

@@ -3,29 +3,10 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include <fmt/format.h>
-
-#include "ckpt/base/text.h"
 #include "ckpt/edit/edits.h"
 
 namespace ckpt {
 namespace {
-
-constexpr std::size_t kSuggestFrom = 5000;  // keys looked at for a suggestion
-constexpr std::string_view kAccept = "use --allow-unmatched to accept a pattern without a match";
-
-/// The names of modules are patterns too.
-void add_modules(std::vector<std::string>& names) {
-  std::unordered_set<std::string> modules;
-  for (std::string_view name : names) {
-    for (auto dot = name.rfind('.'); dot != name.npos; dot = name.rfind('.')) {
-      name = name.substr(0, dot);
-      if (!modules.emplace(name).second) break;
-    }
-  }
-  names.insert(names.end(), modules.begin(), modules.end());
-  std::sort(names.begin(), names.end());  // the same suggestion on every machine
-}
 
 bool stays_by_rules(const std::vector<KeyRule>& rules, std::string_view key) {
   for (auto rule = rules.rbegin(); rule != rules.rend(); ++rule) {
@@ -86,28 +67,15 @@ Status require_match(const NamePattern& pattern, const EditContext& context) {
     for (const auto& key : dict.keys) {
       if (key.dropped) continue;
       if (pattern.matches(key.name)) return {};
-      if (names.size() < kSuggestFrom) names.push_back(key.name);
+      names.push_back(key.name);
     }
   }
   if (context.allow_unmatched) return {};
-  auto message = fmt::format("{} matches no key", quoted(pattern.text()));
-  if (const auto wider = pattern.wider(); !wider.empty()) {
-    const auto parsed = NamePattern::parse(wider);
-    const auto count = parsed.ok() ? std::count_if(names.begin(), names.end(),
-                                                   [&](const auto& name) { return parsed->matches(name); })
-                                   : 0;
-    if (count > 0) {
-      message += fmt::format("; {} would match {}", quoted(wider), count);
-      return Error(ErrorCode::kNotFound, std::move(message)).with_hint(kAccept);
-    }
-  }
-  add_modules(names);
-  Error error(ErrorCode::kNotFound, std::move(message));
-  if (const auto near = nearest(pattern.text(), names); !near.empty()) {
-    return std::move(error).with_hint(fmt::format(
-        "did you mean {}? Use --allow-unmatched to accept a pattern without a match", quoted(near)));
-  }
-  return std::move(error).with_hint(kAccept);
+  const auto error = unmatched(pattern, std::move(names));
+  const auto hint = error.hint().empty()
+                        ? "use --allow-unmatched to accept a pattern without a match"
+                        : error.hint() + " Use --allow-unmatched to accept a pattern without a match";
+  return Error(error.code(), error.message()).with_hint(hint);
 }
 
 Status apply_filter(const FilterKeys& edit, EditContext& context) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/model/name_pattern.h"
 
+#include <algorithm>
 #include <array>
+#include <unordered_set>
 
 #include <fmt/format.h>
 #include <re2/re2.h>
@@ -149,6 +151,44 @@ std::string NamePattern::wider() const {
     return out == text_ ? std::string() : out;
   }
   return kind_ == Kind::kLiteral && !negated_ ? "**" + body_ + "**" : std::string();
+}
+
+namespace {
+
+constexpr std::size_t kSuggestFrom = 5000;  // names looked at for a suggestion
+
+/// The names of modules are patterns too.
+void add_modules(std::vector<std::string>& names) {
+  std::unordered_set<std::string> modules;
+  for (std::string_view name : names) {
+    for (auto dot = name.rfind('.'); dot != name.npos; dot = name.rfind('.')) {
+      name = name.substr(0, dot);
+      if (!modules.emplace(name).second) break;
+    }
+  }
+  names.insert(names.end(), modules.begin(), modules.end());
+  std::sort(names.begin(), names.end());  // the same suggestion on every machine
+}
+
+}  // namespace
+
+Error unmatched(const NamePattern& pattern, std::vector<std::string> names) {
+  names.resize(std::min(names.size(), kSuggestFrom));
+  const auto message = fmt::format("{} matches no key", quoted(pattern.text()));
+  if (const auto wider = pattern.wider(); !wider.empty()) {
+    const auto parsed = NamePattern::parse(wider);
+    const auto count = parsed.ok() ? std::count_if(names.begin(), names.end(),
+                                                   [&](const auto& name) { return parsed->matches(name); })
+                                   : 0;
+    if (count > 0) {
+      return Error(ErrorCode::kNotFound, fmt::format("{}; {} would match {}", message, quoted(wider), count));
+    }
+  }
+  add_modules(names);
+  Error error(ErrorCode::kNotFound, message);
+  const auto near = nearest(pattern.text(), names);
+  return near.empty() ? std::move(error)
+                      : std::move(error).with_hint(fmt::format("did you mean {}?", quoted(near)));
 }
 
 }  // namespace ckpt

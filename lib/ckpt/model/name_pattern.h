@@ -51,4 +51,8 @@ class CKPT_EXPORT NamePattern {
   std::shared_ptr<const Expression> expression_;
 };
 
+/// kNotFound for a pattern that matches none of `names`, with a wider pattern in the message or the nearest
+/// name as the hint. Names beyond a few thousand are not looked at.
+CKPT_EXPORT Error unmatched(const NamePattern& pattern, std::vector<std::string> names);
+
 }  // namespace ckpt
