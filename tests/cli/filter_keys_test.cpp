@@ -155,9 +155,9 @@ TEST_CASE("a state dict that would be left empty is refused, even with --allow-u
   const FlatCli cli;
   const std::string refusal = "would be left\n  hint: to drop the whole entry, use --drop-entry PATH\n";
   CHECK(cli.bad("filter in.pt --drop '**' -o out.pt") ==
-        "ckpt: in.pt: no key of the state dict at '' " + refusal);
+        "ckpt: in.pt: no key of the state dict at the root " + refusal);
   CHECK(cli.bad("filter in.pt --keep nope --allow-unmatched -n") ==
-        "ckpt: in.pt: no key of the state dict at '' " + refusal);
+        "ckpt: in.pt: no key of the state dict at the root " + refusal);
   CHECK_FALSE(cli.exists("out.pt"));
 }
 
@@ -207,7 +207,7 @@ TEST_CASE("--drop-entry reaches into mappings and lists, and needs no state dict
         std::string::npos);
   cli.take("torch-2.15-root-list.pt", "list.pt");
   cli.good("filter -q list.pt --drop-entry '[1]' -o short.pt");
-  CHECK(cli.bad("inspect short.pt --get '[1]'").find("nothing is called '1'") != std::string::npos);
+  CHECK(cli.bad("inspect short.pt --get '[1]'").find("1 element there") != std::string::npos);
 }
 
 TEST_CASE("a path to arguments needs the index of one", "[cli][filter]") {

@@ -200,10 +200,11 @@ TEST_CASE("nothing to strip is success with a note", "[cli][strip]") {
 TEST_CASE("a whole module is refused alone and carried beside a state dict", "[cli][strip]") {
   const Cli cli;
   cli.take("torch-2.15-module.pt", "whole.pt");
-  CHECK(cli.bad("strip whole.pt -o out.pt") ==
-        "ckpt: whole.pt: a whole module stands at the root: its keys are attributes of objects and can't be "
-        "edited in "
-        "place\n");
+  CHECK(
+      cli.bad("strip whole.pt -o out.pt") ==
+      "ckpt: whole.pt: a whole module stands at the root: its keys are attributes of objects and can't be "
+      "edited in place\n  hint: load it where its classes are at hand, torch.save its state_dict(), and edit "
+      "that file\n");
   cli.take("torch-2.15-module-nested.pt", "nested.pt");
   CHECK(cli.bad("strip nested.pt --root net -o out.pt").find("a whole module stands at 'net'") !=
         std::string::npos);

@@ -218,11 +218,13 @@ void print_findings(const InspectedFile& file, Console& console) {
   if (file.findings.empty()) return;
   auto& out = console.out;
   out.print("\nfindings:\n");
-  for (const auto& finding : file.findings) {
+  for (std::size_t i = 0; i < file.findings.size(); ++i) {
+    const auto& finding = file.findings[i];
     const bool colored = console.colored();
     out.format("  {}{}{}: {} [{}]\n", colored ? color_of(finding.severity) : "",
                severity_name(finding.severity), colored ? "\x1b[0m" : "", finding.message, finding.id);
-    if (!finding.fix.empty()) out.format("    fix: {}\n", spell_fix(finding.fix, file.name));
+    const bool same_follows = i + 1 < file.findings.size() && file.findings[i + 1].fix == finding.fix;
+    if (!finding.fix.empty() && !same_follows) out.format("    fix: {}\n", spell_fix(finding.fix, file.name));
   }
 }
 
@@ -352,9 +354,9 @@ void print_tree(const InspectedFile& file, std::optional<std::uint64_t> depth, S
         rest = dot == rest.npos ? std::string_view() : rest.substr(dot + 1);
       }
     }
+    if (root.tensors == 0) continue;  // --root or --select did not choose it
     const auto path = checkpoint.path(checkpoint.state_dicts[i].place);
     print_branch(path.empty() ? "state dict" : "state dict " + path, root, 0, depth, out);
-    if (root.tensors == 0) continue;  // --root or --select did not choose it
   }
 }
 

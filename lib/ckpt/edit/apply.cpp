@@ -7,6 +7,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/edit/edits.h"
+#include "ckpt/model/key_path.h"
 #include "ckpt/model/lookup.h"
 #include "ckpt/model/state_dicts.h"
 
@@ -26,15 +27,13 @@ Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::ve
   const auto first = std::find_if(chosen.begin(), chosen.end(), is_module);
   if (first == chosen.end()) return {};
   const auto describe = [&](std::uint32_t index) {
-    const auto path = checkpoint.path(checkpoint.state_dicts[index].place);
-    return path.empty() ? "the root" : quoted(path);
+    return quoted_path(checkpoint.path(checkpoint.state_dicts[index].place));
   };
   if (!plan.roots.empty() || std::all_of(chosen.begin(), chosen.end(), is_module)) {
-    return Error(
-        ErrorCode::kUnsupported,
-        fmt::format(
-            "a whole module stands at {}: its keys are attributes of objects and can't be edited in place",
-            describe(*first)));
+    return Error(ErrorCode::kUnsupported, fmt::format("a whole module stands at {}: its keys are attributes "
+                                                      "of objects and can't be edited in place",
+                                                      describe(*first)))
+        .with_hint("load it where its classes are at hand, torch.save its state_dict(), and edit that file");
   }
   for (const auto index : chosen) {
     if (is_module(index))
@@ -91,7 +90,7 @@ Status settle_optimizers(const Plan& plan, EditContext& context) {
   if (plan.optimizer == OptimizerPolicy::kUnsaid) {
     return Error(ErrorCode::kRefused,
                  fmt::format("keys go, and the optimizer state at {} counts its parameters by position",
-                             quoted(gone.paths.front())))
+                             quoted_path(gone.paths.front())))
         .with_hint(
             "choose: --optimizer keep (it stays as it is and no longer fits the model) or --optimizer drop");
   }

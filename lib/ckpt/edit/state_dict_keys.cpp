@@ -10,6 +10,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/model/anatomy.h"
+#include "ckpt/model/key_path.h"
 
 namespace ckpt {
 
@@ -70,7 +71,7 @@ Status check_collisions(const EditedStateDict& dict) {
   }
   if (left > 0 || dict.keys.empty()) return {};
   return Error(ErrorCode::kRefused,
-               fmt::format("no key of the state dict at {} would be left", quoted(dict.root)))
+               fmt::format("no key of the state dict at {} would be left", quoted_path(dict.root)))
       .with_hint("to drop the whole entry, use --drop-entry PATH");
 }
 

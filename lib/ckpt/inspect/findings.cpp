@@ -47,7 +47,7 @@ void find_wrappers(const Checkpoint& checkpoint, std::vector<Finding>& out) {
     if (removed.empty()) continue;
     const auto path = checkpoint.path(dict.place);
     out.push_back({"wrapper-prefix", Severity::kWarning, path,
-                   fmt::format("all keys{} carry the prefix of a wrapper: {}",
+                   fmt::format("the keys{} carry the name of a wrapper: {}",
                                path.empty() ? "" : " of " + quoted(path), examples(removed)),
                    dict.of_module ? "" : "ckpt strip-dataparallel FILE -o OUT"});
   }

@@ -63,7 +63,7 @@ class Walk {
   Status index(const PathStep& step) {
     std::size_t number = 0;
     std::from_chars(step.text.data(), step.text.data() + step.text.size(), number);
-    if (number >= anatomy_.elements.size()) return missing(step, "");
+    if (number >= anatomy_.elements.size()) return missing(step, "", anatomy_.elements.size());
     const bool list = anatomy_.kind == ValueKind::kList;
     found_ = {anatomy_.elements[number], kNoUse, kNoUse, list};
     return {};
@@ -86,15 +86,19 @@ class Walk {
     in_arguments_ = false;
     std::size_t number = 0;
     std::from_chars(step.text.data(), step.text.data() + step.text.size(), number);
-    if (step.kind != PathStep::Kind::kIndex || number + 1 >= anatomy_.arguments.size())
-      return missing(step, "");
+    const auto count = anatomy_.arguments.empty() ? 0 : anatomy_.arguments.size() - 1;
+    if (step.kind != PathStep::Kind::kIndex || number >= count) return missing(step, "", count);
     found_ = {anatomy_.arguments[number + 1], kNoUse, kNoUse, false};
     return {};
   }
 
-  Error missing(const PathStep& step, const std::string& suggestion) const {
-    Error error(ErrorCode::kNotFound, fmt::format("no {} in the file: nothing is called {} there",
-                                                  quoted(path_), quoted(step.text)));
+  /// `elements`: how many there are where the step is an index.
+  Error missing(const PathStep& step, const std::string& suggestion, std::size_t elements = 0) const {
+    const bool is_index = step.kind == PathStep::Kind::kIndex;
+    Error error(ErrorCode::kNotFound,
+                fmt::format("no {} in the file: {}", quoted(path_),
+                            is_index ? counted(elements, "element") + " there"
+                                     : fmt::format("nothing is called {} there", quoted(step.text))));
     if (suggestion.empty()) return error;
     return std::move(error).with_hint(fmt::format("did you mean {}?", quoted(suggestion)));
   }

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/model/key_path.h"
 
 namespace ckpt {
 namespace {
@@ -35,7 +36,7 @@ std::string mappings_with_tensors(const Checkpoint& checkpoint) {
   std::vector<std::string> lines;
   for (const auto& mapping : checkpoint.mappings) {
     if (mapping.tensors == 0) continue;
-    lines.push_back(fmt::format("{} ({}{})", quoted(checkpoint.path(mapping.place)),
+    lines.push_back(fmt::format("{} ({}{})", quoted_path(checkpoint.path(mapping.place)),
                                 counted(mapping.tensors, "tensor"),
                                 mapping.string_keys ? "" : ", keys that are no strings"));
     if (lines.size() == 10) break;
@@ -129,8 +130,8 @@ Result<std::vector<std::uint32_t>> choose_state_dicts(Checkpoint& checkpoint,
       checkpoint.state_dicts.push_back(std::move(dict));
     }
     if (found == kNoIndex) {
-      return Error(ErrorCode::kNotFound, fmt::format("no mapping with string keys at {}; {}", quoted(root),
-                                                     mappings_with_tensors(checkpoint)));
+      return Error(ErrorCode::kNotFound, fmt::format("no mapping with string keys at {}; {}",
+                                                     quoted_path(root), mappings_with_tensors(checkpoint)));
     }
     if (std::find(chosen.begin(), chosen.end(), found) == chosen.end()) chosen.push_back(found);
   }
