@@ -20,6 +20,19 @@ find_package(nlohmann_json REQUIRED)
 pkg_check_modules(libdeflate REQUIRED IMPORTED_TARGET libdeflate)
 pkg_check_modules(re2 REQUIRED IMPORTED_TARGET re2)
 
+# The libraries of all code. Nearly all of the time that a short command takes goes to the dynamic linker, most of it
+# to the C++ library's own symbols: a standalone program has these libraries inside. libckpt.so never does.
+add_library(ckpt_libraries INTERFACE)
+if(CKPT_STANDALONE)
+  set(is_program $<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>)
+  list(JOIN re2_STATIC_LIBRARIES " -l" re2_static)
+  target_link_options(ckpt_libraries INTERFACE $<${is_program}:-static-libstdc++> $<${is_program}:-static-libgcc>)
+  target_link_libraries(ckpt_libraries INTERFACE fmt::fmt-header-only
+    $<IF:${is_program},-Wl$<COMMA>-Bstatic -Wl$<COMMA>--start-group -l${re2_static} -ldeflate -Wl$<COMMA>--end-group -Wl$<COMMA>-Bdynamic,PkgConfig::libdeflate$<SEMICOLON>PkgConfig::re2>)
+else()
+  target_link_libraries(ckpt_libraries INTERFACE fmt::fmt PkgConfig::libdeflate PkgConfig::re2)
+endif()
+
 add_library(ckpt_settings INTERFACE)
 target_include_directories(ckpt_settings INTERFACE "${PROJECT_SOURCE_DIR}/lib")
 if(CKPT_SANITIZE)
