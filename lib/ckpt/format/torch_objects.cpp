@@ -90,6 +90,7 @@ class Collector {
         seen_((graph_.size() + 7) / 8) {}
 
   Status run() {
+    reserve_tables();
     const auto root = add_place(kNoIndex, StepKind::kRoot, 0);
     Context context;
     context.by_strings = true;
@@ -107,6 +108,19 @@ class Collector {
   }
 
  private:
+  /// Every tensor has a persistent id, and takes about a hundred bytes of text: an upper bound for streams
+  /// that repeat one id over and over.
+  void reserve_tables() {
+    constexpr std::size_t kTextOfTensor = 64;
+    const auto tensors =
+        std::min<std::size_t>(graph_.count(Opcode::kBinpersid), graph_.text().size() / kTextOfTensor);
+    checkpoint_.tensors.reserve(tensors);
+    checkpoint_.storages.reserve(tensors);
+    checkpoint_.places.reserve(tensors);
+    checkpoint_.dimensions.reserve(2 * tensors);
+    tensor_mapping_.reserve(tensors);
+  }
+
   PlaceId add_place(PlaceId parent, StepKind kind, std::uint32_t step) {
     checkpoint_.places.push_back({parent, step, kind});
     return static_cast<PlaceId>(checkpoint_.places.size() - 1);

@@ -217,7 +217,7 @@ std::vector<std::string> refused_opcodes(const ValueGraph& graph) {
   std::vector<std::string> out;
   for (std::size_t code = 0; code < kOpcodes.size(); ++code) {
     const auto name = kOpcodes[code].name;
-    if (graph.uses(static_cast<Opcode>(code)) &&
+    if (graph.count(static_cast<Opcode>(code)) > 0 &&
         std::find(kKnownOpcodes.begin(), kKnownOpcodes.end(), name) == kKnownOpcodes.end())
       out.emplace_back(name);
   }

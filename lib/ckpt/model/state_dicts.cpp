@@ -88,6 +88,7 @@ void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_st
   }
   for (auto& dict : dicts) {
     if (dict.of_module) continue;
+    if (extra_states.empty()) continue;  // they are in order
     std::stable_sort(dict.entries.begin(), dict.entries.end(),
                      [](const StateDictEntry& a, const StateDictEntry& b) { return a.key < b.key; });
   }

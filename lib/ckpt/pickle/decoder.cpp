@@ -13,19 +13,26 @@ namespace ckpt {
 namespace {
 
 constexpr std::uint64_t kWindow = 1U << 20U;
+constexpr std::uint64_t kReserved = 256 * kWindow;  // a text that may grow to this much never moves
 
 /// Memo slots → nodes. Dense as long as slots come roughly in order; a slot far off (hostile files name
 /// 2^31) goes to a table, so memory follows the number of PUTs.
 class Memo {
  public:
+  /// Sets the slot behind the last one, if it is that: the usual case.
+  bool append(std::uint64_t slot, Use node) {
+    if (slot != dense_.size() || !sparse_.empty()) return false;
+    dense_.push_back(node);
+    ++count_;
+    return true;
+  }
+
   /// Was the slot free?
   bool put(std::uint64_t slot, Use node) {
     const bool free = get(slot) == kNoUse;
     if (free) ++count_;
     if (slot < dense_.size() || slot <= 2 * count_ + 1024) {
-      if (slot >= dense_.size()) {
-        dense_.resize(std::max<std::size_t>(slot + 1, dense_.size() * 3 / 2), kNoUse);
-      }
+      if (slot >= dense_.size()) dense_.resize(slot + 1, kNoUse);
       dense_[slot] = node;
     } else {
       sparse_.insert_or_assign(slot, node);
@@ -33,8 +40,11 @@ class Memo {
     return free;
   }
 
+  /// The node of a slot that came in order, else kNoUse.
+  Use get_dense(std::uint64_t slot) const { return slot < dense_.size() ? dense_[slot] : kNoUse; }
+
   Use get(std::uint64_t slot) const {
-    if (slot < dense_.size() && dense_[slot] != kNoUse) return dense_[slot];
+    if (const auto node = get_dense(slot); node != kNoUse) return node;
     if (sparse_.empty()) return kNoUse;
     const auto found = sparse_.find(slot);
     return found == sparse_.end() ? kNoUse : found->second;
@@ -66,6 +76,7 @@ class Decoder {
 
   Result<ValueGraph> run() {
     while (true) {
+      take_usual();
       CKPT_RETURN_IF_ERROR(next_instruction());
       CKPT_RETURN_IF_ERROR(step());
       if (instruction_.opcode == Opcode::kStop) break;
@@ -89,6 +100,105 @@ class Decoder {
   Error error(ErrorCode code, std::string message) const {
     return Error(code, std::move(message)).at(position_ + skipped_);
   }
+
+  /// The instructions that tensors are made of, without a detour, as long as they lie whole in the window and
+  /// nothing about them needs a second look. It stops in front of every other, in particular of any that is
+  /// wrong: what one means is said below, `step` has the last word on all of them.
+  void take_usual() {
+    constexpr std::uint64_t kLongestHead = 9;  // BINFLOAT
+    const auto* const text = graph_.text_.data();
+    const auto size = graph_.text_.size();
+    while (position_ + kLongestHead < size && graph_.tape_.size() + 1 < limits_.nodes) {
+      const auto* const at = text + position_;
+      const auto opcode = static_cast<Opcode>(*at);
+      std::uint64_t length = 1;
+      switch (opcode) {
+        case Opcode::kShortBinunicode:
+        case Opcode::kBinunicode: {
+          const bool is_short = opcode == Opcode::kShortBinunicode;
+          const auto head = is_short ? 2U : 5U;
+          const std::uint64_t body =
+              is_short ? load_le<std::uint8_t>(at + 1) : load_le<std::uint32_t>(at + 1);
+          if (body >= kOutsideBody || body + head > size - position_) return;
+          length = head + body;
+          push_leaf();
+          break;
+        }
+        case Opcode::kBinfloat:
+          push_leaf();
+          length = 9;
+          break;
+        case Opcode::kBinint:
+          push_leaf();
+          length = 5;
+          break;
+        case Opcode::kBinint2:
+          push_leaf();
+          length = 3;
+          break;
+        case Opcode::kBinint1:
+          push_leaf();
+          length = 2;
+          break;
+        case Opcode::kNone:
+        case Opcode::kNewtrue:
+        case Opcode::kNewfalse:
+        case Opcode::kEmptyTuple:
+        case Opcode::kEmptyDict:
+        case Opcode::kEmptyList: push_leaf(); break;
+        case Opcode::kMark: marks_.push_back({stack_.size(), add_node(kNoUse)}); break;
+        case Opcode::kBinget:
+        case Opcode::kLongBinget: {
+          const bool is_short = opcode == Opcode::kBinget;
+          const auto slot = is_short ? load_le<std::uint8_t>(at + 1) : load_le<std::uint32_t>(at + 1);
+          const auto definition = memo_.get_dense(slot);
+          if (definition == kNoUse) return;
+          push_leaf(definition);
+          length = is_short ? 2 : 5;
+          break;
+        }
+        case Opcode::kBinput:
+        case Opcode::kLongBinput: {
+          const bool is_short = opcode == Opcode::kBinput;
+          const auto slot = is_short ? load_le<std::uint8_t>(at + 1) : load_le<std::uint32_t>(at + 1);
+          if (values_above_mark() == 0 || graph_.uses_memoize_) return;
+          const auto node = stack_.back().node;
+          if (node + 1 != graph_.tape_.size() || graph_.repeats(node) || !memo_.append(slot, node)) return;
+          length = is_short ? 2 : 5;
+          break;
+        }
+        case Opcode::kTuple: {
+          if (marks_.empty()) return;
+          const auto mark = marks_.back();
+          marks_.pop_back();
+          stack_.resize(mark.depth);
+          stack_.push_back({add_node(mark.node), mark.node});
+          break;
+        }
+        case Opcode::kTuple1:
+        case Opcode::kTuple2:
+        case Opcode::kBinpersid:
+        case Opcode::kReduce: {
+          const std::size_t pops = opcode == Opcode::kTuple2 || opcode == Opcode::kReduce ? 2 : 1;
+          if (values_above_mark() < pops) return;
+          stack_.resize(stack_.size() - pops + 1);
+          auto& value = stack_.back();
+          value.node = add_node(value.start);
+          break;
+        }
+        default: return;
+      }
+      ++graph_.counts_[static_cast<std::size_t>(opcode)];
+      position_ += length;
+    }
+  }
+
+  void push_leaf(Use repeated = kNoUse) {
+    const auto node = add_node(repeated);
+    stack_.push_back({node, node});
+  }
+
+  std::size_t values_above_mark() const { return stack_.size() - (marks_.empty() ? 0 : marks_.back().depth); }
 
   /// Cuts the instruction at `position_`, reading further windows while it is not complete.
   Status next_instruction() {
@@ -132,7 +242,7 @@ class Decoder {
       return error(ErrorCode::kUnsupported, fmt::format("the pickle is longer than {} bytes", limits_.text));
     }
     const auto old_size = text.size();
-    if (old_size == 0) text.reserve(std::min<std::uint64_t>(range_.size, kWindow));
+    if (old_size == 0) text.reserve(range_.size <= kReserved ? range_.size : kWindow);
     text.resize(old_size + size);
     CKPT_RETURN_IF_ERROR(source_.read_at(next_read_, std::span(text).subspan(old_size)));
     next_read_ += size;
@@ -163,7 +273,7 @@ class Decoder {
   /// Executes the stack effect of the current instruction and moves behind it.
   Status step() {
     const auto& info = opcode_info(instruction_.opcode);
-    graph_.used_[static_cast<std::size_t>(instruction_.opcode)] = true;
+    ++graph_.counts_[static_cast<std::size_t>(instruction_.opcode)];
     if (names_global(instruction_.opcode)) graph_.globals_.push_back(graph_.tape_.size());
     switch (info.effect) {
       case Effect::kPush: CKPT_RETURN_IF_ERROR(push(info.pops)); break;
@@ -203,10 +313,9 @@ class Decoder {
 
   /// Are there `count` values above the last mark?
   Status need(std::size_t count) const {
-    const auto floor = marks_.empty() ? 0 : marks_.back().depth;
-    if (stack_.size() - floor >= count) return {};
+    if (values_above_mark() >= count) return {};
     return corrupt(fmt::format("{} needs {} on the stack, found {}", opcode_info(instruction_.opcode).name,
-                               counted(count, "value"), stack_.size() - floor));
+                               counted(count, "value"), values_above_mark()));
   }
 
   Status need_mark() const {
@@ -219,8 +328,7 @@ class Decoder {
       return error(ErrorCode::kUnsupported, "the pickle refers to out-of-band buffers, which no file holds");
     }
     if (pops == 0) {
-      const auto node = add_node(kNoUse);
-      stack_.push_back({node, node});
+      push_leaf();
       return {};
     }
     CKPT_RETURN_IF_ERROR(need(pops));
@@ -302,8 +410,7 @@ class Decoder {
     CKPT_ASSIGN_OR_RETURN(const auto number, slot());
     const auto definition = memo_.get(number);
     if (definition == kNoUse) return corrupt(fmt::format("memo slot {} is read before it is set", number));
-    const auto node = add_node(definition);
-    stack_.push_back({node, node});
+    push_leaf(definition);
     return {};
   }
 

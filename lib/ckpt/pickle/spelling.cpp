@@ -37,7 +37,7 @@ void append_long1(Bytes& out, std::int64_t value) {
 int spoken_protocol(const ValueGraph& graph) {
   if (graph.protocol() > 0) return graph.protocol();
   for (std::size_t code = 0; code < kOpcodes.size(); ++code) {
-    if (kOpcodes[code].protocol > 0 && graph.uses(static_cast<Opcode>(code))) return 1;
+    if (kOpcodes[code].protocol > 0 && graph.count(static_cast<Opcode>(code)) > 0) return 1;
   }
   return 0;
 }

@@ -34,16 +34,6 @@ Instruction ValueGraph::instruction(Use node) const {
   return instruction;
 }
 
-bool ValueGraph::repeats(Use node) const {
-  switch (opcode(node)) {
-    case Opcode::kGet:
-    case Opcode::kBinget:
-    case Opcode::kLongBinget:
-    case Opcode::kDup: return true;
-    default: return false;
-  }
-}
-
 bool ValueGraph::is_void(Use node) const {
   const auto code = opcode(node);
   return code == Opcode::kPop || code == Opcode::kPopMark;
@@ -54,8 +44,7 @@ Use ValueGraph::finished(Use definition) const {
   return found == changes_.end() || found->first != definition ? definition : found->second;
 }
 
-Use ValueGraph::resolve(Use node) const {
-  if (!repeats(node)) return node;
+Use ValueGraph::resolve_repeated(Use node) const {
   while (repeats(node)) node = repeated(node);  // a GET's definition lies before it, so this ends
   return can_change(opcode(node)) ? finished(node) : node;
 }
@@ -136,13 +125,16 @@ std::optional<std::string> ValueGraph::string(Use node) const {
 
 std::optional<std::int64_t> ValueGraph::integer(Use node) const {
   node = resolve(node);
+  const auto* const fixed_operand = text_.data() + at(node) + 1;
+  switch (opcode(node)) {
+    case Opcode::kBinint: return load_le<std::int32_t>(fixed_operand);
+    case Opcode::kBinint1: return load_le<std::uint8_t>(fixed_operand);
+    case Opcode::kBinint2: return load_le<std::uint16_t>(fixed_operand);
+    default: break;
+  }
   if (instruction(node).outside) return std::nullopt;  // a LONG4 beyond all measure
   const auto text = operand(node);
-  const auto* data = as_bytes(text).data();
   switch (opcode(node)) {
-    case Opcode::kBinint: return load_le<std::int32_t>(data);
-    case Opcode::kBinint1: return load_le<std::uint8_t>(data);
-    case Opcode::kBinint2: return load_le<std::uint16_t>(data);
     case Opcode::kLong1:
     case Opcode::kLong4: return from_long_bytes(as_bytes(text));
     case Opcode::kInt: {

@@ -35,7 +35,8 @@ using Use = std::uint32_t;  ///< index of a node: a position in the stream
 
 inline constexpr Use kNoUse = 0xFFFFFFFFU;
 
-/// The tape: 8 bytes a node, in blocks, so that growing never copies.
+/// The tape: 8 bytes a node, in blocks, so that growing never copies. The first blocks come one by one, later
+/// ones in slabs of a few megabytes, which can lie on huge pages.
 class NodeTape {
  public:
   struct Node {
@@ -44,7 +45,7 @@ class NodeTape {
   };
 
   Use push(std::uint32_t at, Use first) {
-    if (size_ % kBlock == 0) blocks_.push_back(std::make_unique<Node[]>(kBlock));
+    if (size_ % kBlock == 0) add_block();
     blocks_.back()[size_ % kBlock] = {at, first};
     return size_++;
   }
@@ -54,8 +55,23 @@ class NodeTape {
   Use size() const { return size_; }
 
  private:
+  void add_block() {
+    if (spare_blocks_ == 0) {
+      spare_blocks_ = blocks_.size() < kSlab ? 1 : kSlab;
+      slabs_.push_back(std::make_unique_for_overwrite<Node[]>(spare_blocks_ * kBlock));
+      next_block_ = slabs_.back().get();
+    }
+    blocks_.push_back(next_block_);
+    next_block_ += kBlock;
+    --spare_blocks_;
+  }
+
   static constexpr Use kBlock = 65536;
-  std::vector<std::unique_ptr<Node[]>> blocks_;
+  static constexpr std::size_t kSlab = 16;  ///< blocks
+  std::vector<std::unique_ptr<Node[]>> slabs_;
+  std::vector<Node*> blocks_;
+  Node* next_block_ = nullptr;
+  std::size_t spare_blocks_ = 0;
   Use size_ = 0;
 };
 
@@ -94,8 +110,8 @@ class CKPT_EXPORT ValueGraph {
   /// Why edits are refused, or empty: POP, DUP, a reused memo slot, a value changed through an alias, …
   const std::string& irregular() const { return irregular_; }
 
-  /// Does the stream have that instruction anywhere?
-  bool uses(Opcode opcode) const { return used_[static_cast<std::size_t>(opcode)]; }
+  /// How often the stream has that instruction.
+  std::uint32_t count(Opcode opcode) const { return counts_[static_cast<std::size_t>(opcode)]; }
 
   /// Nodes that name a class or a function: GLOBAL, STACK_GLOBAL, INST.
   const std::vector<Use>& global_uses() const { return globals_; }
@@ -111,7 +127,13 @@ class CKPT_EXPORT ValueGraph {
   Opcode opcode(Use node) const { return static_cast<Opcode>(text_[at(node)]); }
 
   Instruction instruction(Use node) const;
-  bool repeats(Use node) const;  ///< is it GET or DUP?
+
+  /// Is it GET or DUP?
+  bool repeats(Use node) const {
+    const auto code = opcode(node);
+    return code == Opcode::kBinget || code == Opcode::kLongBinget || code == Opcode::kGet ||
+           code == Opcode::kDup;
+  }
 
   /// For a GET or DUP, the node it repeats; that one is no GET or DUP.
   Use repeated(Use node) const { return tape_[node].first; }
@@ -123,7 +145,8 @@ class CKPT_EXPORT ValueGraph {
   bool is_void(Use node) const;
 
   /// The node that stands for the finished value: what a GET repeats, with all that changed it later.
-  Use resolve(Use node) const;
+  Use resolve(Use node) const { return repeats(node) ? resolve_repeated(node) : node; }
+
   /// The last SETITEMS, APPENDS, BUILD, … that changes the value made at `definition`, or itself.
   Use finished(Use definition) const;
 
@@ -159,6 +182,8 @@ class CKPT_EXPORT ValueGraph {
  private:
   friend class Decoder;
 
+  Use resolve_repeated(Use node) const;
+
   Bytes text_;
   NodeTape tape_;
   std::vector<OutsideBody> outside_;
@@ -169,7 +194,7 @@ class CKPT_EXPORT ValueGraph {
   bool has_frames_ = false;
   bool uses_memoize_ = false;
   std::string irregular_;
-  std::array<bool, 256> used_{};
+  std::array<std::uint32_t, 256> counts_{};
   std::vector<Use> globals_;
 };
 
