@@ -32,7 +32,7 @@ class NameLookup;
 class CKPT_EXPORT ZipDirectory {
  public:
   /// Up to this many entries, `read` looks at every local header.
-  static constexpr std::size_t kFewEntries = 4096;
+  static constexpr std::size_t kFewEntries = 512;
 
   /// Reads the directory at the end of `source`. Findings (duplicate names, bytes no entry covers, fake end
   /// records, names that differ only in case, overlapping entries, …) go to `diagnostics`; one of severity
