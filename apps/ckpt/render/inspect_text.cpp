@@ -15,28 +15,38 @@
 namespace ckpt::cli {
 namespace {
 
-constexpr std::size_t kWidestName = 60;    // a longer name pushes its line's other columns to the right
+constexpr std::size_t kWidestName = 60;  // a longer name pushes its line's other columns to the right
+constexpr std::size_t kWidestShape = 24;
 constexpr std::size_t kLongestValue = 60;  // bytes of a string shown
 constexpr std::size_t kMostEntries = 40;   // entries that are no tensors; JSON has all
 
 /// What a person would call the tensor: its key, or its path.
-std::string label(const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  if (tensor.state_dict != kNoIndex && !tensor.has(kIsPart)) return printable(tensor.name);
-  return printable(checkpoint.path(tensor.place));
+void append_label(std::string& out, const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  if (tensor.state_dict != kNoIndex && !tensor.has(kIsPart)) return append_printable(out, tensor.name);
+  append_printable(out, checkpoint.path(tensor.place));
 }
 
-std::string shape_text(const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  std::string out = "[";
+std::string label(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  std::string out;
+  append_label(out, checkpoint, tensor);
+  return out;
+}
+
+void append_shape(std::string& out, const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  out += '[';
+  bool first = true;
   for (const auto size : checkpoint.shape(tensor)) {
-    if (out.size() > 1) out += ", ";
-    out += fmt::format_int(size).str();
+    if (!first) out += ", ";
+    first = false;
+    const fmt::format_int digits(size);
+    out.append(digits.data(), digits.size());
   }
-  return out + ']';
+  out += ']';
 }
 
 /// Remarks behind the columns: layout, flags, device.
-std::string remarks(const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  std::string out(tensor.has(kIsPart) ? "part" : role_name(role_of(checkpoint, tensor).kind));
+void append_remarks(std::string& out, const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  out += tensor.has(kIsPart) ? "part" : role_name(role_of(checkpoint, tensor).kind);
   if (tensor.layout != TensorLayout::kStrided) out += fmt::format(" {}", tensor_layout_name(tensor.layout));
   if (!tensor.has(kContiguous)) out += " strided";
   if (tensor.has(kConjugate)) out += " conj";
@@ -45,7 +55,6 @@ std::string remarks(const Checkpoint& checkpoint, const TensorInfo& tensor) {
     const auto& device = checkpoint.devices[checkpoint.storages[tensor.storage].device];
     if (device != "cpu") out += ' ' + printable(device);
   }
-  return out;
 }
 
 struct Columns {
@@ -54,10 +63,11 @@ struct Columns {
   std::size_t shape = 0;
 };
 
-/// Appends `text` and spaces up to `width` columns (bytes, for names that are mostly ASCII).
-void pad_right(std::string& out, std::string_view text, std::size_t width) {
-  out += text;
-  if (text.size() < width) out.append(width - text.size(), ' ');
+/// Spaces behind the column that begins at `begin`, and those between columns. Widths are bytes, for names
+/// that are mostly ASCII.
+void end_column(std::string& line, std::size_t begin, std::size_t width) {
+  const auto end = std::max(line.size(), begin + width);
+  line.append(end - line.size() + 2, ' ');
 }
 
 /// The size of the row before is often that of the next.
@@ -76,32 +86,49 @@ void print_row(const Checkpoint& checkpoint, const TensorInfo& tensor, const Col
   constexpr std::size_t kSizeWidth = 9;
   auto& line = out.buffer();
   line += "  ";
-  pad_right(line, label(checkpoint, tensor), columns.name);
-  line += "  ";
-  pad_right(line, dtype_info(tensor.dtype).name, columns.dtype);
-  line += "  ";
-  pad_right(line, shape_text(checkpoint, tensor), columns.shape);
-  line += "  ";
+  auto begin = line.size();
+  append_label(line, checkpoint, tensor);
+  end_column(line, begin, columns.name);
+  begin = line.size();
+  line += dtype_info(tensor.dtype).name;
+  end_column(line, begin, columns.dtype);
+  begin = line.size();
+  append_shape(line, checkpoint, tensor);
+  end_column(line, begin, columns.shape);
   const auto& bytes = size.of(checkpoint.bytes(tensor));
   if (bytes.size() < kSizeWidth) line.append(kSizeWidth - bytes.size(), ' ');
   line += bytes;
   line += "  ";
-  line += remarks(checkpoint, tensor);
+  append_remarks(line, checkpoint, tensor);
   line += '\n';
   out.settle();
 }
 
-void print_rows(const Checkpoint& checkpoint, const std::vector<TensorId>& tensors, Stream& out) {
+/// The widths of columns that hold all rows, but for the rows that are wider than most.
+Columns columns_of(const Checkpoint& checkpoint, const std::vector<TensorId>& tensors) {
   Columns columns;
+  std::string text;
   for (const auto id : tensors) {
     const auto& tensor = checkpoint.tensors[id];
-    const bool named = tensor.state_dict != kNoIndex && !tensor.has(kIsPart);
-    columns.name = std::max(columns.name, named ? tensor.name.size() : checkpoint.path(tensor.place).size());
+    if (columns.name < kWidestName) {
+      text.clear();
+      append_label(text, checkpoint, tensor);
+      columns.name = std::max(columns.name, text.size());
+    }
+    if (columns.shape < kWidestShape) {
+      text.clear();
+      append_shape(text, checkpoint, tensor);
+      columns.shape = std::max(columns.shape, text.size());
+    }
     columns.dtype = std::max(columns.dtype, dtype_info(tensor.dtype).name.size());
-    columns.shape = std::max(columns.shape, shape_text(checkpoint, tensor).size());
   }
   columns.name = std::min(columns.name, kWidestName);
-  columns.shape = std::min<std::size_t>(columns.shape, 24);
+  columns.shape = std::min(columns.shape, kWidestShape);
+  return columns;
+}
+
+void print_rows(const Checkpoint& checkpoint, const std::vector<TensorId>& tensors, Stream& out) {
+  const auto columns = columns_of(checkpoint, tensors);
   SizeText size;
   for (const auto id : tensors) print_row(checkpoint, checkpoint.tensors[id], columns, size, out);
 }
@@ -368,8 +395,10 @@ void print_globals(const InspectedFile& file, Stream& out) {
 }
 
 void print_tensor_line(const Checkpoint& checkpoint, const TensorInfo& tensor, Stream& out) {
-  out.format("{} {} {} {}\n", printable(checkpoint.path(tensor.place)), dtype_info(tensor.dtype).name,
-             shape_text(checkpoint, tensor), human_bytes(checkpoint.bytes(tensor)));
+  std::string shape;
+  append_shape(shape, checkpoint, tensor);
+  out.format("{} {} {} {}\n", printable(checkpoint.path(tensor.place)), dtype_info(tensor.dtype).name, shape,
+             human_bytes(checkpoint.bytes(tensor)));
 }
 
 }  // namespace ckpt::cli

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,9 +29,11 @@ class JsonWriter {
   /// `name` is one of ours: it needs no escapes.
   JsonWriter& key(std::string_view name) {
     separate();
-    buffer() += '"';
-    buffer() += name;
-    buffer() += "\":";
+    auto& out = buffer();
+    const auto at = out.size();
+    out.resize(at + name.size() + 3, '"');
+    name.copy(out.data() + at + 1, name.size());
+    out.back() = ':';
     after_key_ = true;
     return *this;
   }
@@ -96,7 +97,8 @@ class JsonWriter {
   template <typename T>
   JsonWriter& formatted(T value) {
     separate();
-    fmt::format_to(std::back_inserter(buffer()), "{}", value);
+    const fmt::format_int digits(value);
+    buffer().append(digits.data(), digits.size());
     return done();
   }
 

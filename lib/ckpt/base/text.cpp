@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <vector>
 
 #include <fmt/format.h>
@@ -24,9 +25,23 @@ bool is_c1_control(std::string_view sequence) {
   return sequence.size() == 2 && byte_at(sequence, 0) == 0xC2 && byte_at(sequence, 1) < 0xA0;
 }
 
+/// Are eight bytes ASCII that needs no escape? The high bit of a byte of the sum tells where one is below
+/// 0x20, one of the other three (`"`, `'`, `\\`), or above 0x7E.
+bool eight_plain(const char* text) {
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  constexpr std::uint64_t kHigh = 0x80 * kOnes;
+  std::uint64_t bytes = 0;
+  std::memcpy(&bytes, text, sizeof bytes);
+  const auto zero_in = [](std::uint64_t word) { return (word - kOnes) & ~word; };
+  const auto odd = (bytes - 0x20 * kOnes) | (bytes + kOnes) | bytes | zero_in(bytes ^ ('"' * kOnes)) |
+                   zero_in(bytes ^ ('\'' * kOnes)) | zero_in(bytes ^ ('\\' * kOnes));
+  return (odd & kHigh) == 0;
+}
+
 /// Bytes at the front that are ASCII and need no escape anywhere.
 std::size_t plain_length(std::string_view text) {
   std::size_t length = 0;
+  while (length + 8 <= text.size() && eight_plain(text.data() + length)) length += 8;
   while (length < text.size()) {
     const auto byte = byte_at(text, length);
     if (byte < 0x20 || byte >= 0x7F || byte == '"' || byte == '\\' || byte == '\'') break;
@@ -104,6 +119,10 @@ std::size_t utf8_sequence(std::string_view text) {
 
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {
+    if (const auto plain = plain_length(text)) {
+      text.remove_prefix(plain);
+      continue;
+    }
     const auto length = utf8_sequence(text);
     if (length == 0) return false;
     text.remove_prefix(length);
@@ -111,10 +130,14 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+void append_printable(std::string& out, std::string_view text) {
+  append_printable(out, text, '\0');
+}
+
 std::string printable(std::string_view text) {
   std::string out;
   out.reserve(text.size());
-  append_printable(out, text, '\0');
+  append_printable(out, text);
   return out;
 }
 

@@ -14,6 +14,7 @@ namespace ckpt {
 
 /// `text` with control characters and bytes that are no UTF-8 as \n, \t, \xNN: safe on a terminal.
 CKPT_EXPORT std::string printable(std::string_view text);
+CKPT_EXPORT void append_printable(std::string& out, std::string_view text);
 
 /// `printable` in single quotes; a single quote inside is written \'.
 CKPT_EXPORT std::string quoted(std::string_view text);

@@ -116,10 +116,15 @@ Extent Checkpoint::view_extent(const TensorInfo& tensor) const {
 }
 
 std::string Checkpoint::path(PlaceId place) const {
+  std::string out;
+  append_path(out, place);
+  return out;
+}
+
+void Checkpoint::append_path(std::string& out, PlaceId place) const {
   std::vector<PlaceId> chain;
   for (; place != kNoIndex && places[place].kind != StepKind::kRoot; place = places[place].parent)
     chain.push_back(place);
-  std::string out;
   for (auto at = chain.rbegin(); at != chain.rend(); ++at) {
     const auto& step = places[*at];
     switch (step.kind) {
@@ -144,7 +149,6 @@ std::string Checkpoint::path(PlaceId place) const {
       case StepKind::kName: append_key_step(out, tensors[step.step].name); break;
     }
   }
-  return out;
 }
 
 bool Checkpoint::is_optimizer_place(PlaceId place) const {

@@ -144,6 +144,7 @@ class CKPT_EXPORT Checkpoint {
   Extent view_extent(const TensorInfo& tensor) const;
   /// The path from the root, as docs/reference describes it.
   std::string path(PlaceId place) const;
+  void append_path(std::string& out, PlaceId place) const;  ///< `out` is empty
   /// Does an optimizer's state stand there (a mapping with `state` and `param_groups`)?
   bool is_optimizer_place(PlaceId place) const;
   /// Current name of a state dict's key, after the edits so far.
