@@ -2,10 +2,8 @@
 // Large archives: what they cost in time, memory and reads. The million is hidden: run it with '[.scale]'.
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <fstream>
-#include <map>
 #include <string>
 
 #include "ckpt/base/crc32.h"
@@ -13,48 +11,12 @@
 #include "ckpt/zip/entry_layout.h"
 #include "ckpt/zip/records.h"
 #include "support/catch.h"
+#include "support/sparse_source.h"
 
 using namespace ckpt;
+using ckpt::test::SparseSource;
 
 namespace {
-
-/// Zeros with pieces of something else, and a count of what is read.
-class SparseSource final : public ByteSource {
- public:
-  void put(std::uint64_t offset, Bytes bytes) {
-    size_ = std::max(size_, offset + bytes.size());
-    pieces_.emplace(offset, std::move(bytes));
-  }
-
-  const std::string& name() const override { return name_; }
-
-  std::uint64_t size() const override { return size_; }
-
-  Status read_at(std::uint64_t offset, std::span<std::byte> out) const override {
-    ++reads;
-    bytes_read += out.size();
-    std::fill(out.begin(), out.end(), std::byte{0});
-    const auto end = offset + out.size();
-    auto piece = pieces_.upper_bound(offset);
-    if (piece != pieces_.begin()) --piece;
-    for (; piece != pieces_.end() && piece->first < end; ++piece) {
-      const auto from = std::max(offset, piece->first);
-      const auto to = std::min(end, piece->first + piece->second.size());
-      if (from >= to) continue;
-      const auto begin = piece->second.begin() + static_cast<std::ptrdiff_t>(from - piece->first);
-      std::copy_n(begin, to - from, out.begin() + static_cast<std::ptrdiff_t>(from - offset));
-    }
-    return {};
-  }
-
-  mutable std::uint64_t reads = 0;
-  mutable std::uint64_t bytes_read = 0;
-
- private:
-  std::string name_ = "sparse.pt";
-  std::uint64_t size_ = 0;
-  std::map<std::uint64_t, Bytes> pieces_;
-};
 
 enum class Headers { kWritten, kLeftOut };
 
