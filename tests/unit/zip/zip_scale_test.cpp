@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Large archives: what they cost in time, memory and reads. The million is hidden: run it with '[.scale]'.
+// Large archives: what they cost in memory and reads. The million is hidden: run it with '[.scale]'.
 #include <unistd.h>
 
-#include <chrono>
 #include <fstream>
 #include <string>
 
@@ -46,10 +45,6 @@ std::shared_ptr<SparseSource> torch_archive(std::uint64_t count, std::uint64_t s
   append_bytes(central, spell_end_records(count + 1, place, true, {}));
   source->put(offset, std::move(central));
   return source;
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 std::uint64_t resident_bytes() {
@@ -109,30 +104,22 @@ TEST_CASE("a record that no entry names is seen among thousands", "[zip]") {
   CHECK(source->reads < 20);
 }
 
-TEST_CASE("a million records cost 60 MB and a sixth of a second", "[zip][.scale]") {
+TEST_CASE("a million records cost 60 MB, and a byte of their directory is read once", "[zip][.scale]") {
   constexpr std::uint64_t kCount = 1'000'000;
   const auto source = torch_archive(kCount, 8, Headers::kLeftOut);
   const auto before = resident_bytes();
-  const auto start = std::chrono::steady_clock::now();
   Diagnostics diagnostics;
   const auto directory = ZipDirectory::read(source, diagnostics);
-  const auto opened = seconds_since(start);
   const auto resident = resident_bytes() - before;
   REQUIRE(directory.ok());
   CHECK(diagnostics.findings().empty());
+  CHECK(resident < 80'000'000);
+  CHECK(source->bytes_read < directory->central_directory().size + 500'000);  // and what is sought at the end
+  CHECK(source->reads < 1000);
 
-  const auto asked = std::chrono::steady_clock::now();
   bool all = directory->find("data.pkl") == RecordId{0} && !directory->find("version");
   for (std::uint64_t i = 0; i < kCount; ++i)
     all = all && directory->find("data/" + std::to_string(i)) == i + 1;
-  const auto found = seconds_since(asked);
-  CHECK(all);
-  const auto backwards = std::chrono::steady_clock::now();
   for (std::uint64_t i = kCount; i-- > 0;) all = all && directory->find("data/" + std::to_string(i)) == i + 1;
   CHECK(all);
-  WARN("opened in " << opened << " s with " << resident / 1'000'000 << " MB, found in order in " << found
-                    << " s, in reverse in " << seconds_since(backwards) << " s");
-  CHECK(opened < 0.5);  // 0.15 on a machine with nothing else to do
-  CHECK(resident < 80'000'000);
-  CHECK(source->reads < 1000);
 }
