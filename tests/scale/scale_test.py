@@ -10,6 +10,7 @@ Ends with "N passed, M failed"; the status is 0 if nothing failed.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import resource
@@ -19,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import zlib
+
+import far_archive
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -193,6 +196,46 @@ def terabytes(tally, ckpt, directory):
     path.unlink()
 
 
+def beyond_4_gib(tally, ckpt, directory):
+    """Edits that keep what lies beyond 4 GiB there, and edits that bring it back; holes stay holes on the way."""
+    # reading a hole of a tmpfs takes no memory; any other file system fills its cache with zeros
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else directory
+    with tempfile.TemporaryDirectory(prefix="ckpt-scale-", dir=place) as name:
+        far_edits(tally, ckpt, pathlib.Path(name) / "far.pt", directory / "edited.pt")
+
+
+def far_edits(tally, ckpt, source, target):
+    try:
+        far_archive.write_archive(source)
+    except OSError as error:
+        print(f"skipped: records beyond 4 GiB ({error.strerror})")
+        return
+    done = Done([ckpt, "inspect", "--json", source], address_space=64 * MIB)
+    said = json.loads(done.out)["files"][0] if done.status == 0 else {"tensors": [], "findings": []}
+    shapes = {tensor["name"]: tuple(tensor["shape"]) for tensor in said["tensors"]}
+    findings = [finding["id"] for finding in said["findings"] if finding["id"].startswith("zip")]
+    tally.check("records beyond 4 GiB, inspect in 64 MB",
+                done.complaints() + [f"tensors {shapes}" if shapes != far_archive.SHAPES else "", *findings])
+
+    # an edit ends the file's identity, and a drop the promise that places can be computed
+    identity = {".data/serialization_id"}
+    promise = {*identity, ".format_version", ".storage_alignment"}
+    edits = [
+        (["filter-keys", "--drop", "=module.huge"], {*promise, "data/1"}, ["near", "far", "long"]),
+        (["strip-dataparallel"], identity, ["near", "huge", "far", "long"]),
+        (["rename-keys", "--add-prefix", "x" * 5000 + "."], identity, ["near", "huge", "far", "long"]),
+        (["filter-keys", "--drop", "=module.near"], {*promise, "data/0"}, ["huge", "far", "long"]),
+        (["filter-keys", "--drop", "=module.far"], {*promise, "data/2"}, ["near", "huge", "long"]),
+    ]
+    for arguments, gone, left in edits:
+        wrong = far_archive.edit([ckpt, *arguments], source, target)
+        faults = [wrong] if wrong else far_archive.faults_of_edit(source, target, gone)
+        keys = Done([ckpt, "inspect", "--keys", target], address_space=64 * MIB)
+        names = [key.rpartition(".")[2] for key in keys.out.decode().splitlines()]
+        tally.check(f"records beyond 4 GiB, {' '.join(arguments)[:50]}", [*faults, *keys.complaints(), f"keys {names}" if names != left else ""])
+        target.unlink()
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ckpt", required=True, type=os.path.abspath, help="the program")
@@ -213,6 +256,7 @@ def main():
         if options.full:
             many_tensors(tally, options.ckpt, directory, 1_000_000)
         terabytes(tally, options.ckpt, directory)
+        beyond_4_gib(tally, options.ckpt, directory)
     print(f"{tally.passed} passed, {tally.failed} failed")
     return 1 if tally.failed else 0
 
