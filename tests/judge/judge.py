@@ -36,7 +36,9 @@ PLAIN_KEY = re.compile(r"[A-Za-z_][\w.]*")
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 DEFLATED = ("deflated", "infozip")  # some of their storages have no bytes in the file that torch could point at
 # Files whose tensors this torch gives as stand-ins for a function it doesn't have: no judge of what a tensor is.
-STAND_INS = ("torch-1.13-sparse",) if TORCH >= (2, 0) else ("dtypes-untyped", "torch-2.15-parameters")
+STAND_INS = ["torch-1.13-sparse" if TORCH >= (2, 0) else "torch-2.15-parameters"]
+if not hasattr(torch._utils, "_rebuild_tensor_v3"):
+    STAND_INS.append("dtypes-untyped")
 NOT_EDITABLE = ("torchscript",)
 
 
