@@ -27,6 +27,7 @@ import torch
 
 import edits
 from compare import Comparison, storage_bytes, tensors_of, untyped
+from far_records import judge_far_records
 from loading import FAKE, FULL, META, MMAP, TORCH, load, modes
 from state_dicts import is_module
 from tally import Tally
@@ -299,6 +300,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for path in files:
             judge_file(path, tally, Path(scratch))
+        if len(sys.argv) == 1:
+            judge_far_records(tally, Path(scratch))
     print(f"torch {torch.__version__}: {len(files)} files in {time.monotonic() - start:.0f} s", file=sys.stderr)
     return tally.finish()
 
