@@ -2,6 +2,7 @@
 #include "ckpt/model/lookup.h"
 
 #include <charconv>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -13,6 +14,14 @@ namespace ckpt {
 namespace {
 
 constexpr std::size_t kSuggestFrom = 1000;  // keys looked at for a suggestion
+
+/// The number that the digits of an index step spell, if it is below `count`.
+std::optional<std::size_t> index_below(std::size_t count, std::string_view digits) {
+  std::size_t number = 0;
+  const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (ec != std::errc() || number >= count) return std::nullopt;
+  return number;
+}
 
 class Walk {
  public:
@@ -61,11 +70,10 @@ class Walk {
   }
 
   Status index(const PathStep& step) {
-    std::size_t number = 0;
-    std::from_chars(step.text.data(), step.text.data() + step.text.size(), number);
-    if (number >= anatomy_.elements.size()) return missing(step, "", anatomy_.elements.size());
+    const auto number = index_below(anatomy_.elements.size(), step.text);
+    if (!number) return missing(step, "", anatomy_.elements.size());
     const bool list = anatomy_.kind == ValueKind::kList;
-    found_ = {anatomy_.elements[number], kNoUse, kNoUse, list};
+    found_ = {anatomy_.elements[*number], kNoUse, kNoUse, list};
     return {};
   }
 
@@ -81,14 +89,13 @@ class Walk {
     return missing(step, "");
   }
 
-  /// The step behind <args>.
+  /// The step behind <args>. What is called comes before its arguments.
   Status argument(const PathStep& step) {
     in_arguments_ = false;
-    std::size_t number = 0;
-    std::from_chars(step.text.data(), step.text.data() + step.text.size(), number);
     const auto count = anatomy_.arguments.empty() ? 0 : anatomy_.arguments.size() - 1;
-    if (step.kind != PathStep::Kind::kIndex || number >= count) return missing(step, "", count);
-    found_ = {anatomy_.arguments[number + 1], kNoUse, kNoUse, false};
+    const auto number = index_below(count, step.text);
+    if (step.kind != PathStep::Kind::kIndex || !number) return missing(step, "", count);
+    found_ = {anatomy_.arguments[*number + 1], kNoUse, kNoUse, false};
     return {};
   }
 
