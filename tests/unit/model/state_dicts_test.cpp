@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What counts as a state dict, and what a user can say about which to edit.
+#include "ckpt/model/state_dicts.h"
+
+#include <string>
+#include <vector>
+
+#include "support/pickle_checkpoint.h"
+
+using namespace ckpt;
+using namespace ckpt::test;
+
+namespace {
+
+using Lines = std::vector<std::string>;
+
+/// "path: key key", for every state dict.
+Lines state_dicts_of(const Checkpoint& checkpoint) {
+  Lines lines;
+  for (std::uint32_t dict = 0; dict < checkpoint.state_dicts.size(); ++dict) {
+    auto line = checkpoint.path(checkpoint.state_dicts[dict].place) + ":";
+    for (std::uint32_t i = 0; i < checkpoint.state_dicts[dict].entries.size(); ++i)
+      line += " " + checkpoint.original_name(dict, i);
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+/// The same of those that `roots` choose, or the error.
+Lines chosen(Checkpoint checkpoint, const Lines& roots) {
+  const auto indices = choose_state_dicts(checkpoint, roots);
+  if (!indices.ok()) return {outcome_of(indices)};
+  const auto all = state_dicts_of(checkpoint);
+  Lines lines;
+  for (const auto index : *indices) lines.push_back(all[index]);
+  return lines;
+}
+
+std::string item(const std::string& key, const std::string& value) {
+  return "BINUNICODE " + key + "; " + value + "; ";
+}
+
+std::string dict(const std::string& items) {
+  return "EMPTY_DICT; MARK; " + items + "SETITEMS";
+}
+
+}  // namespace
+
+TEST_CASE("a mapping of strings to tensors is a state dict, wherever strings lead to it", "[model]") {
+  const std::vector<std::pair<const char*, Lines>> cases = {
+      {"b float32 2; a float32 2", {": b a"}},
+      {"model/w float32 2; epoch = 3", {"model: w"}},
+      {"a/b/w float32 2; a/c/v float32 2", {"a.b: w", "a.c: v"}},
+      {"w float32 2; m._extra_state = 5; v float32 2", {": w m._extra_state v"}},
+      {"m._extra_state = 5", {}},
+      {"epoch = 3", {}},
+      // a mapping with anything else is none, but for the root where there is no other
+      {"model/w float32 2; model/epoch = 3", {}},
+      {"w float32 2; epoch = 3; v float32 2", {": w v"}},
+      {"w float32 2; model/v float32 2", {"model: v"}},
+  };
+  for (const auto& [description, expected] : cases) {
+    CAPTURE(description);
+    CHECK(state_dicts_of(described(description)) == expected);
+  }
+}
+
+TEST_CASE("what an optimizer keeps is no state dict", "[model]") {
+  CHECK(state_dicts_of(described("o/state/w float32 2; o/param_groups = 1; model/w float32 2")) ==
+        Lines{"model: w"});
+  CHECK(state_dicts_of(described("state/w float32 2; param_groups = 1")).empty());
+  CHECK(state_dicts_of(described("o/state/w float32 2; model/w float32 2")) ==
+        Lines{"o.state: w", "model: w"});
+}
+
+TEST_CASE("keys that are no strings, and lists on the way, make no state dict", "[model]") {
+  CHECK(state_dicts_of(pickled(dict("BININT1 1; $; " + item("w", "$")))).empty());
+  CHECK(state_dicts_of(pickled(dict(item("model", dict("BININT1 1; $; ")) + item("w", "$")))) ==
+        Lines{": w"});
+  CHECK(state_dicts_of(pickled("EMPTY_LIST; " + dict(item("w", "$")) + "; APPEND")).empty());
+  CHECK(state_dicts_of(pickled(dict("BININT1 7; " + dict(item("w", "$")) + "; "))).empty());
+}
+
+TEST_CASE("without a root all state dicts are chosen, with roots those, once each", "[model]") {
+  const auto* description = "model/w float32 2; ema/w float32 2; epoch = 3";
+  CHECK(chosen(described(description), {}) == Lines{"model: w", "ema: w"});
+  CHECK(chosen(described(description), {"ema"}) == Lines{"ema: w"});
+  CHECK(chosen(described(description), {"ema", "model", "ema"}) == Lines{"ema: w", "model: w"});
+}
+
+TEST_CASE("a root may be any mapping with string keys", "[model]") {
+  const auto* description = "w float32 2; model/v float32 2; epoch = 3";
+  CHECK(chosen(described(description), {""}) == Lines{": w"});
+  CHECK(chosen(described("model/w float32 2; model/epoch = 3"), {"model"}) == Lines{"model: w"});
+  CHECK(chosen(described("o/state/w float32 2; o/param_groups = 1"), {"o.state"}) == Lines{"o.state: w"});
+  CHECK(chosen(pickled("EMPTY_LIST; " + dict(item("w", "$")) + "; APPEND"), {"[0]"}) == Lines{"[0]: w"});
+}
+
+TEST_CASE("a file without a state dict is told by the mappings that hold tensors", "[model]") {
+  const std::string hint = "; hint: name a mapping with --root PATH";
+  CHECK(chosen(described("epoch = 3"), {}) ==
+        Lines{"not-found: no state dict in the file; no mapping of the file holds tensors" + hint});
+  CHECK(
+      chosen(described("state/w float32 2; state/v float32 2; param_groups = 1"), {}) ==
+      Lines{"not-found: no state dict in the file; mappings that hold tensors: 'state' (2 tensors)" + hint});
+  CHECK(
+      chosen(pickled(dict("BININT1 1; $; ")), {}) ==
+      Lines{
+          "not-found: no state dict in the file; mappings that hold tensors: '' (1 tensor, keys that are no "
+          "strings)" +
+          hint});
+}
+
+TEST_CASE("a root that is no mapping with string keys is an error that lists what holds tensors", "[model]") {
+  const std::string rest = "; mappings that hold tensors: 'model' (1 tensor)";
+  for (const auto* root : {"mode", "model.w", "epoch", "model.", "w"}) {
+    CHECK(chosen(described("model/w float32 2; epoch = 3"), {"model", root}) ==
+          Lines{"not-found: no mapping with string keys at '" + std::string(root) + "'" + rest});
+  }
+  CHECK(
+      chosen(pickled(dict("BININT1 1; $; ")), {""}) ==
+      Lines{
+          "not-found: no mapping with string keys at ''; mappings that hold tensors: '' (1 tensor, keys that "
+          "are no strings)"});
+}
+
+TEST_CASE("of many mappings that hold tensors ten are listed", "[model]") {
+  std::string description;
+  for (int i = 10; i < 22; ++i) description += "m" + std::to_string(i) + "/w float32 2;";
+  const auto error = chosen(described(description), {"nope"}).front();
+  CHECK(error.find("'m19' (1 tensor)") != error.npos);
+  CHECK(error.find("'m20'") == error.npos);
+}
