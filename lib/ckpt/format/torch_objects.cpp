@@ -137,8 +137,10 @@ class Collector {
   /// What an item inherits from the frame it stands in.
   Context item_context(Context context, const Item& item) const {
     context.by_strings = context.by_strings && item.kind == StepKind::kItem && graph_.is_string(item.key);
-    if (item.kind != StepKind::kItem)
-      context.mapping = kNoIndex;  // an attribute of a mapping is no value of it
+    if (item.kind != StepKind::kItem) {  // an attribute of a mapping is no value of it
+      context.mapping = kNoIndex;
+      if (context.role != Role::kModuleState) context.role = Role::kPlain;
+    }
     if (context.role == Role::kModuleState) {
       const auto name = graph_.string_view(item.key);
       context.role = name == "_parameters" ? Role::kParameters

@@ -131,3 +131,23 @@ TEST_CASE("of many mappings that hold tensors ten are listed", "[model]") {
   CHECK(error.find("'m19' (1 tensor)") != error.npos);
   CHECK(error.find("'m20'") == error.npos);
 }
+
+TEST_CASE("a module's tables hold what stands under their keys, nothing beside it", "[model]") {
+  const auto module = [](const std::string& parameters, const std::string& modules) {
+    return "GLOBAL torch.nn.modules.linear Linear; EMPTY_TUPLE; NEWOBJ; EMPTY_DICT; MARK; "
+           "BINUNICODE _parameters; " +
+           parameters + "; BINUNICODE _buffers; EMPTY_DICT; BINUNICODE _modules; " + modules +
+           "; SETITEMS; BUILD";
+  };
+  const std::string argument = "GLOBAL collections OrderedDict; $; TUPLE1; REDUCE";
+  const std::string attribute =
+      "GLOBAL collections OrderedDict; EMPTY_TUPLE; REDUCE; " + dict(item("x", "$")) + "; BUILD";
+  const auto table = dict(item("w", "$"));
+  const auto of_two = "GLOBAL collections OrderedDict; " + module(table, "EMPTY_DICT") + "; TUPLE1; REDUCE";
+  const auto child = dict(item("c", module(table, "EMPTY_DICT")));
+  CHECK(state_dicts_of(pickled(module(table, "EMPTY_DICT"))) == Lines{": w"});
+  CHECK(state_dicts_of(pickled(module(table, child))) == Lines{": w c.w"});
+  CHECK(state_dicts_of(pickled(module(argument, child))) == Lines{": c.w"});
+  CHECK(state_dicts_of(pickled(module(attribute, child))) == Lines{": c.w"});
+  CHECK(state_dicts_of(pickled(module(table, of_two))) == Lines{": w"});
+}
