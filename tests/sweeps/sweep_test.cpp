@@ -374,6 +374,7 @@ constexpr const char* kChoice[] = {
     "torch-2.15-holders-legacy.pt",
     "torch-2.15-keys-objects-legacy.pt",
     "torch-2.15-mixed.pt",
+    "torch-2.15-module-nested.pt",
     "torch-2.15-odd.safetensors",
     "torch-2.15-parameters-legacy.pt",
     "torch-2.15-protocol0-legacy.pt",
