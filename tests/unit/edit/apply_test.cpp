@@ -4,6 +4,7 @@
 #include "ckpt/edit/apply.h"
 
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -94,8 +95,9 @@ TEST_CASE("a plan for keys needs a state dict", "[edit]") {
   for (const auto& plan : {strip(), filter({"-a"}), map({"a=b"})}) {
     CHECK(applied(plan, "epoch = 3") == error);
     CHECK(allowed(plan, "epoch = 3") == error);
-    CHECK(applied(at_roots(plan, {"model"}), "w float32 2") ==
-          "not-found: no mapping with string keys at 'model'; mappings that hold tensors: '' (1 tensor)");
+    CHECK(
+        applied(at_roots(plan, {"model"}), "w float32 2") ==
+        "not-found: no mapping with string keys at 'model'; mappings that hold tensors: the root (1 tensor)");
   }
   CHECK(applied(drop_entries({"epoch"}), "epoch = 3; step = 4") == "done");
 }
@@ -154,7 +156,7 @@ TEST_CASE("a new name has to be one that Python can load", "[edit]") {
 TEST_CASE("a state dict is not left empty", "[edit]") {
   const std::string hint = "; hint: to drop the whole entry, use --drop-entry PATH";
   CHECK(applied(filter({"-**"}), "w float32 2") ==
-        "refused: no key of the state dict at '' would be left" + hint);
+        "refused: no key of the state dict at the root would be left" + hint);
   CHECK(applied(filter({"+*.weight"}), "a/x.weight float32 2; b/x.bias float32 2") ==
         "refused: no key of the state dict at 'b' would be left" + hint);
   CHECK(allowed(filter({"+nope"}), "model/w float32 2") ==
@@ -196,7 +198,10 @@ TEST_CASE("an entry that can't be dropped is told why", "[edit]") {
 }
 
 TEST_CASE("the keys of a whole module can't be edited", "[edit]") {
-  const std::string rest = ": its keys are attributes of objects and can't be edited in place";
+  const std::string rest =
+      ": its keys are attributes of objects and can't be edited in place; hint: load it where its classes "
+      "are at hand, "
+      "torch.save its state_dict(), and edit that file";
   const auto beside = "EMPTY_DICT; MARK; BINUNICODE net; " + std::string(kModule) +
                       "; BINUNICODE model; EMPTY_DICT; BINUNICODE w; $; SETITEM; SETITEMS";
   for (const auto& plan : {strip(), filter({"-weight"}), map({"weight=w"})}) {
@@ -212,19 +217,19 @@ TEST_CASE("the keys of a whole module can't be edited", "[edit]") {
 }
 
 TEST_CASE("a reference has one state dict, or says which", "[edit]") {
-  const auto keys = [](const char* description, const std::string& root) {
+  const auto keys = [](const char* description, const std::optional<std::string>& root) {
     auto reference = described(description);
     return outcome_of(reference_keys(reference, root));
   };
   const auto* two = "model/w float32 2; ema/w float32 2";
-  CHECK(keys(two, "") ==
+  CHECK(keys(two, std::nullopt) ==
         "usage: the reference has 2 state dicts: 'model', 'ema'; hint: name one with --like-root PATH");
   CHECK(keys(two, "ema") == "done");
   CHECK(keys(two, "nope") ==
         "not-found: no mapping with string keys at 'nope'; mappings that hold tensors: 'model' (1 tensor), "
         "'ema' (1 "
         "tensor)");
-  CHECK(keys("epoch = 3", "").starts_with("not-found: no state dict in the file"));
+  CHECK(keys("epoch = 3", std::nullopt).starts_with("not-found: no state dict in the file"));
 }
 
 TEST_CASE("a rule for renaming is OLD=NEW, and OLD is a pattern that names something", "[edit]") {

@@ -103,12 +103,11 @@ TEST_CASE("a file without a state dict is told by the mappings that hold tensors
   CHECK(
       chosen(described("state/w float32 2; state/v float32 2; param_groups = 1"), {}) ==
       Lines{"not-found: no state dict in the file; mappings that hold tensors: 'state' (2 tensors)" + hint});
-  CHECK(
-      chosen(pickled(dict("BININT1 1; $; ")), {}) ==
-      Lines{
-          "not-found: no state dict in the file; mappings that hold tensors: '' (1 tensor, keys that are no "
-          "strings)" +
-          hint});
+  CHECK(chosen(pickled(dict("BININT1 1; $; ")), {}) ==
+        Lines{"not-found: no state dict in the file; mappings that hold tensors: the root (1 tensor, keys "
+              "that are no "
+              "strings)" +
+              hint});
 }
 
 TEST_CASE("a root that is no mapping with string keys is an error that lists what holds tensors", "[model]") {
@@ -117,11 +116,10 @@ TEST_CASE("a root that is no mapping with string keys is an error that lists wha
     CHECK(chosen(described("model/w float32 2; epoch = 3"), {"model", root}) ==
           Lines{"not-found: no mapping with string keys at '" + std::string(root) + "'" + rest});
   }
-  CHECK(
-      chosen(pickled(dict("BININT1 1; $; ")), {""}) ==
-      Lines{
-          "not-found: no mapping with string keys at ''; mappings that hold tensors: '' (1 tensor, keys that "
-          "are no strings)"});
+  CHECK(chosen(pickled(dict("BININT1 1; $; ")), {""}) ==
+        Lines{"not-found: no mapping with string keys at the root; mappings that hold tensors: the root (1 "
+              "tensor, keys that "
+              "are no strings)"});
 }
 
 TEST_CASE("of many mappings that hold tensors ten are listed", "[model]") {
