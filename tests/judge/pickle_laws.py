@@ -22,7 +22,7 @@ import zipfile
 
 from pickle_generator import generate
 from pickle_oracle import DROPPED, PUTS, InertC, InertPython, Later, Oracle, difference, has_frozen_cycle
-from pickle_tree import Tool, Tree, droppable, in_key, is_key, replaceable
+from pickle_tree import CHANGES, LISTS, MAPPINGS, Tool, Tree, droppable, in_key, is_key, operands, replaceable
 
 
 def wrong_frames(data):
@@ -42,6 +42,7 @@ class Case:
         self.tool, self.rng, self.data, self.how = tool, rng, data, how
         self.commands, self.edits, self.watched, self.taken = [], {}, {}, []
         self.sources = []  # of moves
+        self.behind, self.appended = {}, {}  # new operands by position, new items of the container there
 
     def free(self, use):
         """Edits may be nested but not at the same place."""
@@ -96,6 +97,50 @@ class Case:
         self.sources.append(source)
         return True
 
+    def new_items(self, count, pairs):
+        """Commands' words and Python's values."""
+        items = []
+        for _ in range(count):
+            key, number = self.rng.choice(['k', 'größe', '']), self.rng.choice([0, 300, -1, 2**40])
+            item = [(f't{key.encode().hex()}', key), (f'i{number}', number)] if pairs else [(f'i{number}', number)]
+            items.append(item if self.rng.random() < .9 else item[:-1] + [('n', None)])
+        return ' '.join(word for item in items for word, _ in item), [[value for _, value in item] for item in items]
+
+    def insert(self, tree, use):
+        parent, children = operands(tree, use)
+        opcode = tree.nodes[parent].opcode
+        pairs = opcode in MAPPINGS
+        if use not in children or not (pairs or opcode in LISTS) or pairs and children.index(use) % 2 == 0:
+            return False
+        if in_key(tree, parent) or opcode in ('ADDITEMS', 'FROZENSET', 'TUPLE') and in_key(tree, use):
+            return False
+        place = tree.nodes[use].position
+        if place in self.behind or any(f' {use} ' in command for command in self.commands if command[0] == 'b'):
+            return False
+        words, items = self.new_items(self.rng.choice([1, 1, 2]), pairs)
+        self.commands.append(f'behind {use} {words}')
+        if opcode in ('SETITEM', 'APPEND'):
+            self.appended.setdefault(tree.nodes[parent].position, [])[:0] = items
+        else:
+            self.behind[place] = [value for item in items for value in item]
+        return True
+
+    def append(self, tree, use):
+        """New items of a container."""
+        made = use
+        while tree.nodes[made].opcode in CHANGES:
+            made = tree.children[made][0]
+        opcode = tree.nodes[made].opcode
+        pairs = opcode in ('EMPTY_DICT', 'DICT', 'REDUCE', 'NEWOBJ')
+        if not pairs and opcode not in ('EMPTY_LIST', 'LIST') or in_key(tree, use):
+            return False
+        if any(command.startswith(f'append {use} ') for command in self.commands):
+            return False
+        words, items = self.new_items(self.rng.choice([1, 1, 3]), pairs)
+        self.commands.append(f'append {use} {words}')
+        self.appended.setdefault(tree.nodes[use].position, []).extend(items)
+        return True
+
     def load(self, data, kind):
         if kind == 'c':
             return InertC(io.BytesIO(data)).load()
@@ -129,7 +174,7 @@ class Case:
         output = bytes.fromhex(answer[3:])
         self.output = output
         try:
-            expected = Oracle(self.data, self.edits, self.watched).load()
+            expected = Oracle(self.data, self.edits, self.watched, self.behind, self.appended).load()
         except TypeError:  # the edit asked for something that no loader takes: a keyword that is no string, say
             return 'nonsense'
         for kind in 'c', 'python':
@@ -146,7 +191,7 @@ class Case:
         """Was there a reason to refuse the edit?"""
         if answer.startswith('error unsupported') and 'contains itself' in answer:
             if has_frozen_cycle(Oracle(self.data, {}, {}).load()) or self.sources and has_frozen_cycle(
-                    Oracle(self.data, self.edits, self.watched).load()):
+                    Oracle(self.data, self.edits, self.watched, self.behind, self.appended).load()):
                 return 'refused'
         if answer.startswith('error internal') and 'without a memo slot' in answer:
             if any(not tree.memoised(source) for source in self.sources):
@@ -183,7 +228,7 @@ class Case:
             return
         if self.rng.random() < .03:
             self.new_root(tree)
-        actions = [self.drop, self.drop, self.rename, self.replace, self.move]
+        actions = [self.drop, self.drop, self.rename, self.replace, self.move, self.insert, self.append]
         if self.rng.random() < .3:
             actions += [self.move] * 5
         for _ in range(self.rng.choice([1, 1, 2, 3, 6, 20])):

@@ -90,14 +90,17 @@ NAMES = {op.code.encode('latin1')[0]: op.name for op in pickletools.opcodes}
 
 
 class Oracle(InertPython):
-    """Runs a stream and changes the top of the stack behind the nodes named in `edits` (position → value)."""
+    """Runs a stream and changes the top of the stack behind the nodes named in `edits` (position → value).
+
+    Behind others it pushes new operands (`behind`), or adds items to the container on top (`appended`).
+    """
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
-    def __init__(self, data, edits, watched):
+    def __init__(self, data, edits, watched, behind={}, appended={}):
         self.stream = io.BytesIO(data)
         super().__init__(self.stream)
-        self.edits, self.watched = edits, watched
+        self.edits, self.watched, self.behind, self.appended = edits, watched, behind, appended
 
     def load(self):
         self._unframer = pickle._Unframer(self.stream.read, self.stream.readline)
@@ -118,10 +121,18 @@ class Oracle(InertPython):
                 return stop.value
 
     def leave(self, position):
+        for new in self.appended.get(position, []):
+            top = self.stack[-1]
+            if len(new) == 2:
+                top[new[0]] = new[1]
+            else:
+                top.append(new[0])
         if position in self.watched:
             self.watched[position].value = self.stack[-1]
         if position in self.edits:
             self.stack[-1] = self.edits[position]
+        for value in self.behind.get(position, []):
+            self.append(value)
 
     def load_frame(self):
         self.stream.read(8)

@@ -6,7 +6,9 @@
 //   file PATH OFFSET SIZE   the same, from a file            → ok NODES | error TEXT
 //   dump                    position:opcode:start:repeats:finished of every node, separated by blanks
 //   drop NODE, text NODE HEX, integer NODE VALUE, none NODE, move NODE FROM
-//                           edits, collected                 → ok
+//   behind NODE ITEM..., append NODE ITEM...
+//                           new operands behind one, new items at the end of a container; ITEM is tHEX,
+//                           iNUMBER or n edits, collected                 → ok
 //   encode                  applies and forgets them         → ok HEX | error CODE TEXT
 //   repeat                  encodes without edits            → ok same | error TEXT
 #include <fstream>
@@ -120,10 +122,25 @@ class Session {
       Use from = 0;
       words >> from;
       edits_.replace(node, NewValue::move_of(from));
+    } else if (command == "behind") {
+      edits_.insert_after(node, items(words));
+    } else if (command == "append") {
+      edits_.append_to(node, items(words));
     } else {
       return "error unknown command";
     }
     return "ok";
+  }
+
+  static std::vector<NewValue> items(std::istringstream& words) {
+    std::vector<NewValue> values;
+    for (std::string word; words >> word;) {
+      NewValue value;
+      if (word[0] == 't') value = NewValue::text(std::string(as_text(from_hex(word.substr(1)))));
+      if (word[0] == 'i') value = {NewValue::Kind::kInteger, {}, std::stoll(word.substr(1)), kNoUse};
+      values.push_back(std::move(value));
+    }
+    return values;
   }
 
   std::string encode() {

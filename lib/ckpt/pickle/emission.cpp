@@ -56,22 +56,27 @@ Error bad_edit(Use node, std::string_view why) {
   return Error(ErrorCode::kInternal, fmt::format("edit of pickle node {}: {}", node, why));
 }
 
-Emission::Emission(const ValueGraph& graph, const StreamLayout& layout, std::vector<RangeEdit> edits)
+Emission::Emission(const ValueGraph& graph, const StreamLayout& layout, std::vector<RangeEdit> edits,
+                   Insertions insertions)
     : graph_(graph),
       layout_(layout),
       edits_(std::move(edits)),
+      insertions_(std::move(insertions)),
+      anchors_(insertions_.empty() ? 0 : graph.size()),
       protocol_(spoken_protocol(graph)),
       stop_(static_cast<std::uint32_t>(graph.text().size() - 1)),
       writer_(graph),
       written_(graph.size()),
       entered_(graph.size()),
-      moved_starts_(graph.size()) {}
+      moved_starts_(graph.size()) {
+  for (const auto& [node, insertion] : insertions_) anchors_.insert(node);
+}
 
 Result<EncodedPickle> Emission::run() {
   std::uint64_t new_text = 0;
   for (const auto& edit : edits_) new_text += edit.value != nullptr ? edit.value->string.size() + 16 : 0;
   writer_.reserve(graph_.text().size() + new_text);
-  ranges_.push_back({0, graph_.root(), 0, 0, 0, 0, 0, true});
+  ranges_.push_back({0, graph_.root(), 0, 0, false, 0, 0, 0, 0, true});
   while (!ranges_.empty()) CKPT_RETURN_IF_ERROR(advance());
   return std::move(writer_).take();
 }
@@ -80,7 +85,13 @@ Result<EncodedPickle> Emission::run() {
 Status Emission::advance() {
   const auto depth = ranges_.size();
   auto& range = ranges_.back();
-  while (range.next <= range.last) {
+  while (true) {
+    if (range.settled != range.next) {
+      range.settled = range.next;
+      if (!insertions_.empty() && anchors_.contains(range.next - 1))
+        CKPT_RETURN_IF_ERROR(insert_behind(range, range.next - 1));
+    }
+    if (range.next > range.last) break;
     const auto node = range.next;
     const auto& edit = edits_[range.edit];
     const auto moved = moved_starts_.contains(node) ? moved_here(range, node) : moved_.end();
@@ -118,6 +129,7 @@ Status Emission::step(Range& range, Use node, Opcode opcode) {
   if (!written_.insert(node))
     return written_twice(range.last, !range.whole && moved_.at({range.first, range.last}) == kNoUse);
   ++range.next;
+  range.kept = true;
   switch (kRoles[static_cast<std::size_t>(opcode)]) {
     case Role::kGet:
       if (!written_.contains(graph_.repeated(node))) {
@@ -162,6 +174,11 @@ Status Emission::apply(const RangeEdit& edit) {
 }
 
 Status Emission::write_value(const NewValue& value) {
+  return value.kind == NewValue::Kind::kMove ? move(value.moved) : write_leaf(value);
+}
+
+/// A value that is no move.
+Status Emission::write_leaf(const NewValue& value) {
   switch (value.kind) {
     case NewValue::Kind::kString:
       if (value.string.size() > std::numeric_limits<std::uint32_t>::max()) {
@@ -171,9 +188,27 @@ Status Emission::write_value(const NewValue& value) {
       return {};
     case NewValue::Kind::kInteger: append_integer(writer_.text(), value.integer, protocol_); return {};
     case NewValue::Kind::kNone: writer_.text().push_back(static_cast<std::byte>(Opcode::kNone)); return {};
-    case NewValue::Kind::kMove: break;
+    case NewValue::Kind::kMove: return bad_edit(value.moved, "nothing can be moved into new operands");
   }
-  return move(value.moved);
+  return {};
+}
+
+/// Writes what is to stand behind `node`, the last one of `range` that was looked at.
+Status Emission::insert_behind(Range& range, Use node) {
+  const bool at_end =
+      !range.whole && node == range.last;  // where the moved value stands now is another place
+  const auto [begin, end] = insertions_.equal_range(node);
+  for (auto insertion = begin; insertion != end; ++insertion) {
+    const auto& [values, closing, of_value] = insertion->second;
+    if (of_value ? !range.kept : at_end) continue;
+    flush(range, text_end(node));
+    const std::size_t item = closing == Opcode::kSetitem ? 2 : 1;
+    for (std::size_t i = 0; i < values->size(); ++i) {
+      CKPT_RETURN_IF_ERROR(write_leaf((*values)[i]));
+      if (closing && (i + 1) % item == 0) writer_.text().push_back(static_cast<std::byte>(*closing));
+    }
+  }
+  return {};
 }
 
 /// Writes the value used at `use` here.
@@ -245,8 +280,9 @@ Status Emission::enter(Use last, Use definition) {
   });
   moved_.emplace(std::pair{first, last}, definition);
   moved_starts_.insert(first);
-  ranges_.push_back({first, last, first, graph_.at(first), static_cast<std::size_t>(edit - edits_.begin()),
-                     pending_.size(), memoized_before(first), false});
+  ranges_.push_back({first, last, first, first, false, graph_.at(first),
+                     static_cast<std::size_t>(edit - edits_.begin()), pending_.size(), memoized_before(first),
+                     false});
   return {};
 }
 

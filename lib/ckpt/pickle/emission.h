@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -29,13 +30,24 @@ struct RangeEdit {
   const NewValue* value = nullptr;  ///< null: dropped
 };
 
+/// New operands, written behind the text of a node.
+struct Insertion {
+  const std::vector<NewValue>* values = nullptr;
+  /// Follows each item (SETITEM, APPEND); nothing inside a group, whose operator comes later.
+  std::optional<Opcode> closing;
+  bool of_value = false;  ///< the node makes or changes the container: they go with it. Else they stay there
+};
+
+using Insertions = std::multimap<Use, Insertion>;  ///< by the node in front
+
 /// kInternal: an edit that makes no sense at `node`.
 Error bad_edit(Use node, std::string_view why);
 
 class Emission {
  public:
   /// `edits` ends with an entry of kNoUse.
-  Emission(const ValueGraph& graph, const StreamLayout& layout, std::vector<RangeEdit> edits);
+  Emission(const ValueGraph& graph, const StreamLayout& layout, std::vector<RangeEdit> edits,
+           Insertions insertions);
 
   Result<EncodedPickle> run();
 
@@ -45,6 +57,8 @@ class Emission {
     Use first;
     Use last;
     Use next;                ///< the node to look at
+    Use settled;             ///< insertions in front of it are written
+    bool kept;               ///< the node in front of `next` was written here
     std::uint32_t copied;    ///< kept text from here on is not written yet
     std::size_t edit;        ///< the first edit at or behind `next`
     std::size_t pending;     ///< dropped operands that belong to outer ranges
@@ -63,6 +77,8 @@ class Emission {
   // ---- edits
   Status apply(const RangeEdit& edit);
   Status write_value(const NewValue& value);
+  Status write_leaf(const NewValue& value);
+  Status insert_behind(Range& range, Use node);
   Status move(Use use);
   Status settle_drops(Range& range, Use node);
 
@@ -103,6 +119,8 @@ class Emission {
   const ValueGraph& graph_;
   const StreamLayout& layout_;
   const std::vector<RangeEdit> edits_;
+  const Insertions insertions_;
+  NodeSet anchors_;  ///< nodes with insertions
   const int protocol_;
   const std::uint32_t stop_;  ///< position of STOP
   PickleWriter writer_;

@@ -86,6 +86,7 @@ void Emission::flush(Range& range, std::uint32_t to) {
 void Emission::skip_to(Range& range, Use next) {
   if (graph_.uses_memoize()) range.memoized = memoized_up_to(range, next);
   range.next = next;
+  range.kept = false;
   range.copied = text_end(next - 1);
   // Mostly the next edit is the one; a range full of edits is stepped over in a few strides.
   std::size_t stride = 1;

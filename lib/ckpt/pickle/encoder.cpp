@@ -40,6 +40,86 @@ Result<std::vector<RangeEdit>> ranges_of(const ValueGraph& graph, const GraphEdi
   return ranges;
 }
 
+/// The node that takes the value used at `use` as an operand; kNoUse for the result.
+Use operator_of(const ValueGraph& graph, Use use) {
+  for (auto node = use + 1; node < graph.size(); ++node) {
+    if (graph.start(node) <= use) return node;
+  }
+  return kNoUse;
+}
+
+/// Where operands behind the one used at `use` go.
+Result<std::pair<Use, Insertion>> place_behind(const ValueGraph& graph, Use use,
+                                               const std::vector<NewValue>& values) {
+  CKPT_RETURN_IF_ERROR(check_use(graph, use));
+  const auto node = operator_of(graph, use);
+  if (node == kNoUse) return bad_edit(use, "nothing follows the result of the pickle");
+  std::vector<Use> operands;
+  graph.children(node, operands);
+  const auto opcode = graph.opcode(node);
+  const auto effect = opcode_info(opcode).effect;
+  const bool changes = effect == Effect::kExtendOne || effect == Effect::kExtendMark;
+  const auto found = std::find(operands.begin() + (changes ? 1 : 0), operands.end(), use);
+  const bool mapping = opcode == Opcode::kSetitem || opcode == Opcode::kSetitems || opcode == Opcode::kDict;
+  const bool behind_value = (operands.end() - found) % 2 == 1;
+  if (found == operands.end()) return bad_edit(use, "it is the container, no item of it");
+  if (mapping && (!behind_value || values.size() % 2 != 0))
+    return bad_edit(use, "keys and values are inserted together, behind a value");
+  switch (opcode) {
+    case Opcode::kSetitem:
+    case Opcode::kAppend: return std::pair{node, Insertion{&values, opcode, true}};
+    case Opcode::kSetitems:
+    case Opcode::kDict:
+    case Opcode::kAppends:
+    case Opcode::kList:
+    case Opcode::kTuple:
+    case Opcode::kAdditems:
+    case Opcode::kFrozenset: return std::pair{use, Insertion{&values, std::nullopt, false}};
+    default: return bad_edit(use, fmt::format("{} has a fixed number of operands", opcode_info(opcode).name));
+  }
+}
+
+/// Where items at the end of the value used at `container` go.
+Result<std::pair<Use, Insertion>> place_at_end(const ValueGraph& graph, Use container,
+                                               const std::vector<NewValue>& values) {
+  CKPT_RETURN_IF_ERROR(check_use(graph, container));
+  auto made = container;
+  std::vector<Use> operands;
+  for (auto effect = opcode_info(graph.opcode(made)).effect;
+       effect == Effect::kExtendOne || effect == Effect::kExtendMark;
+       effect = opcode_info(graph.opcode(made)).effect) {
+    graph.children(made, operands);
+    made = operands.front();
+  }
+  switch (graph.opcode(made)) {
+    case Opcode::kEmptyList:
+    case Opcode::kList: return std::pair{container, Insertion{&values, Opcode::kAppend, true}};
+    case Opcode::kEmptyDict:
+    case Opcode::kDict:
+    case Opcode::kReduce:
+    case Opcode::kNewobj:
+      if (values.size() % 2 != 0) return bad_edit(container, "keys and values are appended together");
+      return std::pair{container, Insertion{&values, Opcode::kSetitem, true}};
+    default: return bad_edit(container, "it is no list and no mapping");
+  }
+}
+
+/// Behind one node, what belongs to the value it finishes comes first, then what stands behind that value.
+Result<Insertions> insertions_of(const ValueGraph& graph, const GraphEdits& edits) {
+  Insertions insertions;
+  Insertions behind;
+  for (const auto& [use, values] : edits.inserted()) {
+    CKPT_ASSIGN_OR_RETURN(const auto insertion, place_behind(graph, use, values));
+    (insertion.second.of_value ? insertions : behind).insert(insertion);
+  }
+  for (const auto& [container, values] : edits.appended()) {
+    CKPT_ASSIGN_OR_RETURN(const auto insertion, place_at_end(graph, container, values));
+    insertions.insert(insertion);
+  }
+  insertions.insert(behind.begin(), behind.end());
+  return insertions;
+}
+
 EncodedPickle copy_of(const ValueGraph& graph) {
   PickleWriter writer(graph);
   writer.reserve(graph.text().size());
@@ -62,7 +142,8 @@ Result<EncodedPickle> encode_pickle(const ValueGraph& graph, const GraphEdits& e
   }
   CKPT_ASSIGN_OR_RETURN(const auto layout, StreamLayout::scan(graph));
   CKPT_ASSIGN_OR_RETURN(auto ranges, ranges_of(graph, edits));
-  return Emission(graph, layout, std::move(ranges)).run();
+  CKPT_ASSIGN_OR_RETURN(auto insertions, insertions_of(graph, edits));
+  return Emission(graph, layout, std::move(ranges), std::move(insertions)).run();
 }
 
 }  // namespace ckpt

@@ -50,15 +50,32 @@ class CKPT_EXPORT GraphEdits {
   /// mapping (drop both). A SETITEM, APPEND or group that is left without operands disappears with it.
   void drop(Use use) { dropped_.push_back(use); }
 
-  bool empty() const { return replaced_.empty() && dropped_.empty(); }
+  /// New operands behind the one used at `use`: items of a list or a tuple, or keys and values by turns
+  /// behind a value of a mapping. They stay where they are when `use` is dropped, replaced or moved. No moves
+  /// among them.
+  void insert_after(Use use, std::vector<NewValue> values) { inserted_[use] = std::move(values); }
+
+  /// New items at the end of the list or mapping used at `container`, keys and values by turns. They go with
+  /// it where it is moved. No moves among them.
+  void append_to(Use container, std::vector<NewValue> values) { appended_[container] = std::move(values); }
+
+  bool empty() const {
+    return replaced_.empty() && dropped_.empty() && inserted_.empty() && appended_.empty();
+  }
 
   const std::map<Use, NewValue>& replaced() const { return replaced_; }
 
   const std::vector<Use>& dropped() const { return dropped_; }
 
+  const std::map<Use, std::vector<NewValue>>& inserted() const { return inserted_; }
+
+  const std::map<Use, std::vector<NewValue>>& appended() const { return appended_; }
+
  private:
   std::map<Use, NewValue> replaced_;
   std::vector<Use> dropped_;
+  std::map<Use, std::vector<NewValue>> inserted_;
+  std::map<Use, std::vector<NewValue>> appended_;
 };
 
 /// A pickle ready to be written: text with bodies of the source inserted.

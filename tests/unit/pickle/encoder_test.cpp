@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "support/catch.h"
 #include "support/pickle_text.h"
@@ -35,6 +36,24 @@ std::string moved(std::string_view assembly, Use to, Use from, std::initializer_
   GraphEdits edits;
   edits.replace(to, NewValue::move_of(from));
   for (const auto use : drops) edits.drop(use);
+  return edited(assembly, edits);
+}
+
+std::vector<NewValue> pair(std::string key, std::int64_t number) {
+  return {NewValue::text(std::move(key)), {NewValue::Kind::kInteger, {}, number, kNoUse}};
+}
+
+std::string inserted(std::string_view assembly, Use use, std::vector<NewValue> values,
+                     std::initializer_list<Use> drops = {}) {
+  GraphEdits edits;
+  edits.insert_after(use, std::move(values));
+  for (const auto drop : drops) edits.drop(drop);
+  return edited(assembly, edits);
+}
+
+std::string appended(std::string_view assembly, Use container, std::vector<NewValue> values) {
+  GraphEdits edits;
+  edits.append_to(container, std::move(values));
   return edited(assembly, edits);
 }
 
@@ -230,6 +249,36 @@ TEST_CASE("a moved value goes where it is wanted", "[pickle]") {
         "PROTO 2; EMPTY_LIST; NONE; APPEND; STOP");
 }
 
+TEST_CASE("new items stand behind the one they are named after", "[pickle]") {
+  const auto* dict = "EMPTY_DICT; MARK; BINUNICODE a; NONE; BINPUT 1; BINUNICODE b; BINGET 1; SETITEMS; STOP";
+  CHECK(inserted(dict, 3, pair("n", 7)) ==
+        "EMPTY_DICT; MARK; BINUNICODE \"a\"; NONE; BINPUT 1; BINUNICODE \"n\"; BININT1 7; BINUNICODE \"b\"; "
+        "BINGET 1; SETITEMS; STOP");
+  CHECK(inserted(dict, 5, pair("n", 7), {4, 5}) ==
+        "EMPTY_DICT; MARK; BINUNICODE \"a\"; NONE; BINPUT 1; BINUNICODE \"n\"; BININT1 7; SETITEMS; STOP");
+  CHECK(inserted("EMPTY_DICT; MARK; BINUNICODE a; NONE; SETITEMS; STOP", 3, pair("n", 7), {2, 3}) ==
+        "EMPTY_DICT; MARK; BINUNICODE \"n\"; BININT1 7; SETITEMS; STOP");
+  CHECK(inserted("EMPTY_DICT; BINUNICODE a; NONE; SETITEM; BINPUT 3; STOP", 2, pair("n", 7)) ==
+        "EMPTY_DICT; BINUNICODE \"a\"; NONE; SETITEM; BINPUT 3; BINUNICODE \"n\"; BININT1 7; SETITEM; STOP");
+  CHECK(inserted("EMPTY_DICT; BINUNICODE a; NONE; SETITEM; STOP", 2, pair("n", 7), {1, 2}) ==
+        "EMPTY_DICT; BINUNICODE \"n\"; BININT1 7; SETITEM; STOP");
+  CHECK(inserted("PROTO 2; MARK; NONE; TUPLE; STOP", 1, {NewValue::text("x")}) ==
+        "PROTO 2; MARK; NONE; BINUNICODE \"x\"; TUPLE; STOP");
+}
+
+TEST_CASE("new items at the end go with their container", "[pickle]") {
+  CHECK(appended("EMPTY_LIST; BINPUT 0; STOP", 0, {NewValue::text("x"), NewValue{}}) ==
+        "EMPTY_LIST; BINPUT 0; BINUNICODE \"x\"; APPEND; NONE; APPEND; STOP");
+  CHECK(appended("MARK; DICT; STOP", 1, pair("n", 7)) == "MARK; DICT; UNICODE n; INT 7; SETITEM; STOP");
+  CHECK(appended("GLOBAL m c; EMPTY_TUPLE; REDUCE; EMPTY_DICT; BUILD; STOP", 4, pair("n", 7)) ==
+        "GLOBAL m c; EMPTY_TUPLE; REDUCE; EMPTY_DICT; BUILD; BINUNICODE \"n\"; BININT1 7; SETITEM; STOP");
+  GraphEdits edits;  // the list is dropped where it was made, so it comes to where it is used next
+  edits.append_to(2, {NewValue{}});
+  edits.drop(2);
+  CHECK(edited("EMPTY_LIST; MARK; EMPTY_LIST; BINPUT 1; BINGET 1; APPENDS; STOP", edits) ==
+        "EMPTY_LIST; MARK; EMPTY_LIST; BINPUT 1; NONE; APPEND; APPENDS; STOP");
+}
+
 TEST_CASE("bodies outside the text go along", "[pickle]") {
   CHECK(dropped("PROTO 3; EMPTY_LIST; MARK; BINBYTES \"x\"*70000; BINPUT 1; BINBYTES \"y\"*80000; BINGET 1; "
                 "APPENDS; STOP",
@@ -293,6 +342,21 @@ TEST_CASE("an edit that makes no sense is refused", "[pickle]") {
         "edit of pickle node 0: the value is used at node 2, which changes it last");
   CHECK(moved("EMPTY_LIST; MARK; NONE; EMPTY_DICT; APPENDS; STOP", 2, 3) ==
         "edit of pickle node 3: it is moved and stays, without a memo slot");
+  CHECK(inserted("EMPTY_DICT; BINUNICODE a; NONE; SETITEM; STOP", 1, pair("n", 7)) ==
+        "edit of pickle node 1: keys and values are inserted together, behind a value");
+  CHECK(inserted("EMPTY_DICT; BINUNICODE a; NONE; SETITEM; STOP", 2, {NewValue{}}) ==
+        "edit of pickle node 2: keys and values are inserted together, behind a value");
+  CHECK(inserted("EMPTY_LIST; NONE; APPEND; STOP", 0, {NewValue{}}) ==
+        "edit of pickle node 0: the value is used at node 2, which changes it last");
+  CHECK(inserted("NONE; TUPLE1; STOP", 0, {NewValue{}}) ==
+        "edit of pickle node 0: TUPLE1 has a fixed number of operands");
+  CHECK(inserted("NONE; STOP", 0, {NewValue{}}) ==
+        "edit of pickle node 0: nothing follows the result of the pickle");
+  CHECK(inserted("EMPTY_LIST; NONE; APPEND; STOP", 1, {NewValue::move_of(1)}) ==
+        "edit of pickle node 1: nothing can be moved into new operands");
+  CHECK(appended("NONE; STOP", 0, {NewValue{}}) == "edit of pickle node 0: it is no list and no mapping");
+  CHECK(appended("EMPTY_DICT; STOP", 0, {NewValue{}}) ==
+        "edit of pickle node 0: keys and values are appended together");
   // A list moves into itself, and no slot can name it.
   CHECK(moved("EMPTY_LIST; EMPTY_LIST; NONE; APPEND; APPEND; STOP", 2, 3) ==
         "edit of pickle node 3: it is moved and stays, without a memo slot");
