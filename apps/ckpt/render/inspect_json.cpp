@@ -2,6 +2,7 @@
 #include "render/inspect_json.h"
 
 #include <algorithm>
+#include <array>
 
 #include <fmt/format.h>
 
@@ -120,7 +121,9 @@ void write_storages(JsonWriter& json, const InspectedFile& file) {
     json.key("dtype").string(storage.untyped ? "untyped" : dtype_info(storage.dtype).name);
     json.key("crc32");
     if (storage.has_crc32) {
-      json.string(fmt::format("{:08x}", storage.crc32));
+      std::array<char, 8> digits{};
+      fmt::format_to_n(digits.data(), digits.size(), "{:08x}", storage.crc32);
+      json.string({digits.data(), digits.size()});
     } else {
       json.null();
     }

@@ -2,6 +2,7 @@
 // The document that --json prints: {"schema", "files", "errors", "status"}, exactly one, also on failure.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 

@@ -2,10 +2,10 @@
 // Streams JSON to a Stream, value by value: nothing that grows with tensors is built in memory.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <string>
+#include <cstring>
 #include <string_view>
-#include <vector>
 
 #include <fmt/format.h>
 
@@ -29,18 +29,23 @@ class JsonWriter {
   /// `name` is one of ours: it needs no escapes.
   JsonWriter& key(std::string_view name) {
     separate();
-    auto& out = buffer();
-    const auto at = out.size();
-    out.resize(at + name.size() + 3, '"');
-    name.copy(out.data() + at + 1, name.size());
-    out.back() = ':';
-    after_key_ = true;
+    put('"');
+    put(name);
+    put("\":");
+    after_value_ = false;
     return *this;
   }
 
   JsonWriter& string(std::string_view text) {
     separate();
-    append_json_string(buffer(), text);
+    if (text.size() < kPiece && needs_no_escape(text)) {
+      put('"');
+      put(text);
+      put('"');
+    } else {
+      hand_over();
+      append_json_string(stream_.buffer(), text);
+    }
     return done();
   }
 
@@ -60,37 +65,30 @@ class JsonWriter {
   /// JSON made elsewhere.
   JsonWriter& raw(std::string_view json) {
     separate();
-    buffer() += json;
+    put(json);
     return done();
   }
 
-  /// Ends the document with a newline.
-  void finish() { buffer() += '\n'; }
+  /// Ends the document with a newline. Without it, what was written last may be missing.
+  void finish() {
+    put('\n');
+    hand_over();
+  }
 
  private:
-  std::string& buffer() { return stream_.buffer(); }
-
   void separate() {
-    if (after_key_) {
-      after_key_ = false;
-      return;
-    }
-    if (!has_items_.empty()) {
-      if (has_items_.back()) buffer() += ',';
-      has_items_.back() = true;
-    }
+    if (after_value_) put(',');
   }
 
   JsonWriter& open(char bracket) {
     separate();
-    buffer() += bracket;
-    has_items_.push_back(false);
+    put(bracket);
+    after_value_ = false;
     return *this;
   }
 
   JsonWriter& close(char bracket) {
-    buffer() += bracket;
-    has_items_.pop_back();
+    put(bracket);
     return done();
   }
 
@@ -98,18 +96,42 @@ class JsonWriter {
   JsonWriter& formatted(T value) {
     separate();
     const fmt::format_int digits(value);
-    buffer().append(digits.data(), digits.size());
+    put({digits.data(), digits.size()});
     return done();
   }
 
   JsonWriter& done() {
-    stream_.settle();
+    after_value_ = true;
     return *this;
   }
 
+  void put(char c) {
+    if (size_ == kPiece) hand_over();
+    piece_[size_++] = c;
+  }
+
+  void put(std::string_view text) {
+    if (text.size() > kPiece - size_) hand_over();
+    if (text.size() > kPiece) {
+      stream_.print(text);
+      return;
+    }
+    std::memcpy(piece_.data() + size_, text.data(), text.size());
+    size_ += text.size();
+  }
+
+  void hand_over() {
+    stream_.print({piece_.data(), size_});
+    size_ = 0;
+  }
+
+  // A document is hundreds of small pieces for each tensor: they are put together here, which costs a few
+  // instructions each, and handed on a page at a time.
+  static constexpr std::size_t kPiece = 4096;
   Stream& stream_;
-  std::vector<bool> has_items_;
-  bool after_key_ = false;
+  std::array<char, kPiece> piece_;
+  std::size_t size_ = 0;
+  bool after_value_ = false;  ///< a comma comes next, unless a bracket closes
 };
 
 }  // namespace ckpt::cli

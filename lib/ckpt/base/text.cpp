@@ -130,6 +130,10 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+bool needs_no_escape(std::string_view text) {
+  return plain_length(text) == text.size();
+}
+
 void append_printable(std::string& out, std::string_view text) {
   append_printable(out, text, '\0');
 }

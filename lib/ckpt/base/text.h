@@ -19,6 +19,9 @@ CKPT_EXPORT void append_printable(std::string& out, std::string_view text);
 /// `printable` in single quotes; a single quote inside is written \'.
 CKPT_EXPORT std::string quoted(std::string_view text);
 
+/// Is all of `text` ASCII that stands as it is in a JSON string, in quotes and on a terminal?
+CKPT_EXPORT bool needs_no_escape(std::string_view text);
+
 /// A JSON string literal with its quotes. A byte that is no UTF-8 becomes U+FFFD.
 CKPT_EXPORT std::string json_string(std::string_view text);
 CKPT_EXPORT void append_json_string(std::string& out, std::string_view text);

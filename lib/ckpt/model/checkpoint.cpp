@@ -106,6 +106,7 @@ Extent Checkpoint::view_extent(const TensorInfo& tensor) const {
   if (tensor.storage == kNoIndex || numel(tensor) == 0) return {};
   if (dtype_info(tensor.dtype).values_per_item > 1) return {tensor.offset, storage_bytes_of_packed(tensor)};
   if (format == FormatId::kSafetensors) return {0, bytes(tensor)};
+  if (tensor.has(kContiguous)) return {tensor.offset * item, numel(tensor) * item};
   std::uint64_t last = 0;
   const auto sizes = shape(tensor);
   const auto steps = strides(tensor);
@@ -122,32 +123,36 @@ std::string Checkpoint::path(PlaceId place) const {
 }
 
 void Checkpoint::append_path(std::string& out, PlaceId place) const {
+  if (place == kNoIndex) return;
+  const auto& last = places[place];
+  if (last.parent == kNoIndex || places[last.parent].kind == StepKind::kRoot) return append_step(out, last);
   std::vector<PlaceId> chain;
   for (; place != kNoIndex && places[place].kind != StepKind::kRoot; place = places[place].parent)
     chain.push_back(place);
-  for (auto at = chain.rbegin(); at != chain.rend(); ++at) {
-    const auto& step = places[*at];
-    switch (step.kind) {
-      case StepKind::kRoot: break;
-      case StepKind::kItem:
-        if (const auto view = graph().string_view(step.step)) {
-          append_key_step(out, *view);
-        } else if (const auto text = graph().string(step.step)) {
-          append_key_step(out, *text);
-        } else {
-          out += '{' + python_repr(graph(), step.step) + '}';
-        }
-        break;
-      case StepKind::kIndex: out += fmt::format("[{}]", step.step); break;
-      case StepKind::kAttribute: append_attribute(out, graph().string(step.step).value_or("?")); break;
-      case StepKind::kPart: {
-        const auto part = static_cast<PartName>(step.step & 0xFFU);
-        out += fmt::format("<{}>", part_name(part));
-        if (part == PartName::kArguments) out += fmt::format("[{}]", step.step >> 8U);
-        break;
+  for (auto at = chain.rbegin(); at != chain.rend(); ++at) append_step(out, places[*at]);
+}
+
+void Checkpoint::append_step(std::string& out, const Place& step) const {
+  switch (step.kind) {
+    case StepKind::kRoot: break;
+    case StepKind::kItem:
+      if (const auto view = graph().string_view(step.step)) {
+        append_key_step(out, *view);
+      } else if (const auto text = graph().string(step.step)) {
+        append_key_step(out, *text);
+      } else {
+        out += '{' + python_repr(graph(), step.step) + '}';
       }
-      case StepKind::kName: append_key_step(out, tensors[step.step].name); break;
+      break;
+    case StepKind::kIndex: out += fmt::format("[{}]", step.step); break;
+    case StepKind::kAttribute: append_attribute(out, graph().string(step.step).value_or("?")); break;
+    case StepKind::kPart: {
+      const auto part = static_cast<PartName>(step.step & 0xFFU);
+      out += fmt::format("<{}>", part_name(part));
+      if (part == PartName::kArguments) out += fmt::format("[{}]", step.step >> 8U);
+      break;
     }
+    case StepKind::kName: append_key_step(out, tensors[step.step].name); break;
   }
 }
 

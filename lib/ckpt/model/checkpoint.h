@@ -144,7 +144,7 @@ class CKPT_EXPORT Checkpoint {
   Extent view_extent(const TensorInfo& tensor) const;
   /// The path from the root, as docs/reference describes it.
   std::string path(PlaceId place) const;
-  void append_path(std::string& out, PlaceId place) const;  ///< `out` is empty
+  void append_path(std::string& out, PlaceId place) const;  ///< precondition: `out` is empty
   /// Does an optimizer's state stand there (a mapping with `state` and `param_groups`)?
   bool is_optimizer_place(PlaceId place) const;
   /// Current name of a state dict's key, after the edits so far.
@@ -170,6 +170,8 @@ class CKPT_EXPORT Checkpoint {
   const std::vector<std::pair<Use, Use>>& dropped_values() const { return dropped_values_; }
 
  private:
+  void append_step(std::string& out, const Place& step) const;
+
   std::map<std::pair<std::uint32_t, std::uint32_t>, KeyChange> changes_;  ///< by state dict and entry
   std::vector<std::pair<Use, Use>> dropped_values_;
 };
