@@ -47,6 +47,14 @@ TEST_CASE("the container and the generation that wrote it are named", "[cli][ins
   CHECK(has(split_lines(cli.good("inspect f")).front(), ", big-endian"));
 }
 
+TEST_CASE("parts of a tensor count where the tensor does", "[cli][inspect]") {
+  const Cli cli;
+  cli.take("torch-2.15-sparse.pt", "in.pt");
+  const auto text = cli.good("inspect -s in.pt");
+  CHECK(has(text, "  8 tensors, 68 values, 560 B in 19 storages\n"));
+  CHECK(has(text, "  by dtype: float32 560 B (8 tensors)\n  by section: model 560 B (8 tensors)\n"));
+}
+
 TEST_CASE("tensors, entries, totals and findings, in that order", "[cli][inspect]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");

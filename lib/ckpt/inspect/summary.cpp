@@ -8,14 +8,16 @@ namespace ckpt {
 Totals summarize(const Checkpoint& checkpoint) {
   Totals totals;
   std::vector<bool> counted(checkpoint.storages.size());
+  const TensorInfo* entry = nullptr;  // parts count where the composite before them does
   for (const auto& tensor : checkpoint.tensors) {
+    if (!tensor.has(kIsPart)) entry = &tensor;
     std::uint64_t bytes = 0;
     if (tensor.storage != kNoIndex && !counted[tensor.storage]) {
       counted[tensor.storage] = true;
       bytes = checkpoint.storages[tensor.storage].bytes;
     }
-    auto& dtype = totals.by_dtype[dtype_info(tensor.dtype).name];
-    auto& section = totals.by_section[section_name(section_of(checkpoint, tensor))];
+    auto& dtype = totals.by_dtype[dtype_info(entry->dtype).name];
+    auto& section = totals.by_section[section_name(section_of(checkpoint, *entry))];
     totals.bytes += bytes;
     dtype.bytes += bytes;
     section.bytes += bytes;

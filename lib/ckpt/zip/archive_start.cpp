@@ -30,7 +30,7 @@ std::optional<std::uint64_t> find_archive_behind_bytes(const ByteSource& source)
     if (has_local_header(source, start)) return start;
   }
   const auto table = read_central_directory(source, *end, ignored);
-  if (!table.ok()) return std::nullopt;
+  if (!table.ok() || table->entries.empty()) return std::nullopt;
   const auto first = std::min_element(table->entries.begin(), table->entries.end(),
                                       [](const ZipEntry& a, const ZipEntry& b) {
                                         return a.local_header_offset < b.local_header_offset;
