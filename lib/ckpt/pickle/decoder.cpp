@@ -59,10 +59,6 @@ class Memo {
   std::uint64_t count_ = 0;
 };
 
-}  // namespace
-
-namespace {
-
 bool names_global(Opcode opcode) {
   return opcode == Opcode::kGlobal || opcode == Opcode::kStackGlobal || opcode == Opcode::kInst;
 }
@@ -125,27 +121,18 @@ class Decoder {
           break;
         }
         case Opcode::kBinfloat:
-          push_leaf();
-          length = 9;
-          break;
         case Opcode::kBinint:
-          push_leaf();
-          length = 5;
-          break;
         case Opcode::kBinint2:
-          push_leaf();
-          length = 3;
-          break;
         case Opcode::kBinint1:
-          push_leaf();
-          length = 2;
-          break;
         case Opcode::kNone:
         case Opcode::kNewtrue:
         case Opcode::kNewfalse:
         case Opcode::kEmptyTuple:
         case Opcode::kEmptyDict:
-        case Opcode::kEmptyList: push_leaf(); break;
+        case Opcode::kEmptyList:
+          push_leaf();
+          length = 1U + opcode_info(opcode).operand_size;
+          break;
         case Opcode::kMark: marks_.push_back({stack_.size(), add_node(kNoUse)}); break;
         case Opcode::kBinget:
         case Opcode::kLongBinget: {
@@ -169,21 +156,16 @@ class Decoder {
         }
         case Opcode::kTuple: {
           if (marks_.empty()) return;
-          const auto mark = marks_.back();
-          marks_.pop_back();
-          stack_.resize(mark.depth);
-          stack_.push_back({add_node(mark.node), mark.node});
+          make_from_mark();
           break;
         }
         case Opcode::kTuple1:
         case Opcode::kTuple2:
         case Opcode::kBinpersid:
         case Opcode::kReduce: {
-          const std::size_t pops = opcode == Opcode::kTuple2 || opcode == Opcode::kReduce ? 2 : 1;
+          const std::size_t pops = opcode_info(opcode).pops;
           if (values_above_mark() < pops) return;
-          stack_.resize(stack_.size() - pops + 1);
-          auto& value = stack_.back();
-          value.node = add_node(value.start);
+          make_from(pops);
           break;
         }
         default: return;
@@ -191,6 +173,21 @@ class Decoder {
       ++graph_.counts_[static_cast<std::size_t>(opcode)];
       position_ += length;
     }
+  }
+
+  /// The current instruction makes one value of the `count` on top, at least one.
+  void make_from(std::size_t count) {
+    stack_.resize(stack_.size() - count + 1);
+    auto& value = stack_.back();
+    value.node = add_node(value.start);
+  }
+
+  /// The current instruction makes one value of all that stand above the last mark.
+  void make_from_mark() {
+    const auto mark = marks_.back();
+    marks_.pop_back();
+    stack_.resize(mark.depth);
+    stack_.push_back({add_node(mark.node), mark.node});
   }
 
   void push_leaf(Use repeated = kNoUse) {
@@ -332,23 +329,18 @@ class Decoder {
       return {};
     }
     CKPT_RETURN_IF_ERROR(need(pops));
-    const auto start = stack_[stack_.size() - pops].start;
-    stack_.resize(stack_.size() - pops + 1);
-    stack_.back() = {add_node(start), start};
+    make_from(pops);
     return {};
   }
 
   Status push_from_mark() {
     CKPT_RETURN_IF_ERROR(need_mark());
-    const auto mark = marks_.back();
-    const auto count = stack_.size() - mark.depth;
+    const auto count = values_above_mark();
     if (instruction_.opcode == Opcode::kDict && count % 2 != 0) {
       return corrupt("DICT with an odd number of values");
     }
     if (instruction_.opcode == Opcode::kObj && count == 0) return corrupt("OBJ without a class");
-    marks_.pop_back();
-    stack_.resize(mark.depth);
-    stack_.push_back({add_node(mark.node), mark.node});
+    make_from_mark();
     return {};
   }
 
