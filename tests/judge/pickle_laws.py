@@ -21,7 +21,8 @@ import sys
 import zipfile
 
 from pickle_generator import generate
-from pickle_oracle import DROPPED, PUTS, InertC, InertPython, Later, Oracle, difference, has_frozen_cycle
+from pickle_oracle import (DROPPED, PUTS, InertC, InertPython, Later, Oracle, Persistent, difference, has_frozen_cycle,
+                           inert_class)
 from pickle_tree import CHANGES, LISTS, MAPPINGS, Tool, Tree, droppable, in_key, is_key, operands, replaceable
 
 
@@ -73,9 +74,33 @@ class Case:
             return False
         number = self.rng.choice([0, 1, 255, 256, -1, 65536, 2**31, -2**31, -2**31 - 1, 2**62, -2**63, 127, 128, -129])
         command, value = self.rng.choice([(f'none {use}', None), (f'integer {use} {number}', number),
-                                          (f'text {use} 616263', 'abc')])
+                                          (f'text {use} 616263', 'abc'), None]) or self.new_value(use)
         self.edit(tree, use, command, value)
         return True
+
+    def new_value(self, use):
+        """A call, a tuple, a persistent id or a boolean that the stream does not have."""
+        words, value = self.rng.choice([self.new_tuple, self.new_call, self.new_id, self.new_boolean])(2)
+        return f'new {use} {words}', value
+
+    def new_operand(self, depth):
+        kinds = [self.new_boolean, lambda _: ('n', None), lambda _: ('i70000', 70000), lambda _: ('t78', 'x')]
+        return self.rng.choice(kinds + [self.new_tuple, self.new_call, self.new_id] * (depth > 0))(depth - 1)
+
+    def new_boolean(self, _):
+        return self.rng.choice([('b1', True), ('b0', False)])
+
+    def new_tuple(self, depth):
+        items = [self.new_operand(depth) for _ in range(self.rng.randrange(6))]
+        return ' '.join([f'({len(items)}', *(word for word, _ in items)]), tuple(value for _, value in items)
+
+    def new_call(self, depth):
+        words, arguments = self.new_tuple(depth)
+        return f'R gsome.module:function {words}', inert_class('some.module', 'function')(*arguments)
+
+    def new_id(self, depth):
+        word, value = self.new_operand(depth)
+        return f'P {word}', Persistent(value)
 
     def move(self, tree, use):
         """Something else comes here; its old place is usually dropped."""
@@ -102,8 +127,8 @@ class Case:
         items = []
         for _ in range(count):
             key, number = self.rng.choice(['k', 'größe', '']), self.rng.choice([0, 300, -1, 2**40])
-            item = [(f't{key.encode().hex()}', key), (f'i{number}', number)] if pairs else [(f'i{number}', number)]
-            items.append(item if self.rng.random() < .9 else item[:-1] + [('n', None)])
+            value = self.rng.choice([(f'i{number}', number)] * 6 + [('n', None), self.new_call(1), self.new_tuple(1)])
+            items.append([(f't{key.encode().hex()}', key), value] if pairs else [value])
         return ' '.join(word for item in items for word, _ in item), [[value for _, value in item] for item in items]
 
     def insert(self, tree, use):

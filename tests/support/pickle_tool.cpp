@@ -7,8 +7,10 @@
 //   dump                    position:opcode:start:repeats:finished of every node, separated by blanks
 //   drop NODE, text NODE HEX, integer NODE VALUE, none NODE, move NODE FROM
 //   behind NODE ITEM..., append NODE ITEM...
-//                           new operands behind one, new items at the end of a container; ITEM is tHEX,
-//                           iNUMBER or n edits, collected                 → ok
+//                           new operands behind one, new items at the end of a container
+//   new NODE ITEM           edits, collected                → ok
+//                           ITEM is tHEX, iNUMBER, b0, b1, n, gMODULE:NAME, or in front of its operands
+//                           (COUNT for a tuple, R for a call and P for a persistent id
 //   encode                  applies and forgets them         → ok HEX | error CODE TEXT
 //   repeat                  encodes without edits            → ok same | error TEXT
 #include <fstream>
@@ -113,15 +115,17 @@ class Session {
       words >> digits;
       edits_.replace(node, NewValue::text(std::string(as_text(from_hex(digits)))));
     } else if (command == "integer") {
-      NewValue value{NewValue::Kind::kInteger, {}, 0, kNoUse};
-      words >> value.integer;
-      edits_.replace(node, value);
+      std::int64_t number = 0;
+      words >> number;
+      edits_.replace(node, NewValue::number(number));
     } else if (command == "none") {
       edits_.replace(node, NewValue{});
     } else if (command == "move") {
       Use from = 0;
       words >> from;
       edits_.replace(node, NewValue::move_of(from));
+    } else if (command == "new") {
+      edits_.replace(node, item(words));
     } else if (command == "behind") {
       edits_.insert_after(node, items(words));
     } else if (command == "append") {
@@ -134,13 +138,31 @@ class Session {
 
   static std::vector<NewValue> items(std::istringstream& words) {
     std::vector<NewValue> values;
-    for (std::string word; words >> word;) {
-      NewValue value;
-      if (word[0] == 't') value = NewValue::text(std::string(as_text(from_hex(word.substr(1)))));
-      if (word[0] == 'i') value = {NewValue::Kind::kInteger, {}, std::stoll(word.substr(1)), kNoUse};
-      values.push_back(std::move(value));
-    }
+    while (words >> std::ws, words.good()) values.push_back(item(words));
     return values;
+  }
+
+  static NewValue item(std::istringstream& words) {
+    std::string word;
+    words >> word;
+    const auto rest = word.substr(1);
+    switch (word[0]) {
+      case 't': return NewValue::text(std::string(as_text(from_hex(rest))));
+      case 'i': return NewValue::number(std::stoll(rest));
+      case 'b': return NewValue::boolean(rest == "1");
+      case 'g': return NewValue::global(rest.substr(0, rest.find(':')), rest.substr(rest.find(':') + 1));
+      case '(': {
+        std::vector<NewValue> values;
+        for (auto count = std::stoi(rest); count > 0; --count) values.push_back(item(words));
+        return NewValue::tuple(std::move(values));
+      }
+      case 'R': {
+        auto function = item(words);
+        return NewValue::call(std::move(function), item(words).operands);
+      }
+      case 'P': return NewValue::persistent_id(item(words));
+      default: return {};
+    }
   }
 
   std::string encode() {

@@ -174,22 +174,46 @@ Status Emission::apply(const RangeEdit& edit) {
 }
 
 Status Emission::write_value(const NewValue& value) {
-  return value.kind == NewValue::Kind::kMove ? move(value.moved) : write_leaf(value);
+  return value.kind == NewValue::Kind::kMove ? move(value.moved) : write_new(value);
 }
 
-/// A value that is no move.
-Status Emission::write_leaf(const NewValue& value) {
+/// A value that is no move, and none of whose operands is one.
+Status Emission::write_new(const NewValue& value) {
+  auto& text = writer_.text();
   switch (value.kind) {
     case NewValue::Kind::kString:
       if (value.string.size() > std::numeric_limits<std::uint32_t>::max()) {
         return Error(ErrorCode::kUnsupported, "a new string of a pickle is longer than 4 GiB");
       }
-      append_string(writer_.text(), value.string, protocol_);
+      append_string(text, value.string, protocol_);
       return {};
-    case NewValue::Kind::kInteger: append_integer(writer_.text(), value.integer, protocol_); return {};
-    case NewValue::Kind::kNone: writer_.text().push_back(static_cast<std::byte>(Opcode::kNone)); return {};
+    case NewValue::Kind::kInteger: append_integer(text, value.integer, protocol_); return {};
+    case NewValue::Kind::kBoolean: append_boolean(text, value.integer != 0, protocol_); return {};
+    case NewValue::Kind::kNone: text.push_back(static_cast<std::byte>(Opcode::kNone)); return {};
+    case NewValue::Kind::kGlobal:
+      text.push_back(static_cast<std::byte>(Opcode::kGlobal));
+      append_text(text, value.string);
+      return {};
+    case NewValue::Kind::kTuple:
+      append_tuple_start(text, value.operands.size(), protocol_);
+      CKPT_RETURN_IF_ERROR(write_operands(value));
+      append_tuple_end(text, value.operands.size(), protocol_);
+      return {};
+    case NewValue::Kind::kCall:
+      CKPT_RETURN_IF_ERROR(write_operands(value));
+      text.push_back(static_cast<std::byte>(Opcode::kReduce));
+      return {};
+    case NewValue::Kind::kPersistentId:
+      CKPT_RETURN_IF_ERROR(write_operands(value));
+      text.push_back(static_cast<std::byte>(Opcode::kBinpersid));
+      return {};
     case NewValue::Kind::kMove: return bad_edit(value.moved, "nothing can be moved into new operands");
   }
+  return {};
+}
+
+Status Emission::write_operands(const NewValue& value) {
+  for (const auto& operand : value.operands) CKPT_RETURN_IF_ERROR(write_new(operand));
   return {};
 }
 
@@ -204,7 +228,7 @@ Status Emission::insert_behind(Range& range, Use node) {
     flush(range, text_end(node));
     const std::size_t item = closing == Opcode::kSetitem ? 2 : 1;
     for (std::size_t i = 0; i < values->size(); ++i) {
-      CKPT_RETURN_IF_ERROR(write_leaf((*values)[i]));
+      CKPT_RETURN_IF_ERROR(write_new((*values)[i]));
       if (closing && (i + 1) % item == 0) writer_.text().push_back(static_cast<std::byte>(*closing));
     }
   }

@@ -77,7 +77,8 @@ class Emission {
   // ---- edits
   Status apply(const RangeEdit& edit);
   Status write_value(const NewValue& value);
-  Status write_leaf(const NewValue& value);
+  Status write_new(const NewValue& value);
+  Status write_operands(const NewValue& value);
   Status insert_behind(Range& range, Use node);
   Status move(Use use);
   Status settle_drops(Range& range, Use node);

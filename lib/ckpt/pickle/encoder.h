@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ckpt/base/bytes.h"
@@ -19,13 +20,18 @@
 
 namespace ckpt {
 
-/// A value to be written in place of another one.
+/// A value to be written in place of another one, or beside others. Spelled as the stream's protocol does,
+/// and without a memo slot.
 struct NewValue {
   enum class Kind : std::uint8_t {
-    kString,   ///< `string`, UTF-8 (surrogatepass); spelled as the stream's protocol does: BINUNICODE,
-               ///< SHORT_BINUNICODE, UNICODE
+    kString,   ///< `string`, UTF-8 (surrogatepass): BINUNICODE, SHORT_BINUNICODE, UNICODE
     kInteger,  ///< `integer`
+    kBoolean,  ///< `integer`, 0 or 1
     kNone,
+    kGlobal,        ///< a class or function: `string` is its module and name as GLOBAL has them, a line each
+    kTuple,         ///< of `operands`
+    kCall,          ///< of the first of two `operands`, with the second, a tuple (REDUCE)
+    kPersistentId,  ///< of its one operand (BINPERSID)
     kMove,  ///< the value used at `moved`: its object, with all that later changes it; if it is gone from
             ///< its old place it is written here, else (memoised) a GET
   };
@@ -33,10 +39,37 @@ struct NewValue {
   std::string string;
   std::int64_t integer = 0;
   Use moved = kNoUse;
+  std::vector<NewValue> operands;
 
-  static NewValue text(std::string value) { return {Kind::kString, std::move(value), 0, kNoUse}; }
+  static NewValue text(std::string value) { return {Kind::kString, std::move(value), 0, kNoUse, {}}; }
 
-  static NewValue move_of(Use use) { return {Kind::kMove, {}, 0, use}; }
+  static NewValue number(std::int64_t value) { return {Kind::kInteger, {}, value, kNoUse, {}}; }
+
+  static NewValue boolean(bool value) { return {Kind::kBoolean, {}, value ? 1 : 0, kNoUse, {}}; }
+
+  /// Precondition: both are ASCII without line breaks.
+  static NewValue global(std::string_view module, std::string_view name) {
+    return {Kind::kGlobal, std::string(module) + '\n' + std::string(name) + '\n', 0, kNoUse, {}};
+  }
+
+  static NewValue tuple(std::vector<NewValue> items) {
+    return {Kind::kTuple, {}, 0, kNoUse, std::move(items)};
+  }
+
+  static NewValue call(NewValue function, std::vector<NewValue> arguments) {
+    NewValue value{Kind::kCall, {}, 0, kNoUse, {}};
+    value.operands.push_back(std::move(function));
+    value.operands.push_back(tuple(std::move(arguments)));
+    return value;
+  }
+
+  static NewValue persistent_id(NewValue id) {
+    NewValue value{Kind::kPersistentId, {}, 0, kNoUse, {}};
+    value.operands.push_back(std::move(id));
+    return value;
+  }
+
+  static NewValue move_of(Use use) { return {Kind::kMove, {}, 0, use, {}}; }
 };
 
 /// Edits of one graph. Uses must not overlap, except that anything inside a dropped or replaced range is gone

@@ -2,6 +2,7 @@
 #include "ckpt/pickle/spelling.h"
 
 #include <limits>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -30,6 +31,18 @@ void append_long1(Bytes& out, std::int64_t value) {
   while (size > 1 && (value >> (8 * (size - 1) - 1)) == (value >> 63)) --size;  // the rest repeats the sign
   append(out, Opcode::kLong1, size);
   for (int i = 0; i < size; ++i) out.push_back(static_cast<std::byte>((value >> (8 * i)) & 0xFF));
+}
+
+/// The opcode that makes a tuple of so many items without a MARK.
+std::optional<Opcode> tuple_opcode(std::size_t size, int protocol) {
+  if (size == 0 && protocol >= 1) return Opcode::kEmptyTuple;
+  if (protocol < 2) return std::nullopt;
+  switch (size) {
+    case 1: return Opcode::kTuple1;
+    case 2: return Opcode::kTuple2;
+    case 3: return Opcode::kTuple3;
+    default: return std::nullopt;
+  }
 }
 
 }  // namespace
@@ -71,6 +84,14 @@ void append_integer(Bytes& out, std::int64_t value, int protocol) {
   }
 }
 
+void append_boolean(Bytes& out, bool value, int protocol) {
+  if (protocol < 2) {
+    append_text(out, value ? "I01\n" : "I00\n");
+  } else {
+    append_opcode(out, value ? Opcode::kNewtrue : Opcode::kNewfalse);
+  }
+}
+
 void append_get(Bytes& out, std::uint64_t slot, int protocol) {
   if (protocol == 0 || slot > std::numeric_limits<std::uint32_t>::max()) {
     append_text(out, fmt::format("g{}\n", slot));
@@ -79,6 +100,14 @@ void append_get(Bytes& out, std::uint64_t slot, int protocol) {
   } else {
     append(out, Opcode::kLongBinget, static_cast<std::uint32_t>(slot));
   }
+}
+
+void append_tuple_start(Bytes& out, std::size_t size, int protocol) {
+  if (!tuple_opcode(size, protocol)) append_opcode(out, Opcode::kMark);
+}
+
+void append_tuple_end(Bytes& out, std::size_t size, int protocol) {
+  append_opcode(out, tuple_opcode(size, protocol).value_or(Opcode::kTuple));
 }
 
 }  // namespace ckpt

@@ -4,6 +4,7 @@
 // relatives, so protocols 1 to 3 use that one alone.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -19,6 +20,10 @@ int spoken_protocol(const ValueGraph& graph);
 /// `text` is UTF-8 with surrogatepass. Precondition: below 4 GiB.
 void append_string(Bytes& out, std::string_view text, int protocol);
 void append_integer(Bytes& out, std::int64_t value, int protocol);
+void append_boolean(Bytes& out, bool value, int protocol);
 void append_get(Bytes& out, std::uint64_t slot, int protocol);
+/// What opens and closes a tuple of `size` items.
+void append_tuple_start(Bytes& out, std::size_t size, int protocol);
+void append_tuple_end(Bytes& out, std::size_t size, int protocol);
 
 }  // namespace ckpt

@@ -28,7 +28,7 @@ std::string renamed(std::string_view assembly, Use use, std::string name) {
 
 std::string replaced(std::string_view assembly, Use use, std::int64_t number) {
   GraphEdits edits;
-  edits.replace(use, NewValue{NewValue::Kind::kInteger, {}, number, kNoUse});
+  edits.replace(use, NewValue::number(number));
   return edited(assembly, edits);
 }
 
@@ -40,7 +40,7 @@ std::string moved(std::string_view assembly, Use to, Use from, std::initializer_
 }
 
 std::vector<NewValue> pair(std::string key, std::int64_t number) {
-  return {NewValue::text(std::move(key)), {NewValue::Kind::kInteger, {}, number, kNoUse}};
+  return {NewValue::text(std::move(key)), NewValue::number(number)};
 }
 
 std::string inserted(std::string_view assembly, Use use, std::vector<NewValue> values,
@@ -277,6 +277,32 @@ TEST_CASE("new items at the end go with their container", "[pickle]") {
   edits.drop(2);
   CHECK(edited("EMPTY_LIST; MARK; EMPTY_LIST; BINPUT 1; BINGET 1; APPENDS; STOP", edits) ==
         "EMPTY_LIST; MARK; EMPTY_LIST; BINPUT 1; NONE; APPEND; APPENDS; STOP");
+}
+
+TEST_CASE("a new value is spelled as the protocol spells it", "[pickle]") {
+  const auto value =
+      NewValue::call(NewValue::global("torch._utils", "_rebuild"),
+                     {NewValue::persistent_id(NewValue::tuple({NewValue::text("storage"), NewValue::number(3),
+                                                               NewValue{}, NewValue::number(300)})),
+                      NewValue::tuple({}), NewValue::tuple({NewValue::boolean(true)}),
+                      NewValue::tuple({NewValue::boolean(false), NewValue{}})});
+  const auto replaced = [&](const char* stream, Use use) {
+    GraphEdits edits;
+    edits.replace(use, value);
+    return edited(stream, edits);
+  };
+  CHECK(replaced("PROTO 2; EMPTY_LIST; NONE; APPEND; STOP", 1) ==
+        "PROTO 2; EMPTY_LIST; GLOBAL torch._utils _rebuild; MARK; MARK; BINUNICODE \"storage\"; BININT1 3; "
+        "NONE; "
+        "BININT2 300; TUPLE; BINPERSID; EMPTY_TUPLE; NEWTRUE; TUPLE1; NEWFALSE; NONE; TUPLE2; TUPLE; REDUCE; "
+        "APPEND; STOP");
+  CHECK(
+      replaced("MARK; LIST; NONE; APPEND; STOP", 2) ==
+      "MARK; LIST; GLOBAL torch._utils _rebuild; MARK; MARK; UNICODE storage; INT 3; NONE; INT 300; TUPLE; "
+      "BINPERSID; MARK; TUPLE; MARK; INT 01; TUPLE; MARK; INT 00; NONE; TUPLE; TUPLE; REDUCE; APPEND; STOP");
+  CHECK(replaced("PROTO 4; FRAME 5; EMPTY_LIST; MEMOIZE; NONE; APPEND; STOP", 1)
+            .starts_with("PROTO 4; FRAME 54; EMPTY_LIST; MEMOIZE; GLOBAL torch._utils _rebuild; MARK; MARK; "
+                         "SHORT_BINUNICODE "));
 }
 
 TEST_CASE("bodies outside the text go along", "[pickle]") {
