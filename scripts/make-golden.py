@@ -237,6 +237,14 @@ def aliased():
     return {"model": state, "best": state, "list": [state], "epoch": 1}
 
 
+@golden()
+def same_object():
+    """One tensor object and one Parameter under two keys each, with others between: in the pickle the second use refers to the first."""
+    tensor, parameter = torch.arange(3.0), nn.Parameter(torch.arange(4.0))
+    return {"first.weight": tensor, "first.bias": torch.ones(1), "again.weight": tensor,
+            "second.weight": parameter, "second.bias": torch.ones(2), "last.weight": parameter}
+
+
 # -- training checkpoints ---------------------------------------------------------------------------------------------
 
 

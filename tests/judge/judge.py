@@ -103,7 +103,7 @@ def filter_commands(root: Any, keys: list[list[str]]) -> Iterator[Command]:
 
     first = next(key for key in keys[0] if "\0" not in key)
     nested = next((key for key in keys[0] if key.count(".") > 1 and PLAIN_KEY.fullmatch(key)), None)
-    candidates = [(("drop", "=" + first),), (("keep", "**.weight"),), (("drop", "**.bias"), ("keep", "=" + keys[0][-1])),
+    candidates = [(("drop", "=" + first),), (("drop", "=" + keys[0][-1]),), (("keep", "**.weight"),), (("drop", "**.bias"), ("keep", "=" + keys[0][-1])),
                   (("drop", r"re:\.w[a-z]*$"),), (("drop", "*.fc.*"),)]
     if nested:
         candidates.append((("drop", nested.rpartition(".")[0]),))

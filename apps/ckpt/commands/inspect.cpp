@@ -90,7 +90,7 @@ Status print_value(const InspectOptions& options, const Checkpoint& checkpoint, 
       found.ok() && checkpoint.has_document() ? checkpoint.graph().resolve(found->value) : kNoUse;
   for (TensorId id = 0; id < checkpoint.tensors.size() && tensor == kNoIndex; ++id) {
     const auto& row = checkpoint.tensors[id];
-    const bool by_path = use != kNoUse && row.use == use && !row.has(kIsPart);
+    const bool by_path = use != kNoUse && checkpoint.graph().resolve(row.use) == use && !row.has(kIsPart);
     const bool by_name = use == kNoUse && row.state_dict != kNoIndex &&
                          (row.name == *options.get || checkpoint.path(row.place) == *options.get);
     if (by_path || by_name) tensor = id;

@@ -166,7 +166,7 @@ class Collector {
     if (!is_tensor.ok()) return describe(std::move(is_tensor).error(), place);
     if (*is_tensor) {
       count_tensor(context);
-      return add_tensor(node, key, place, context, 0);
+      return add_tensor(value, key, place, context, 0);
     }
     dissect(graph_, node, anatomy_);
     count_other(key, value, context);
@@ -366,9 +366,9 @@ class Collector {
 
   // ---- tensors
 
-  Status add_tensor(Use node, Use key, PlaceId place, const Context& context, std::uint16_t extra_flags) {
+  Status add_tensor(Use use, Use key, PlaceId place, const Context& context, std::uint16_t extra_flags) {
     TensorInfo row;
-    row.use = node;
+    row.use = use;
     row.place = place;
     row.dtype = call_.dtype;
     row.layout = call_.layout;
@@ -497,7 +497,7 @@ class Collector {
       if (dtype_from_values && (part == PartName::kValues || part == PartName::kBuffer)) {
         checkpoint_.tensors[index].dtype = call_.dtype;
       }
-      CKPT_RETURN_IF_ERROR(add_tensor(node, kNoUse, part_place, {}, kIsPart));
+      CKPT_RETURN_IF_ERROR(add_tensor(use, kNoUse, part_place, {}, kIsPart));
       ++checkpoint_.tensors[index].parts;
     }
     Frame frame{place, {}, {}, 0};

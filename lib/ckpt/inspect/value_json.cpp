@@ -134,7 +134,7 @@ class JsonWalk {
  public:
   explicit JsonWalk(const Checkpoint& checkpoint) : checkpoint_(checkpoint), graph_(checkpoint.graph()) {
     for (TensorId id = 0; id < checkpoint.tensors.size(); ++id)
-      tensor_of_use_.emplace(checkpoint.tensors[id].use, id);
+      tensor_of_use_.emplace(graph_.resolve(checkpoint.tensors[id].use), id);
   }
 
   Result<std::string> run(Use use) {

@@ -46,7 +46,7 @@ struct TensorInfo {
   std::string_view name;            ///< key in its state dict; empty data() outside state dicts
   std::uint64_t offset = 0;         ///< first element, in elements of dtype from the start of the storage
   std::uint64_t dimensions_at = 0;  ///< into the pool
-  Use use = kNoUse;                 ///< the value in the document; kNoUse in containers without one
+  Use use = kNoUse;                 ///< where in the document, perhaps a GET; kNoUse in containers without one
   PlaceId place = kNoIndex;
   StorageId storage = kNoIndex;         ///< kNoIndex for composites and meta tensors
   std::uint32_t state_dict = kNoIndex;  ///< index of the state dict whose key it is
