@@ -26,6 +26,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 import torch
 
 import edits
+from changed_rows import DEFLATED, judge_changed_rows
 from compare import Comparison, storage_bytes, tensors_of, untyped
 from far_records import judge_far_records
 from loading import FAKE, FULL, META, MMAP, TORCH, load, modes
@@ -35,7 +36,6 @@ from tally import Tally
 DATA = Path(__file__).resolve().parent.parent / "data"
 PLAIN_KEY = re.compile(r"[A-Za-z_][\w.]*")
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-DEFLATED = ("deflated", "infozip")  # some of their storages have no bytes in the file that torch could point at
 # Files whose tensors this torch gives as stand-ins for a function it doesn't have: no judge of what a tensor is.
 STAND_INS = ["torch-1.13-sparse" if TORCH >= (2, 0) else "torch-2.15-parameters"]
 if not hasattr(torch._utils, "_rebuild_tensor_v3"):
@@ -288,6 +288,7 @@ def judge_file(path: Path, tally: Tally, scratch: Path) -> None:
         return
     for command in commands_for(load(str(path))):
         tally.count(f"{path.name}: {command}", judge(command, str(path), target(), loading_modes))
+    judge_changed_rows(str(path), target(), loading_modes, tally, scratch)
 
 
 def main() -> int:

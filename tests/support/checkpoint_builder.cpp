@@ -11,6 +11,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/format/torch_zip.h"
+#include "ckpt/rewrite/execute.h"
 #include "support/pickle_assembler.h"
 #include "support/zip_builder.h"
 
@@ -307,16 +308,9 @@ std::string outcome(Bytes bytes) {
 }
 
 Bytes written(const Layout& layout, const Checkpoint& checkpoint) {
-  Bytes out;
-  for (const auto& segment : layout.parts.front().segments) {
-    if (segment.kind == Segment::Kind::kLiteral) {
-      append_bytes(out, ByteView(layout.pool).subspan(segment.offset, segment.size));
-    } else {
-      append_bytes(out,
-                   checkpoint.parts[segment.source].source->read({segment.offset, segment.size}).value());
-    }
-  }
-  return out;
+  MemorySink sink;
+  if (!execute(layout, 0, checkpoint, sink, nullptr).ok()) return {};
+  return sink.bytes();
 }
 
 std::vector<std::string> table(const Checkpoint& checkpoint) {

@@ -16,13 +16,17 @@ namespace ckpt {
 /// 24 bytes; literals live in the layout's pool.
 struct Segment {
   enum class Kind : std::uint32_t {
-    kLiteral,  ///< bytes of the pool
-    kCopy,     ///< bytes of a source, moved by the kernel
+    kLiteral,     ///< bytes of the pool
+    kCopy,        ///< bytes of a source, moved by the kernel
+    kSummedCopy,  ///< the same, and read once for their CRC-32
+    kChecksum,    ///< CRC-32, little-endian, of a kSummedCopy before it in the same part
   };
   Kind kind = Kind::kLiteral;
-  std::uint32_t source = 0;  ///< kCopy: part of the checkpoint
-  std::uint64_t offset = 0;  ///< in the pool, or in the part
+  std::uint32_t source = 0;  ///< copies: part of the checkpoint
+  std::uint64_t offset = 0;  ///< in the pool, or in the part; kChecksum: index of the summed segment
   std::uint64_t size = 0;    ///< bytes
+
+  bool copies() const { return kind == Kind::kCopy || kind == Kind::kSummedCopy; }
 };
 
 /// One file of the output.
@@ -40,6 +44,8 @@ struct LayoutTotals {
 
 class Layout {
  public:
+  static constexpr std::uint64_t kChecksumSize = 4;
+
   std::vector<OutputPart> parts{1};
   Bytes pool;
 
@@ -79,13 +85,27 @@ class Layout {
     part.segments.push_back({Segment::Kind::kCopy, source, extent.offset, extent.size});
   }
 
+  /// A copy whose CRC-32 is not known yet. Returns what `append_checksum` wants.
+  std::size_t append_summed_copy(std::uint32_t source, Extent extent) {
+    auto& part = parts.back();
+    part.size += extent.size;
+    part.segments.push_back({Segment::Kind::kSummedCopy, source, extent.offset, extent.size});
+    return part.segments.size() - 1;
+  }
+
+  void append_checksum(std::size_t summed_copy) {
+    auto& part = parts.back();
+    part.size += kChecksumSize;
+    part.segments.push_back({Segment::Kind::kChecksum, 0, summed_copy, kChecksumSize});
+  }
+
   std::uint64_t position() const { return parts.back().size; }
 
   LayoutTotals totals() const {
     LayoutTotals totals;
     for (const auto& part : parts) {
       for (const auto& segment : part.segments) {
-        (segment.kind == Segment::Kind::kLiteral ? totals.literal : totals.copied) += segment.size;
+        (segment.copies() ? totals.copied : totals.literal) += segment.size;
       }
     }
     return totals;

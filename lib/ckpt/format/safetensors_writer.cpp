@@ -26,10 +26,12 @@ constexpr std::uint64_t kLengthSize = 8;
 constexpr std::uint64_t kAlignment = 8;  // of the buffer, as the reference writes it
 constexpr std::uint64_t kPage = 4096;    // what reflinks can share
 
-/// Bytes of the input that stay one behind the other.
+/// Bytes of an input that stay one behind the other.
 struct Run {
+  std::uint32_t part = 0;
   Extent input;
-  std::uint64_t at = 0;  ///< in the new buffer
+  const Bytes* in_memory = nullptr;  ///< instead
+  std::uint64_t at = 0;              ///< in the new buffer
 };
 
 class SafetensorsWriter {
@@ -39,7 +41,7 @@ class SafetensorsWriter {
 
   Result<Layout> run() {
     CKPT_RETURN_IF_ERROR(collect_changes());
-    place_tensors();
+    CKPT_RETURN_IF_ERROR(place_tensors());
     spell_header();
     pad_header();
     if (text_.size() > kLargestSafetensorsHeader) {
@@ -52,7 +54,13 @@ class SafetensorsWriter {
     append_le<std::uint64_t>(length, text_.size());
     layout.append_literal(length);
     layout.append_literal(as_bytes(text_));
-    for (const auto& run : runs_) layout.append_copy(0, run.input);
+    for (const auto& run : runs_) {
+      if (run.in_memory != nullptr) {
+        layout.append_literal(*run.in_memory);
+      } else {
+        layout.append_copy(run.part, run.input);
+      }
+    }
     return layout;
   }
 
@@ -63,43 +71,92 @@ class SafetensorsWriter {
     }
     for (const auto& [key, change] : checkpoint_.changes()) {
       const auto tensor = checkpoint_.state_dicts[key.first].entries[key.second].tensor;
-      if (!change.dropped && !is_utf8(change.name)) {
-        return Error(
-            ErrorCode::kUnsupported,
-            fmt::format("the name {} is not UTF-8, which safetensors asks for", quoted(change.name)));
-      }
-      if (!change.dropped && change.name == kSafetensorsMetadata) {
-        return Error(ErrorCode::kUnsupported, "a tensor can't be named '__metadata__' in safetensors");
-      }
+      if (!change.dropped) CKPT_RETURN_IF_ERROR(check_name(change.name));
       changes_[tensor] = &change;
     }
+    for (TensorId tensor = 0; tensor < changes_.size(); ++tensor) {
+      if (row(tensor).has(kInserted) && changes_[tensor] == nullptr)
+        CKPT_RETURN_IF_ERROR(check_name(row(tensor).name));
+    }
+    return {};
+  }
+
+  static Status check_name(std::string_view name) {
+    if (!is_utf8(name)) {
+      return Error(ErrorCode::kUnsupported,
+                   fmt::format("the name {} is not UTF-8, which safetensors asks for", quoted(name)));
+    }
+    if (name == kSafetensorsMetadata)
+      return Error(ErrorCode::kUnsupported, "a tensor can't be named '__metadata__' in safetensors");
     return {};
   }
 
   bool is_kept(TensorId tensor) const { return changes_[tensor] == nullptr || !changes_[tensor]->dropped; }
 
-  /// New positions in the order of the old ones.
-  void place_tensors() {
+  const TensorInfo& row(TensorId tensor) const { return checkpoint_.tensors[tensor]; }
+
+  /// New positions in the order of the old ones; a replaced tensor takes the place it had, new ones come
+  /// last.
+  Status place_tensors() {
     const auto& storages = checkpoint_.storages;
-    std::vector<StorageId> order(storages.size());
+    std::vector<TensorId> order(checkpoint_.tensors.size());
     std::iota(order.begin(), order.end(), 0U);
-    std::stable_sort(order.begin(), order.end(), [&](StorageId a, StorageId b) {
-      const auto& first = storages[a].extent;
-      const auto& second = storages[b].extent;
-      return first.offset != second.offset ? first.offset < second.offset : first.size < second.size;
-    });
-    begins_.resize(storages.size());
+    const auto inserted =
+        std::find_if(order.begin(), order.end(), [&](TensorId tensor) { return row(tensor).has(kInserted); });
+    std::stable_sort(
+        order.begin(), inserted, [&](TensorId a, TensorId b) {  // each began with its own storage
+          const auto& first = storages[a].extent;
+          const auto& second = storages[b].extent;
+          return first.offset != second.offset ? first.offset < second.offset : first.size < second.size;
+        });
+    begins_.resize(order.size());
+    owners_.assign(storages.size(), kNoIndex);
     std::uint64_t at = 0;
-    for (const auto id : order) {
-      if (!is_kept(id)) continue;
-      const auto& extent = storages[id].extent;
-      begins_[id] = at;
-      if (!runs_.empty() && runs_.back().input.end() == extent.offset) {
-        runs_.back().input.size += extent.size;
-      } else if (extent.size > 0) {
-        runs_.push_back({extent, at});
-      }
-      at += extent.size;
+    for (const auto tensor : order) {
+      if (!is_kept(tensor)) continue;
+      CKPT_RETURN_IF_ERROR(claim_storage(tensor));
+      const auto& storage = storages[row(tensor).storage];
+      begins_[tensor] = at;
+      append_run(storage, at);
+      at += storage.bytes;
+    }
+    return {};
+  }
+
+  /// The format has neither views nor sharing.
+  Status claim_storage(TensorId tensor) {
+    const auto& wanted = row(tensor);
+    const auto unsupported = [&](std::string why) {
+      return Error(ErrorCode::kUnsupported,
+                   fmt::format("tensor {} {}, which safetensors can't hold", quoted(wanted.name), why));
+    };
+    if (dtype_info(wanted.dtype).safetensors.empty())
+      return unsupported(fmt::format("is of dtype {}", dtype_info(wanted.dtype).name));
+    const auto& storage = checkpoint_.storages[wanted.storage];
+    const bool whole =
+        wanted.has(kContiguous) && wanted.offset == 0 && checkpoint_.bytes(wanted) == storage.bytes;
+    if (!whole) return unsupported("is a view of a part of its storage");
+    auto& owner = owners_[wanted.storage];
+    if (owner != kNoIndex)
+      return unsupported(fmt::format("shares its storage with {}", quoted(row(owner).name)));
+    owner = tensor;
+    return {};
+  }
+
+  void append_run(const Storage& storage, std::uint64_t at) {
+    if (storage.bytes == 0) return;
+    Run run{0, storage.extent, nullptr, at};
+    if (storage.is_added) {
+      const auto& data = checkpoint_.added_data[storage.record];
+      run = {data.part, data.extent, data.in_memory.get(), at};
+    }
+    auto* last = runs_.empty() ? nullptr : &runs_.back();
+    const bool goes_on = last != nullptr && last->in_memory == nullptr && run.in_memory == nullptr &&
+                         last->part == run.part && last->input.end() == run.input.offset;
+    if (goes_on) {
+      last->input.size += run.input.size;
+    } else {
+      runs_.push_back(run);
     }
   }
 
@@ -121,8 +178,15 @@ class SafetensorsWriter {
       spell_member(member);
     }
     if (is_first) text_ += '{';
+    for (TensorId tensor = 0; tensor < checkpoint_.tensors.size(); ++tensor) {
+      if (!row(tensor).has(kInserted) || !is_kept(tensor)) continue;
+      if (!is_first) text_ += ',';
+      is_first = false;
+      spell_name(tensor);
+      spell_value(tensor);
+    }
     const auto end = static_cast<std::uint32_t>(header_.rfind('}') + 1);
-    text_ += original(members.back().end, end);
+    text_ += members.empty() ? std::string_view("}") : original(members.back().end, end);
   }
 
   void spell_member(const SafetensorsData::Member& member) {
@@ -130,14 +194,29 @@ class SafetensorsWriter {
       text_ += original(member.begin, member.end);
       return;
     }
-    if (const auto* change = changes_[member.tensor]) {
-      append_json_string(text_, change->name);
+    if (changes_[member.tensor] != nullptr) {
+      spell_name(member.tensor);
     } else {
       text_ += original(member.begin, member.name_end);
     }
+    if (row(member.tensor).has(kReplaced)) return spell_value(member.tensor);
     text_ += original(member.name_end, member.offsets_begin);
     spell_offsets(member);
     text_ += original(member.offsets_end, member.end);
+  }
+
+  void spell_name(TensorId tensor) {
+    const auto* change = changes_[tensor];
+    append_json_string(text_, change != nullptr ? std::string_view(change->name) : row(tensor).name);
+  }
+
+  /// A value that the input doesn't have, in the reference's spelling.
+  void spell_value(TensorId tensor) {
+    const auto begin = begins_[tensor];
+    text_ +=
+        fmt::format(R"(:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                    dtype_info(row(tensor).dtype).safetensors, fmt::join(checkpoint_.shape(row(tensor)), ","),
+                    begin, begin + checkpoint_.storages[row(tensor).storage].bytes);
   }
 
   /// "[0, 24]" with two other numbers: spaces stay.
@@ -176,6 +255,7 @@ class SafetensorsWriter {
   std::optional<std::uint64_t> best_start_in_page() const {
     std::array<std::uint64_t, kPage / kAlignment> votes{};
     for (const auto& run : runs_) {
+      if (run.part != 0 || run.in_memory != nullptr) continue;
       const auto start = (run.input.offset - run.at) % kPage;  // the buffer never starts behind its run
       if (start % kAlignment == 0) votes[start / kAlignment] += run.input.size;
     }
@@ -189,6 +269,7 @@ class SafetensorsWriter {
   const std::string& header_;
   std::vector<const KeyChange*> changes_;  ///< by tensor
   std::vector<std::uint64_t> begins_;      ///< by tensor: in the new buffer
+  std::vector<TensorId> owners_;           ///< by storage: the tensor it is written for
   std::vector<Run> runs_;
   std::string text_;  ///< of the new header
 };

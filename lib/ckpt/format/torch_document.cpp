@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <unordered_map>
 
@@ -84,11 +85,14 @@ class PickleSource final : public ByteSource {
 /// Turns the checkpoint's changes into edits of its graph.
 class Speller {
  public:
-  explicit Speller(const Checkpoint& checkpoint) : checkpoint_(checkpoint), graph_(checkpoint.graph()) {}
+  Speller(const Checkpoint& checkpoint, const StorageSpelling& storages)
+      : checkpoint_(checkpoint), graph_(checkpoint.graph()), storages_(storages) {}
 
   Result<GraphEdits> run() {
-    for (std::uint32_t i = 0; i < checkpoint_.state_dicts.size(); ++i)
+    for (std::uint32_t i = 0; i < checkpoint_.state_dicts.size(); ++i) {
       CKPT_RETURN_IF_ERROR(spell_state_dict(i));
+      if (checkpoint_.tensors_change()) CKPT_RETURN_IF_ERROR(spell_tensors(i));
+    }
     for (const auto& [key, value] : checkpoint_.dropped_values()) {
       if (key != kNoUse) edits_.drop(key);
       edits_.drop(value);
@@ -113,6 +117,7 @@ class Speller {
     }
     for (; change != changes.end() && change->first.first == index; ++change) {
       const auto& entry = dict.entries[change->first.second];
+      if (entry.key == kNoUse) continue;  // an edit inserted it
       if (!change->second.dropped) {
         edits_.replace(entry.key, NewValue::text(change->second.name));
       } else if (const auto pair = pair_of_key.find(entry.key); pair != pair_of_key.end()) {
@@ -123,6 +128,29 @@ class Speller {
       }
     }
     spell_metadata(index, anatomy);
+    return {};
+  }
+
+  /// Rows that were replaced, and new ones behind the last key.
+  Status spell_tensors(std::uint32_t index) {
+    const auto& dict = checkpoint_.state_dicts[index];
+    std::vector<NewValue> items;
+    for (std::uint32_t i = 0; i < dict.entries.size(); ++i) {
+      const auto& entry = dict.entries[i];
+      if (entry.tensor == kNoIndex || checkpoint_.is_dropped(index, i)) continue;
+      const auto& row = checkpoint_.tensors[entry.tensor];
+      if (!row.has(kReplaced) && !row.has(kInserted)) continue;
+      if (!tensors_) tensors_.emplace(checkpoint_, storages_);
+      if (row.has(kReplaced)) {
+        tensors_->respell(row, entry.value, edits_);
+      } else {
+        items.push_back(NewValue::text(checkpoint_.name(index, i)));
+        items.push_back(tensors_->spell(row));
+      }
+    }
+    if (items.empty()) return {};
+    if (dict.of_module) return Error(ErrorCode::kUnsupported, "a whole module can't be given new keys");
+    edits_.append_to(dict.mapping, std::move(items));
     return {};
   }
 
@@ -188,15 +216,11 @@ class Speller {
 
   const Checkpoint& checkpoint_;
   const ValueGraph& graph_;
+  const StorageSpelling& storages_;
+  std::optional<TensorSpeller> tensors_;  ///< once it is needed
   GraphEdits edits_;
   std::set<Use> metadata_done_;
 };
-
-bool drops_anything(const Checkpoint& checkpoint) {
-  if (!checkpoint.dropped_values().empty()) return true;
-  return std::any_of(checkpoint.changes().begin(), checkpoint.changes().end(),
-                     [](const auto& change) { return change.second.dropped; });
-}
 
 }  // namespace
 
@@ -233,16 +257,28 @@ Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph) {
   return keys;
 }
 
-Result<std::unique_ptr<SpelledDocument>> spell_document(const Checkpoint& checkpoint) {
+std::vector<std::string> keys_for_added(const Checkpoint& checkpoint,
+                                        const std::function<bool(const std::string&)>& is_taken) {
+  std::vector<std::string> keys;
+  auto number = checkpoint.storages.size() - checkpoint.added_data.size();
+  while (keys.size() < checkpoint.added_data.size()) {
+    auto key = std::to_string(number++);
+    if (!is_taken(key)) keys.push_back(std::move(key));
+  }
+  return keys;
+}
+
+Result<std::unique_ptr<SpelledDocument>> spell_document(const Checkpoint& checkpoint,
+                                                        const StorageSpelling& storages) {
   const auto& document = checkpoint.document();
-  CKPT_ASSIGN_OR_RETURN(const auto edits, Speller(checkpoint).run());
+  CKPT_ASSIGN_OR_RETURN(const auto edits, Speller(checkpoint, storages).run());
   auto spelled = std::make_unique<SpelledDocument>();
   auto encoded = encode_pickle(document.graph, edits);
   if (!encoded.ok()) return std::move(encoded).error().in_record(document.name);
   spelled->pickle = std::move(encoded).value();
   spelled->source = make_pickle_source(spelled->pickle, document.source);
-  spelled->dropped = drops_anything(checkpoint);
-  if (spelled->dropped) {
+  spelled->tensors_change = checkpoint.tensors_change();
+  if (spelled->tensors_change) {
     auto graph = decode_pickle(*spelled->source, {0, spelled->source->size()});
     if (!graph.ok()) {
       return Error(ErrorCode::kInternal, "the edited pickle does not decode: " + graph.error().message());

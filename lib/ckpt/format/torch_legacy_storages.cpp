@@ -134,7 +134,7 @@ Result<StorageId> LegacyStorages::add_storage(std::string key) {
   storage.bytes = *bytes;
   storage.dtype = use.dtype;
   storage.untyped = use.untyped;
-  storage.device = intern_device(checkpoint_, object_.string(use.location).value_or("?"));
+  storage.device = checkpoint_.intern_device(object_.string(use.location).value_or("?"));
   checkpoint_.storages.push_back(storage);
   const auto row = static_cast<StorageId>(checkpoint_.storages.size() - 1);
   rows_.emplace(storage.key, row);

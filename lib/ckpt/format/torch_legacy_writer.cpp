@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Laying out an edited stream. Nothing in it says where anything lies, so only the object and, if storages
-// go, the list of keys change; each run of storages that stay neighbours is one copy with its counts. The
-// stream has no padding, so nothing can be aligned for a file system that shares pages.
-#include <algorithm>
+// go or come, the list of keys change; new storages follow the others, and each run of storages that stay
+// neighbours is one copy with its counts. The stream has no padding, so nothing can be aligned for a file
+// system that shares pages.
+#include <string_view>
+#include <unordered_set>
+
+#include <fmt/format.h>
 
 #include "ckpt/format/torch_document.h"
 #include "ckpt/format/torch_legacy.h"
@@ -12,15 +16,16 @@ namespace {
 
 class LegacyWriter {
  public:
-  LegacyWriter(const Checkpoint& checkpoint, const TorchLegacyData& data, const SpelledDocument& document)
-      : checkpoint_(checkpoint), data_(data), document_(document) {}
+  LegacyWriter(const Checkpoint& checkpoint, const TorchLegacyData& data, const SpelledDocument& document,
+               const StorageSpelling& storages)
+      : checkpoint_(checkpoint), data_(data), document_(document), storages_(storages) {}
 
   Result<Layout> run() {
     const auto& documents = checkpoint_.parts.front().documents;
     const auto& keys = documents[1]->graph;
     layout_.append_copy(0, {0, documents[0]->graph.extent().offset});
     append_pickle(layout_, document_.pickle);
-    const auto edits = drop_dead_keys();
+    const auto edits = change_keys();
     if (edits.empty()) {
       layout_.append_copy(0, keys.extent());
     } else {
@@ -31,28 +36,59 @@ class LegacyWriter {
     for (const auto& listed : data_.listed) {
       if (is_live(listed)) layout_.append_copy(0, listed.extent);
     }
+    CKPT_RETURN_IF_ERROR(append_added());
     layout_.append_copy(0, data_.trailing);
     return std::move(layout_);
   }
 
  private:
   bool is_live(const TorchLegacyData::Listed& listed) const {
-    const auto& live = document_.live_keys;
-    return !document_.dropped ||
-           std::binary_search(live.begin(), live.end(), checkpoint_.storages[listed.storage].key);
+    return document_.refers_to(checkpoint_.storages[listed.storage].key);
   }
 
-  GraphEdits drop_dead_keys() const {
+  bool is_added(const Storage& storage) const {
+    return storage.is_added && document_.refers_to(storages_.added_keys[storage.record]);
+  }
+
+  GraphEdits change_keys() const {
     GraphEdits edits;
     for (const auto& listed : data_.listed) {
       if (!is_live(listed)) edits.drop(listed.use);
     }
+    std::vector<NewValue> keys;
+    for (const auto& storage : checkpoint_.storages) {
+      if (is_added(storage)) keys.push_back(NewValue::text(storages_.added_keys[storage.record]));
+    }
+    const auto& list = checkpoint_.parts.front().documents[1]->graph;
+    if (!keys.empty()) edits.append_to(list.root(), std::move(keys));
     return edits;
+  }
+
+  Status append_added() {
+    for (const auto& storage : checkpoint_.storages) {
+      if (!is_added(storage)) continue;
+      const auto& dtype = dtype_info(storage.dtype);
+      if (storage.untyped) {
+        return Error(ErrorCode::kUnsupported,
+                     fmt::format("PyTorch can't load {} tensors from its legacy stream", dtype.name));
+      }
+      Bytes count;
+      append_le<std::uint64_t>(count, storage.bytes / dtype.item_size);
+      layout_.append_literal(count);
+      const auto& data = checkpoint_.added_data[storage.record];
+      if (data.in_memory) {
+        layout_.append_literal(*data.in_memory);
+      } else {
+        layout_.append_copy(data.part, data.extent);
+      }
+    }
+    return {};
   }
 
   const Checkpoint& checkpoint_;
   const TorchLegacyData& data_;
   const SpelledDocument& document_;
+  const StorageSpelling& storages_;
   Layout layout_;
 };
 
@@ -61,9 +97,15 @@ class LegacyWriter {
 Result<Layout> TorchLegacyFormat::lay_out(const Checkpoint& checkpoint) const {
   const auto& part = checkpoint.parts.front();
   if (!checkpoint.edited()) return Layout::of_whole_file(part.source->size());
-  CKPT_ASSIGN_OR_RETURN(const auto document, spell_document(checkpoint));
+  StorageSpelling storages;
+  storages.has_view_item = true;
+  std::unordered_set<std::string_view> taken;
+  for (const auto& storage : checkpoint.storages) taken.insert(storage.key);
+  storages.added_keys =
+      keys_for_added(checkpoint, [&](const std::string& key) { return taken.contains(key); });
+  CKPT_ASSIGN_OR_RETURN(const auto document, spell_document(checkpoint, storages));
   const auto& data = static_cast<const TorchLegacyData&>(*part.container);
-  return LegacyWriter(checkpoint, data, *document).run();
+  return LegacyWriter(checkpoint, data, *document, storages).run();
 }
 
 }  // namespace ckpt

@@ -543,13 +543,4 @@ Status collect_objects(Checkpoint& checkpoint, StorageResolver& resolver, Diagno
   return Collector(checkpoint, resolver, diagnostics).run();
 }
 
-std::uint16_t intern_device(Checkpoint& checkpoint, std::string_view tag) {
-  auto& devices = checkpoint.devices;
-  const auto found = std::find(devices.begin(), devices.end(), tag);
-  if (found != devices.end()) return static_cast<std::uint16_t>(found - devices.begin());
-  if (devices.size() >= 0xFFFF) return 0;  // hostile: one tag a storage; the tag is shown only
-  devices.emplace_back(tag);
-  return static_cast<std::uint16_t>(devices.size() - 1);
-}
-
 }  // namespace ckpt

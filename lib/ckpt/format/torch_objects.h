@@ -28,7 +28,4 @@ class StorageResolver {
 /// Errors: kCorrupt for a tensor that contradicts itself or its storage, with its path.
 Status collect_objects(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics);
 
-/// Index of `tag` among the checkpoint's device tags, added if new.
-std::uint16_t intern_device(Checkpoint& checkpoint, std::string_view tag);
-
 }  // namespace ckpt

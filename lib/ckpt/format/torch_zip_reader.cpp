@@ -252,7 +252,7 @@ class RecordResolver final : public StorageResolver {
     const auto node = graph_.resolve(location);
     if (node != last_location_) {
       last_location_ = node;
-      last_device_ = intern_device(checkpoint, graph_.string(node).value_or("?"));
+      last_device_ = checkpoint.intern_device(graph_.string(node).value_or("?"));
     }
     return last_device_;
   }

@@ -6,9 +6,11 @@
 //
 // `.format_version` promises PyTorch ≥ 2.7 that storage offsets can be computed: storages in the order of
 // first use, all padded by one rule, nothing between them. A rename keeps that; anything that drops a
-// storage or a use of one does not, and then the promise goes.
+// storage or a use of one does not, and then the promise goes. Storages that edits added come last.
 #include <algorithm>
 #include <numeric>
+#include <optional>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -34,13 +36,27 @@ struct PlannedEntry {
   bool kept = false;
 };
 
+/// A record that the input does not have.
+struct AddedRecord {
+  std::string name;  ///< full
+  std::uint64_t header_offset = 0;
+  std::uint64_t size = 0;
+  std::optional<std::uint32_t> crc32;
+  std::size_t summed_copy = 0;  ///< segment that gives the CRC where it is not known
+};
+
 class ZipWriter {
  public:
-  ZipWriter(const Checkpoint& checkpoint, const TorchZipData& data, const SpelledDocument& document)
-      : checkpoint_(checkpoint), data_(data), directory_(data.directory), document_(document) {}
+  ZipWriter(const Checkpoint& checkpoint, const TorchZipData& data, const SpelledDocument& document,
+            const StorageSpelling& storages)
+      : checkpoint_(checkpoint),
+        data_(data),
+        directory_(data.directory),
+        document_(document),
+        storages_(storages) {}
 
   Result<Layout> run() {
-    keeps_promise_ = data_.format_version.has_value() && !document_.dropped && promise_holds();
+    keeps_promise_ = data_.format_version.has_value() && !document_.tensors_change && promise_holds();
     choose_records();
     CKPT_RETURN_IF_ERROR(lay_out_records());
     if (crosses_4_gib_ && keeps_promise_) {
@@ -64,7 +80,7 @@ class ZipWriter {
     std::stable_sort(physical_.begin(), physical_.end(), [&](RecordId a, RecordId b) {
       return directory_.entry(a).local_header_offset < directory_.entry(b).local_header_offset;
     });
-    if (document_.dropped) drop_dead_storages();
+    if (document_.tensors_change) drop_dead_storages();
   }
 
   bool stays(RecordId record) const {
@@ -94,8 +110,7 @@ class ZipWriter {
   /// Storages that the input's pickle used and the output's doesn't.
   void drop_dead_storages() {
     for (const auto& storage : checkpoint_.storages) {
-      if (std::binary_search(document_.live_keys.begin(), document_.live_keys.end(), storage.key)) continue;
-      planned_[storage.record].kept = false;
+      if (!storage.is_added && !document_.refers_to(storage.key)) planned_[storage.record].kept = false;
     }
   }
 
@@ -114,6 +129,11 @@ class ZipWriter {
       } else {
         CKPT_RETURN_IF_ERROR(lay_out_run(i));
       }
+    }
+    added_.clear();
+    for (const auto& storage : checkpoint_.storages) {
+      if (storage.is_added && document_.refers_to(storages_.added_keys[storage.record]))
+        lay_out_added(storage);
     }
     return {};
   }
@@ -246,6 +266,49 @@ class ZipWriter {
     return end;
   }
 
+  // ---- records of added storages
+
+  std::uint16_t utf8_flag() const { return directory_.entry(data_.pickle).flags & kFlagUtf8; }
+
+  void lay_out_added(const Storage& storage) {
+    const auto& data = checkpoint_.added_data[storage.record];
+    AddedRecord record;
+    if (directory_.has_root()) record.name = std::string(directory_.root()) + '/';
+    record.name += "data/" + storages_.added_keys[storage.record];
+    record.header_offset = layout_.position();
+    record.size = data.size();
+    record.crc32 = data.in_memory ? crc32(0, *data.in_memory) : data.crc32;
+    if (record.size == 0) record.crc32 = 0;
+    const auto spelled =
+        respell_record(new_local_header(record.name, utf8_flag(), record.size != 0), record.header_offset,
+                       kTorchAlignment, record.size, record.size, record.crc32.value_or(0));
+    layout_.append_literal(spelled.header);
+    if (data.in_memory) {
+      layout_.append_literal(*data.in_memory);
+    } else if (record.crc32) {
+      layout_.append_copy(data.part, data.extent);
+    } else {
+      record.summed_copy = layout_.append_summed_copy(data.part, data.extent);
+    }
+    append_with_crc(spelled.descriptor, kCrcInDescriptor, record);
+    added_.push_back(std::move(record));
+  }
+
+  /// `bytes` have the CRC at `at`, if it is known.
+  void append_with_crc(ByteView bytes, std::size_t at, const AddedRecord& record) {
+    if (record.crc32) return layout_.append_literal(bytes);
+    layout_.append_literal(bytes.first(at));
+    layout_.append_checksum(record.summed_copy);
+    layout_.append_literal(bytes.subspan(at + Layout::kChecksumSize));
+  }
+
+  void append_central_entry_of(const AddedRecord& record) {
+    const auto original = new_central_entry(record.name, utf8_flag(), record.size != 0);
+    const auto entry = respell_central_entry(original, record.header_offset, record.size, record.size,
+                                             record.crc32.value_or(0));
+    append_with_crc(entry, kCrcInCentralEntry, record);
+  }
+
   // ---- directory
 
   Status lay_out_directory() {
@@ -263,6 +326,8 @@ class ZipWriter {
       layout_.append_literal(respell_central_entry(bytes, planned.header_offset, planned.size,
                                                    planned.stored_size, planned.crc32));
     }
+    for (const auto& record : added_) append_central_entry_of(record);
+    count += added_.size();
     CKPT_ASSIGN_OR_RETURN(const auto comment, directory_.source().read(directory_.comment()));
     const Extent extent{start, layout_.position() - start};
     layout_.append_literal(spell_end_records(count, extent, directory_.has_zip64_end(), comment));
@@ -275,9 +340,11 @@ class ZipWriter {
   const TorchZipData& data_;
   const ZipDirectory& directory_;
   const SpelledDocument& document_;
+  const StorageSpelling& storages_;
   Layout layout_;
   std::vector<PlannedEntry> planned_;  ///< by record
-  std::vector<RecordId> physical_;     ///< records in the order in which they lie in the file
+  std::vector<AddedRecord> added_;
+  std::vector<RecordId> physical_;  ///< records in the order in which they lie in the file
   bool keeps_promise_ = false;
   bool crosses_4_gib_ = false;
 };
@@ -301,10 +368,13 @@ Status check_records(const ZipDirectory& directory) {
 Result<Layout> TorchZipFormat::lay_out(const Checkpoint& checkpoint) const {
   const auto& part = checkpoint.parts.front();
   if (!checkpoint.edited()) return Layout::of_whole_file(part.source->size());
-  CKPT_ASSIGN_OR_RETURN(const auto document, spell_document(checkpoint));
   const auto& data = static_cast<const TorchZipData&>(*part.container);
+  StorageSpelling storages;
+  storages.added_keys = keys_for_added(
+      checkpoint, [&](const std::string& key) { return data.directory.find("data/" + key).has_value(); });
+  CKPT_ASSIGN_OR_RETURN(const auto document, spell_document(checkpoint, storages));
   CKPT_RETURN_IF_ERROR(check_records(data.directory));
-  return ZipWriter(checkpoint, data, *document).run();
+  return ZipWriter(checkpoint, data, *document, storages).run();
 }
 
 }  // namespace ckpt

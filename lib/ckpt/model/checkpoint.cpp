@@ -188,6 +188,75 @@ void Checkpoint::drop(std::uint32_t state_dict, std::uint32_t entry) {
   changes_[{state_dict, entry}] = {true, {}};
 }
 
+bool Checkpoint::tensors_change() const {
+  return tensors_change_ || !dropped_values_.empty() ||
+         std::any_of(changes_.begin(), changes_.end(),
+                     [](const auto& change) { return change.second.dropped; });
+}
+
+void Checkpoint::replace(std::uint32_t state_dict, std::uint32_t entry, const TensorView& view) {
+  auto& item = state_dicts[state_dict].entries[entry];
+  if (item.tensor == kNoIndex)
+    item.tensor = add_row(strings.emplace_back(original_name(state_dict, entry)), state_dict);
+  set_view(item.tensor, view, tensors[item.tensor].has(kInserted) ? kInserted : kReplaced);
+}
+
+void Checkpoint::insert(std::uint32_t state_dict, std::string name, const TensorView& view) {
+  const auto row = add_row(strings.emplace_back(std::move(name)), state_dict);
+  state_dicts[state_dict].entries.push_back({kNoUse, kNoUse, row});
+  set_view(row, view, kInserted);
+}
+
+TensorId Checkpoint::add_row(std::string_view name, std::uint32_t state_dict) {
+  auto& row = tensors.emplace_back();
+  row.name = name;
+  row.state_dict = state_dict;
+  return static_cast<TensorId>(tensors.size() - 1);
+}
+
+/// Parts of a composite that the row was stay in the table, as they stay what they were.
+void Checkpoint::set_view(TensorId tensor, const TensorView& view, TensorFlag how) {
+  auto& row = tensors[tensor];
+  row.offset = view.offset;
+  row.dimensions_at = dimensions.size();
+  row.storage = view.storage;
+  row.dtype = view.dtype;
+  row.layout = TensorLayout::kStrided;
+  row.rank = static_cast<std::uint8_t>(view.shape.size());
+  row.parts = 0;
+  auto gone = unsigned{kContiguous} | kConjugate | kNegative;
+  if (!is_differentiable(view.dtype)) gone |= kRequiresGrad;
+  row.flags = static_cast<std::uint16_t>((row.flags & ~gone) | how);
+  dimensions.insert(dimensions.end(), view.shape.begin(), view.shape.end());
+  row.flags |= kContiguous;
+  if (!view.strides.empty() && view.strides != strides(row)) {
+    row.flags = static_cast<std::uint16_t>(row.flags & ~unsigned{kContiguous});
+    dimensions.insert(dimensions.end(), view.strides.begin(), view.strides.end());
+  }
+  tensors_change_ = true;
+}
+
+StorageId Checkpoint::add_storage(DataRef data, Dtype dtype, std::string_view device) {
+  Storage storage;
+  storage.bytes = data.size();
+  storage.record = static_cast<std::uint32_t>(added_data.size());
+  storage.device = intern_device(device);
+  storage.dtype = dtype;
+  storage.untyped = dtype_info(dtype).storage_class.empty();
+  storage.is_added = true;
+  added_data.push_back(std::move(data));
+  storages.push_back(storage);
+  return static_cast<StorageId>(storages.size() - 1);
+}
+
+std::uint16_t Checkpoint::intern_device(std::string_view tag) {
+  const auto found = std::find(devices.begin(), devices.end(), tag);
+  if (found != devices.end()) return static_cast<std::uint16_t>(found - devices.begin());
+  if (devices.size() >= 0xFFFF) return 0;  // hostile: one tag a storage; the tag is shown only
+  devices.emplace_back(tag);
+  return static_cast<std::uint16_t>(devices.size() - 1);
+}
+
 bool Checkpoint::is_dropped(std::uint32_t state_dict, std::uint32_t entry) const {
   const auto change = changes_.find({state_dict, entry});
   return change != changes_.end() && change->second.dropped;

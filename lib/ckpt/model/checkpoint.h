@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "ckpt/base/export.h"
+#include "ckpt/model/data_ref.h"
 #include "ckpt/model/part.h"
 #include "ckpt/model/storage.h"
 #include "ckpt/model/tensor_info.h"
@@ -81,7 +82,7 @@ struct Mapping {
 
 /// A key of a state dict, with its value.
 struct StateDictEntry {
-  Use key = kNoUse;  ///< kNoUse in containers without documents
+  Use key = kNoUse;  ///< kNoUse in containers without documents, and where an edit inserted it
   Use value = kNoUse;
   TensorId tensor = kNoIndex;  ///< kNoIndex for an _extra_state that is no tensor
 };
@@ -93,6 +94,15 @@ struct StateDict {
   std::vector<StateDictEntry> entries;  ///< in file order
   bool of_module = false;   ///< a whole nn.Module stands here; keys are what state_dict() would give
   bool mixed_root = false;  ///< the root, with tensors and other values: those are carried
+};
+
+/// The view that a row gets by an edit: of a storage that is there, or of an added one.
+struct TensorView {
+  Dtype dtype = Dtype::kFloat32;
+  StorageId storage = kNoIndex;
+  std::uint64_t offset = 0;  ///< first element, in elements of dtype
+  std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> strides;  ///< elements; empty for C order
 };
 
 /// What became of one state-dict key.
@@ -107,7 +117,8 @@ class CKPT_EXPORT Checkpoint {
   std::vector<Part> parts;
   std::vector<TensorInfo> tensors;  ///< in document order; a composite's parts follow it
   std::vector<std::int64_t> dimensions;
-  std::vector<Storage> storages;
+  std::vector<Storage> storages;    ///< those of the file, then those that edits added
+  std::vector<DataRef> added_data;  ///< the bytes of the latter
   std::vector<Place> places;
   std::vector<Entry> entries;
   std::vector<Mapping> mappings;
@@ -152,16 +163,31 @@ class CKPT_EXPORT Checkpoint {
   /// Its name in the file.
   std::string original_name(std::uint32_t state_dict, std::uint32_t entry) const;
 
-  // ---- the four mutators (`replace` and `insert` come with the commands that need them)
+  /// Index of `tag` among the device tags, added if new.
+  std::uint16_t intern_device(std::string_view tag);
+
+  // ---- the four mutators
   /// The key gets another name. Precondition: `name` is free; plans check.
   void rename(std::uint32_t state_dict, std::uint32_t entry, std::string name);
   /// The key and its value go.
   void drop(std::uint32_t state_dict, std::uint32_t entry);
+  /// The key keeps its place and gets another tensor. What wraps the old one (a Parameter, a subclass) stays
+  /// where no other key shares it. Precondition: the view lies in its storage; plans check.
+  void replace(std::uint32_t state_dict, std::uint32_t entry, const TensorView& view);
+  /// A new key behind the last one. Preconditions: `name` is free and the view lies in its storage.
+  void insert(std::uint32_t state_dict, std::string name, const TensorView& view);
+
+  /// A storage for `replace` and `insert`, whose bytes come from `data`. One that nothing views in the end is
+  /// not written. Returns its row.
+  StorageId add_storage(DataRef data, Dtype dtype, std::string_view device = "cpu");
 
   /// Drops a value outside the tensor table: the item of a mapping or a list. `key` is kNoUse for list items.
   void drop_value(Use key, Use value) { dropped_values_.emplace_back(key, value); }
 
-  bool edited() const { return !changes_.empty() || !dropped_values_.empty(); }
+  bool edited() const { return !changes_.empty() || !dropped_values_.empty() || tensors_change_; }
+
+  /// Do tensors go, come or change? Else only names do.
+  bool tensors_change() const;
 
   bool is_dropped(std::uint32_t state_dict, std::uint32_t entry) const;
 
@@ -171,9 +197,12 @@ class CKPT_EXPORT Checkpoint {
 
  private:
   void append_step(std::string& out, const Place& step) const;
+  void set_view(TensorId tensor, const TensorView& view, TensorFlag how);
+  TensorId add_row(std::string_view name, std::uint32_t state_dict);
 
   std::map<std::pair<std::uint32_t, std::uint32_t>, KeyChange> changes_;  ///< by state dict and entry
   std::vector<std::pair<Use, Use>> dropped_values_;
+  bool tensors_change_ = false;  ///< some row was replaced or inserted
 };
 
 }  // namespace ckpt

@@ -105,6 +105,11 @@ std::span<const DtypeInfo> all_dtypes() {
   return kDtypes;
 }
 
+bool is_differentiable(Dtype dtype) {
+  const auto kind = dtype_info(dtype).dtype_class;
+  return kind == DtypeClass::kFloat || kind == DtypeClass::kComplex;
+}
+
 std::optional<Dtype> dtype_by_name(std::string_view name) {
   if (const auto dtype = find_by(name, &DtypeInfo::name)) return dtype;
   return find_in(kAliases, name);

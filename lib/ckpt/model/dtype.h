@@ -65,6 +65,8 @@ struct DtypeInfo {
 
 CKPT_EXPORT const DtypeInfo& dtype_info(Dtype dtype);
 CKPT_EXPORT std::span<const DtypeInfo> all_dtypes();
+/// Can a tensor of it require a gradient? PyTorch: floating point and complex ones.
+bool is_differentiable(Dtype dtype);
 
 /// "float32" → kFloat32; also PyTorch's aliases (half, float, double, long, …).
 CKPT_EXPORT std::optional<Dtype> dtype_by_name(std::string_view name);

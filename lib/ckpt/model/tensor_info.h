@@ -26,6 +26,8 @@ enum TensorFlag : std::uint16_t {
   kNegative = 16,        ///< lazy negation
   kBufferByModule = 32,  ///< found among a module's buffers
   kIsPart = 64,          ///< a component of the composite tensor before it, not an entry of its own
+  kReplaced = 128,       ///< an edit gave the row another view; the document still spells the old one
+  kInserted = 256,       ///< an edit added the row: no document has it
 };
 
 enum class TensorLayout : std::uint8_t {
@@ -46,7 +48,7 @@ struct TensorInfo {
   std::string_view name;            ///< key in its state dict; empty data() outside state dicts
   std::uint64_t offset = 0;         ///< first element, in elements of dtype from the start of the storage
   std::uint64_t dimensions_at = 0;  ///< into the pool
-  Use use = kNoUse;                 ///< where in the document, perhaps a GET; kNoUse in containers without one
+  Use use = kNoUse;  ///< where in the document, perhaps a GET; kNoUse in containers without one
   PlaceId place = kNoIndex;
   StorageId storage = kNoIndex;         ///< kNoIndex for composites and meta tensors
   std::uint32_t state_dict = kNoIndex;  ///< index of the state dict whose key it is

@@ -2,11 +2,16 @@
 #include "ckpt/rewrite/execute.h"
 
 #include <algorithm>
+#include <map>
+#include <span>
+
+#include "ckpt/base/crc32.h"
 
 namespace ckpt {
 namespace {
 
 constexpr std::uint64_t kProgressStep = 64U << 20U;  // bytes between reports inside one copy
+constexpr std::uint64_t kSumChunk = 1U << 20U;
 
 Status copy(const ByteSource& source, Extent extent, ByteSink& sink, Progress* progress,
             std::uint64_t total) {
@@ -20,20 +25,50 @@ Status copy(const ByteSource& source, Extent extent, ByteSink& sink, Progress* p
   return {};
 }
 
+/// A copy piece by piece, each read again for the checksum while it is in memory.
+Result<std::uint32_t> copy_and_sum(const ByteSource& source, Extent extent, ByteSink& sink,
+                                   Progress* progress, std::uint64_t total) {
+  std::uint32_t sum = 0;
+  Bytes buffer(std::min(extent.size, kSumChunk));
+  while (extent.size > 0) {
+    const auto piece = std::span(buffer).first(std::min(extent.size, kSumChunk));
+    CKPT_RETURN_IF_ERROR(sink.copy_from(source, {extent.offset, piece.size()}));
+    CKPT_RETURN_IF_ERROR(source.read_at(extent.offset, piece));
+    sum = crc32(sum, piece);
+    extent = {extent.offset + piece.size(), extent.size - piece.size()};
+    if (progress != nullptr) progress->report(sink.position(), total);
+  }
+  return sum;
+}
+
 }  // namespace
 
 Status execute(const Layout& layout, std::size_t part, const Checkpoint& checkpoint, ByteSink& sink,
                Progress* progress) {
   const auto& output = layout.parts[part];
-  for (const auto& segment : output.segments) {
+  std::map<std::uint64_t, std::uint32_t> sums;  // by index of the segment
+  for (std::size_t i = 0; i < output.segments.size(); ++i) {
+    const auto& segment = output.segments[i];
+    const Extent extent{segment.offset, segment.size};
     switch (segment.kind) {
       case Segment::Kind::kLiteral:
         CKPT_RETURN_IF_ERROR(sink.write(ByteView(layout.pool).subspan(segment.offset, segment.size)));
         break;
       case Segment::Kind::kCopy:
-        CKPT_RETURN_IF_ERROR(copy(*checkpoint.parts[segment.source].source, {segment.offset, segment.size},
-                                  sink, progress, output.size));
+        CKPT_RETURN_IF_ERROR(
+            copy(*checkpoint.parts[segment.source].source, extent, sink, progress, output.size));
         break;
+      case Segment::Kind::kSummedCopy: {
+        const auto& source = *checkpoint.parts[segment.source].source;
+        CKPT_ASSIGN_OR_RETURN(sums[i], copy_and_sum(source, extent, sink, progress, output.size));
+        break;
+      }
+      case Segment::Kind::kChecksum: {
+        Bytes bytes;
+        append_le(bytes, sums.at(segment.offset));
+        CKPT_RETURN_IF_ERROR(sink.write(bytes));
+        break;
+      }
     }
   }
   if (progress != nullptr) progress->report(sink.position(), output.size);

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "ckpt/base/crc32.h"
 #include "ckpt/base/text.h"
 #include "ckpt/format/format.h"
 #include "ckpt/model/key_path.h"
@@ -19,8 +20,10 @@ Error differs(std::uint64_t offset) {
   return Error(ErrorCode::kCorrupt, fmt::format("the output reads back differently from byte {} on", offset));
 }
 
-Status compare_copy(const ByteSource& source, Extent extent, const ByteSource& written, std::uint64_t at,
-                    Progress* progress) {
+/// Returns the CRC-32 of the bytes if `summed`, else 0.
+Result<std::uint32_t> compare_copy(const ByteSource& source, Extent extent, const ByteSource& written,
+                                   std::uint64_t at, bool summed, Progress* progress) {
+  std::uint32_t sum = 0;
   Bytes expected(std::min(extent.size, kChunk));
   Bytes found(expected.size());
   for (std::uint64_t done = 0; done < extent.size;) {
@@ -31,10 +34,11 @@ Status compare_copy(const ByteSource& source, Extent extent, const ByteSource& w
         std::mismatch(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(size), found.begin());
     if (b != found.begin() + static_cast<std::ptrdiff_t>(size))
       return differs(at + done + static_cast<std::uint64_t>(b - found.begin()));
+    if (summed) sum = crc32(sum, ByteView(expected).first(size));
     done += size;
     if (progress != nullptr) progress->report(at + done, written.size());
   }
-  return {};
+  return sum;
 }
 
 Status compare_bytes(const Layout& layout, std::size_t part, const Checkpoint& checkpoint,
@@ -45,12 +49,24 @@ Status compare_bytes(const Layout& layout, std::size_t part, const Checkpoint& c
                  fmt::format("the output has {} bytes, expected {}", written.size(), output.size));
   }
   const MemorySource pool("layout", layout.pool);
+  std::map<std::uint64_t, std::uint32_t> sums;  // by index of the segment
   std::uint64_t at = 0;
-  for (const auto& segment : output.segments) {
-    const bool literal = segment.kind == Segment::Kind::kLiteral;
-    const ByteSource& source =
-        literal ? static_cast<const ByteSource&>(pool) : *checkpoint.parts[segment.source].source;
-    CKPT_RETURN_IF_ERROR(compare_copy(source, {segment.offset, segment.size}, written, at, progress));
+  for (std::size_t i = 0; i < output.segments.size(); ++i) {
+    const auto& segment = output.segments[i];
+    const bool summed = segment.kind == Segment::Kind::kSummedCopy;
+    std::uint32_t sum = 0;
+    if (segment.kind == Segment::Kind::kChecksum) {
+      Bytes bytes;
+      append_le(bytes, sums.at(segment.offset));
+      const MemorySource checksum("layout", std::move(bytes));
+      CKPT_ASSIGN_OR_RETURN(sum, compare_copy(checksum, {0, segment.size}, written, at, summed, progress));
+    } else {
+      const ByteSource& source =
+          segment.copies() ? *checkpoint.parts[segment.source].source : static_cast<const ByteSource&>(pool);
+      const Extent extent{segment.offset, segment.size};
+      CKPT_ASSIGN_OR_RETURN(sum, compare_copy(source, extent, written, at, summed, progress));
+    }
+    if (summed) sums[i] = sum;
     at += segment.size;
   }
   return {};

@@ -168,6 +168,26 @@ SpelledRecord respell_record(ByteView original, std::uint64_t header_offset, std
   return record;
 }
 
+Bytes new_local_header(std::string_view full_name, std::uint16_t flags, bool has_bytes) {
+  LocalHeader header;
+  header.flags = static_cast<std::uint16_t>(flags | (has_bytes ? kFlagDescriptor : 0));
+  header.name_size = static_cast<std::uint16_t>(full_name.size());
+  Bytes out;
+  append_local_header(out, header);
+  append_text(out, full_name);
+  return out;
+}
+
+Bytes new_central_entry(std::string_view full_name, std::uint16_t flags, bool has_bytes) {
+  CentralEntry entry;
+  entry.flags = static_cast<std::uint16_t>(flags | (has_bytes ? kFlagDescriptor : 0));
+  entry.name_size = static_cast<std::uint16_t>(full_name.size());
+  Bytes out;
+  append_central_entry(out, entry);
+  append_text(out, full_name);
+  return out;
+}
+
 Bytes respell_central_entry(ByteView original, std::uint64_t local_header_offset, std::uint64_t size,
                             std::uint64_t stored_size, std::uint32_t crc32) {
   auto fields = parse_central_entry(original).value_or(CentralEntry());

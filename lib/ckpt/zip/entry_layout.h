@@ -9,8 +9,10 @@
 // multiple of the alignment.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "ckpt/base/bytes.h"
 #include "ckpt/io/extent.h"
@@ -43,6 +45,16 @@ struct SpelledRecord {
 
 SpelledRecord respell_record(ByteView original, std::uint64_t header_offset, std::uint64_t alignment,
                              std::uint64_t size, std::uint64_t stored_size, std::uint32_t crc32);
+
+/// Header and central entry of a stored record that no archive has, as PyTorch writes them: originals for
+/// `respell_record` and `respell_central_entry`. `flags`: kFlagUtf8 if `full_name` is UTF-8. The sizes of a
+/// record with bytes stand in a descriptor.
+Bytes new_local_header(std::string_view full_name, std::uint16_t flags, bool has_bytes);
+Bytes new_central_entry(std::string_view full_name, std::uint16_t flags, bool has_bytes);
+
+/// Where the CRC-32 stands in a data descriptor and in a central entry, 4 bytes.
+inline constexpr std::size_t kCrcInDescriptor = 4;
+inline constexpr std::size_t kCrcInCentralEntry = 16;
 
 /// A central entry spelled from an existing one: offset, sizes and CRC set anew, zip64 field rebuilt where
 /// needed, the rest byte for byte. `original` is one whole central entry. Where nothing changes, it returns

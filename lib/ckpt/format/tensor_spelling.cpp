@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/format/tensor_spelling.h"
+
+#include <algorithm>
+#include <span>
+
+namespace ckpt {
+namespace {
+
+constexpr int kNesting = 8;  // as deep as tensor_rebuild looks
+
+NewValue spell_dtype(Dtype dtype) {
+  return NewValue::global("torch", dtype_info(dtype).name);
+}
+
+NewValue spell_sizes(std::span<const std::int64_t> sizes) {
+  std::vector<NewValue> items;
+  items.reserve(sizes.size());
+  for (const auto size : sizes) items.push_back(NewValue::number(size));
+  return NewValue::tuple(std::move(items));
+}
+
+NewValue spell_number(std::uint64_t number) {
+  return NewValue::number(static_cast<std::int64_t>(number));
+}
+
+}  // namespace
+
+TensorSpeller::TensorSpeller(const Checkpoint& checkpoint, const StorageSpelling& storages)
+    : checkpoint_(checkpoint),
+      graph_(checkpoint.graph()),
+      spelling_(storages),
+      reader_(graph_),
+      repeated_(graph_.size()) {
+  for (Use node = 0; node < graph_.size(); ++node) {
+    if (graph_.repeats(node)) repeated_.insert(graph_.repeated(node));
+  }
+}
+
+NewValue TensorSpeller::spell(const TensorInfo& row) const {
+  return spell(row, row.has(kRequiresGrad));
+}
+
+NewValue TensorSpeller::spell(const TensorInfo& row, bool requires_grad) const {
+  const bool untyped = checkpoint_.storages[row.storage].untyped;
+  std::vector<NewValue> arguments = {
+      persistent_id(row.storage),
+      spell_number(row.offset),
+      spell_sizes(checkpoint_.shape(row)),
+      spell_sizes(checkpoint_.strides(row)),
+      NewValue::boolean(requires_grad),
+      NewValue::call(NewValue::global("collections", "OrderedDict"), {}),  // hooks
+  };
+  if (untyped) arguments.push_back(spell_dtype(row.dtype));
+  return NewValue::call(
+      NewValue::global("torch._utils", untyped ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2"),
+      std::move(arguments));
+}
+
+void TensorSpeller::respell(const TensorInfo& row, Use use, GraphEdits& edits) {
+  const auto call = innermost(use);
+  if (asks_too_much(use, row)) return edits.replace(use, spell(row));
+  if (!fits(call, row)) return edits.replace(call.use, spell(row, call.use == use && row.has(kRequiresGrad)));
+  const auto differs = [](const std::vector<std::int64_t>& old, std::span<const std::int64_t> wanted) {
+    return !std::ranges::equal(old, wanted);
+  };
+  const auto shape = checkpoint_.shape(row);
+  const auto strides = checkpoint_.strides(row);
+  if (!same_storage(checkpoint_.storages[row.storage]))
+    edits.replace(call.arguments[0], persistent_id(row.storage));
+  if (graph_.integer(call.arguments[1]) != static_cast<std::int64_t>(row.offset))
+    edits.replace(call.arguments[1], spell_number(row.offset));
+  if (differs(old_.sizes, shape)) edits.replace(call.arguments[2], spell_sizes(shape));
+  if (differs(old_.strides, strides)) edits.replace(call.arguments[3], spell_sizes(strides));
+  if (call.kind == Rebuild::kTensorV3 && old_.dtype != row.dtype)
+    edits.replace(call.arguments[6], spell_dtype(row.dtype));
+}
+
+/// Does anything else in the document refer to the object used at `use`, at any stage of its making?
+bool TensorSpeller::is_shared(Use use) const {
+  if (graph_.repeats(use)) return true;
+  auto node = use;
+  while (!repeated_.contains(node)) {
+    const auto effect = opcode_info(graph_.opcode(node)).effect;
+    if (effect != Effect::kExtendOne && effect != Effect::kExtendMark) return false;
+    node = operands(node).front();
+  }
+  return true;
+}
+
+std::vector<Use> TensorSpeller::operands(Use node) const {
+  std::vector<Use> out;
+  graph_.children(node, out);
+  return out;
+}
+
+TensorSpeller::DenseCall TensorSpeller::innermost(Use use) {
+  for (int depth = 0; depth < kNesting; ++depth) {
+    const DenseCall whole{use, Rebuild::kNotATensor, {}};
+    if (is_shared(use)) return whole;
+    const auto opcode = graph_.opcode(use);
+    if (opcode != Opcode::kBuild && opcode != Opcode::kReduce) return whole;
+    const auto outer = operands(use);
+    auto made = outer;  // function and arguments
+    if (opcode == Opcode::kBuild) {
+      const auto making = graph_.opcode(outer[0]);
+      if (making != Opcode::kReduce && making != Opcode::kNewobj) return whole;
+      made = operands(outer[0]);
+    }
+    if (made.size() != 2) return whole;
+    auto kind = reader_.kind(made[0]);
+    const bool legacy = kind == Rebuild::kLegacyTensor && opcode == Opcode::kBuild;
+    const bool built_parameter = kind == Rebuild::kParameterClass;
+    if (opcode == Opcode::kBuild && !legacy && !built_parameter) return whole;
+    auto tuple = legacy ? outer[1] : made[1];
+    if (is_shared(tuple)) return whole;
+    auto arguments = operands(tuple);
+    if (kind == Rebuild::kFromType && arguments.size() == 4) {
+      kind = reader_.kind(arguments[0]);
+      tuple = arguments[2];
+      if (is_shared(tuple)) return whole;
+      arguments = operands(tuple);
+    }
+    switch (kind) {
+      case Rebuild::kTensor:
+      case Rebuild::kTensorV2:
+      case Rebuild::kTensorV3:
+      case Rebuild::kLegacyTensor: return {use, kind, std::move(arguments)};
+      case Rebuild::kParameter:
+      case Rebuild::kParameterWithState:
+      case Rebuild::kParameterClass:
+        if (arguments.empty()) return whole;
+        use = arguments[0];
+        break;
+      default: return whole;
+    }
+  }
+  return {use, Rebuild::kNotATensor, {}};
+}
+
+/// Does what stands at `use` want a gradient, which values of the row's dtype can't have?
+bool TensorSpeller::asks_too_much(Use use, const TensorInfo& row) {
+  if (is_differentiable(row.dtype)) return false;
+  const auto is_tensor = reader_.read(graph_.resolve(use), old_);
+  return is_tensor.ok() && *is_tensor && (old_.flags & kRequiresGrad) != 0;
+}
+
+/// Can the call say what the row is with other arguments? Then `old_` is what it says now.
+bool TensorSpeller::fits(const DenseCall& call, const TensorInfo& row) {
+  if (call.kind == Rebuild::kNotATensor) return false;
+  const auto is_tensor = reader_.read(call.use, old_);
+  if (!is_tensor.ok() || !*is_tensor || !old_.storage) return false;
+  if ((old_.flags & (kConjugate | kNegative)) != 0) return false;  // the row's bytes are its values
+  if (checkpoint_.storages[row.storage].untyped != (call.kind == Rebuild::kTensorV3)) return false;
+  return call.kind != Rebuild::kLegacyTensor || old_.dtype == row.dtype;  // its class names the dtype
+}
+
+bool TensorSpeller::same_storage(const Storage& storage) const {
+  const auto& old = *old_.storage;
+  return !storage.is_added && !old.view && graph_.string(old.key) == storage.key;
+}
+
+NewValue TensorSpeller::persistent_id(StorageId id) const {
+  const auto& storage = checkpoint_.storages[id];
+  const auto& dtype = dtype_info(storage.dtype);
+  const auto items = storage.untyped ? storage.bytes : storage.bytes / dtype.item_size;
+  std::vector<NewValue> parts = {
+      NewValue::text("storage"),
+      storage.untyped ? NewValue::global("torch.storage", "UntypedStorage")
+                      : NewValue::global("torch", dtype.storage_class),
+      NewValue::text(storage.is_added ? spelling_.added_keys[storage.record] : std::string(storage.key)),
+      NewValue::text(checkpoint_.devices[storage.device]),
+      spell_number(items),
+  };
+  if (spelling_.has_view_item) parts.push_back(NewValue{});
+  return NewValue::persistent_id(NewValue::tuple(std::move(parts)));
+}
+
+}  // namespace ckpt

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Spelling rows of the tensor table that edits changed, as pickles of PyTorch do: the inverse of
+// tensor_rebuild. A replaced row changes only the arguments that differ, so that what wraps the tensor stays.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ckpt/format/tensor_rebuild.h"
+#include "ckpt/model/checkpoint.h"
+#include "ckpt/pickle/encoder.h"
+#include "ckpt/pickle/node_set.h"
+
+namespace ckpt {
+
+/// How a container refers to storages.
+struct StorageSpelling {
+  std::vector<std::string> added_keys;  ///< of added storages, by index into `added_data`
+  bool has_view_item = false;           ///< the persistent id ends with view metadata (legacy)
+};
+
+class TensorSpeller {
+ public:
+  /// Both must outlive this.
+  TensorSpeller(const Checkpoint& checkpoint, const StorageSpelling& storages);
+
+  /// The call that makes a plain tensor of the row: _rebuild_tensor_v2, or _v3 where its storage is untyped.
+  NewValue spell(const TensorInfo& row) const;
+
+  /// Edits that turn the tensor used at `use` into that of the row. Where the document uses the same object
+  /// elsewhere, or has something else there, the whole value is replaced.
+  void respell(const TensorInfo& row, Use use, GraphEdits& edits);
+
+ private:
+  /// A call that makes a tensor from a storage, below all that wraps it.
+  struct DenseCall {
+    Use use = kNoUse;                     ///< the outermost value that can be replaced without losing more
+    Rebuild kind = Rebuild::kNotATensor;  ///< kNotATensor: nothing inside can be changed
+    std::vector<Use> arguments;
+  };
+
+  NewValue spell(const TensorInfo& row, bool requires_grad) const;
+  DenseCall innermost(Use use);
+  bool asks_too_much(Use use, const TensorInfo& row);
+  bool is_shared(Use use) const;
+  bool fits(const DenseCall& call, const TensorInfo& row);
+  bool same_storage(const Storage& storage) const;
+  std::vector<Use> operands(Use node) const;
+  NewValue persistent_id(StorageId storage) const;
+
+  const Checkpoint& checkpoint_;
+  const ValueGraph& graph_;
+  const StorageSpelling& spelling_;
+  TensorReader reader_;
+  TensorCall old_;    ///< what the call says that is respelled
+  NodeSet repeated_;  ///< nodes that a GET repeats
+};
+
+}  // namespace ckpt
