@@ -85,7 +85,7 @@ class Rewrite {
         source_, open_input(result_.file, result_.output == "-" ? "" : directory_of(result_.output)));
     log_step(fmt::format("reading {} ({})", source_->name(), human_bytes(source_->size())));
     Diagnostics diagnostics;
-    CKPT_ASSIGN_OR_RETURN(checkpoint_, read_checkpoint(source_, diagnostics));
+    CKPT_ASSIGN_OR_RETURN(checkpoint_, read_checkpoint(source_, diagnostics, Intent::kRewrite));
     result_.format = format_of(checkpoint_.format).name();
     result_.bytes_in = source_->size();
     result_.findings = diagnostics.findings();

@@ -77,7 +77,7 @@ inline void check_format(FormatId id, std::span<const std::uint8_t> data) {
   const auto source = std::make_shared<MemorySource>("fuzz", Bytes(bytes.begin(), bytes.end()));
   Diagnostics diagnostics;
   const auto& format = format_of(id);
-  auto checkpoint = format.read(source, diagnostics);
+  auto checkpoint = format.read(source, diagnostics, Intent::kRewrite);
   if (!checkpoint) return;
   ask_everything(*checkpoint);
   const auto same = format.lay_out(*checkpoint);
@@ -94,7 +94,7 @@ inline void check_format(FormatId id, std::span<const std::uint8_t> data) {
   }
   Diagnostics again_diagnostics;
   const auto output = std::make_shared<MemorySource>("output", written(*layout, *source));
-  const auto again = format.read(output, again_diagnostics);
+  const auto again = format.read(output, again_diagnostics, Intent::kLook);
   require(again.ok());
   require(names(*again) == names(*checkpoint));
 }

@@ -8,6 +8,7 @@
 
 #include "ckpt/base/diagnostics.h"
 #include "ckpt/base/export.h"
+#include "ckpt/base/intent.h"
 #include "ckpt/base/result.h"
 #include "ckpt/format/layout.h"
 #include "ckpt/io/byte_source.h"
@@ -34,8 +35,8 @@ class CKPT_EXPORT Format {
   /// Could this be a file of the format? Looks at the prefix, costs nothing.
   virtual bool probe(const Probe& probe) const = 0;
   /// Reads the metadata. Errors: kCorrupt, kUnsupported (named for what it is), kIo.
-  virtual Result<Checkpoint> read(std::shared_ptr<const ByteSource> source,
-                                  Diagnostics& diagnostics) const = 0;
+  virtual Result<Checkpoint> read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics,
+                                  Intent intent) const = 0;
   /// The file that holds `checkpoint` with its edits. Unedited, it is the input's bytes.
   /// Errors: kUnsupported for edits this container can't spell, kIo where headers are read.
   virtual Result<Layout> lay_out(const Checkpoint& checkpoint) const = 0;
@@ -51,6 +52,6 @@ CKPT_EXPORT Result<const Format*> detect_format(const ByteSource& source);
 
 /// `detect_format` and `read` in one; errors get the file's name.
 CKPT_EXPORT Result<Checkpoint> read_checkpoint(std::shared_ptr<const ByteSource> source,
-                                               Diagnostics& diagnostics);
+                                               Diagnostics& diagnostics, Intent intent = Intent::kLook);
 
 }  // namespace ckpt

@@ -33,10 +33,11 @@ Result<const Format*> detect_format(const ByteSource& source) {
   return Error(ErrorCode::kUnsupported, "this is " + describe_foreign(probe));
 }
 
-Result<Checkpoint> read_checkpoint(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics) {
+Result<Checkpoint> read_checkpoint(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics,
+                                   Intent intent) {
   auto format = detect_format(*source);
   if (!format.ok()) return std::move(format).error().in_file(source->name());
-  auto checkpoint = (*format)->read(source, diagnostics);
+  auto checkpoint = (*format)->read(source, diagnostics, intent);
   if (!checkpoint.ok()) return std::move(checkpoint).error().in_file(source->name());
   return checkpoint;
 }

@@ -150,7 +150,7 @@ bool SafetensorsFormat::probe(const Probe& probe) const {
 }
 
 Result<Checkpoint> SafetensorsFormat::read(std::shared_ptr<const ByteSource> source,
-                                           Diagnostics& /*diagnostics*/) const {
+                                           Diagnostics& /*diagnostics*/, Intent /*intent*/) const {
   auto data = std::make_shared<SafetensorsData>();
   CKPT_ASSIGN_OR_RETURN(data->header, read_header(*source));
   data->buffer = kPrefix + data->header.size();

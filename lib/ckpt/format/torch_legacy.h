@@ -34,7 +34,8 @@ class TorchLegacyFormat final : public Format {
   std::string_view name() const override { return "torch legacy"; }
 
   bool probe(const Probe& probe) const override;
-  Result<Checkpoint> read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics) const override;
+  Result<Checkpoint> read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics,
+                          Intent intent) const override;
   Result<Layout> lay_out(const Checkpoint& checkpoint) const override;
 };
 

@@ -138,8 +138,8 @@ bool TorchLegacyFormat::probe(const Probe& probe) const {
   return match == Match::kYes || (match == Match::kCut && probe.source.size() == probe.prefix.size());
 }
 
-Result<Checkpoint> TorchLegacyFormat::read(std::shared_ptr<const ByteSource> source,
-                                           Diagnostics& diagnostics) const {
+Result<Checkpoint> TorchLegacyFormat::read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics,
+                                           Intent /*intent*/) const {
   CKPT_ASSIGN_OR_RETURN(auto at, skip_magic(*source));
   CKPT_ASSIGN_OR_RETURN(at, skip_protocol(*source, at));
   CKPT_ASSIGN_OR_RETURN(const auto system, decode_piece(*source, at, source->size(), "system"));

@@ -272,9 +272,9 @@ bool TorchZipFormat::probe(const Probe& probe) const {
   return looks_like_zip(probe.prefix);
 }
 
-Result<Checkpoint> TorchZipFormat::read(std::shared_ptr<const ByteSource> source,
-                                        Diagnostics& diagnostics) const {
-  CKPT_ASSIGN_OR_RETURN(auto directory, ZipDirectory::read(source, diagnostics));
+Result<Checkpoint> TorchZipFormat::read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics,
+                                        Intent intent) const {
+  CKPT_ASSIGN_OR_RETURN(auto directory, ZipDirectory::read(source, diagnostics, intent));
   if (const auto other = other_archive(directory)) {
     return Error(ErrorCode::kUnsupported, fmt::format("this is {}, not a file of torch.save", *other));
   }

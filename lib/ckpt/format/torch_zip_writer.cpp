@@ -118,6 +118,7 @@ class ZipWriter {
 
   Status lay_out_records() {
     layout_ = Layout();
+    layout_.pool.reserve(document_.pickle.text.size() + directory_.central_directory().size + kPage);
     crosses_4_gib_ = false;
     for (std::size_t i = 0; i < physical_.size();) {
       const auto record = physical_[i];

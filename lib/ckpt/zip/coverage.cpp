@@ -64,9 +64,10 @@ class Coverage {
   Coverage(const ByteSource& source, const EntryTable& table, Extent central, LocalHeaders how)
       : table_(table), central_(central), how_(how), locator_(source, table, central) {}
 
-  Status run() {
+  Status run(const std::stop_token& stop) {
     const auto order = file_order(table_);
     for (RecordId i = 0; i < table_.entries.size(); ++i) {
+      if (stop.stop_requested()) return {};
       const auto record = order.empty() ? i : order[i];
       CKPT_RETURN_IF_ERROR(reach(table_.entries[record].local_header_offset, record));
       CKPT_RETURN_IF_ERROR(pass(record));
@@ -247,10 +248,10 @@ void Coverage::report(Diagnostics& diagnostics) const {
 }  // namespace
 
 Status check_coverage(const ByteSource& source, const EntryTable& table, Extent central, LocalHeaders how,
-                      Diagnostics& diagnostics) {
+                      Diagnostics& diagnostics, const std::stop_token& stop) {
   Coverage coverage(source, table, central, how);
-  CKPT_RETURN_IF_ERROR(coverage.run());
-  coverage.report(diagnostics);
+  CKPT_RETURN_IF_ERROR(coverage.run(stop));
+  if (!stop.stop_requested()) coverage.report(diagnostics);
   return {};
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stop_token>
 
 #include "ckpt/base/diagnostics.h"
 #include "ckpt/base/result.h"
@@ -18,8 +19,9 @@ enum class LocalHeaders : std::uint8_t {
 };
 
 /// Reports bytes that belong to no record or to several. Reads local headers, never data: a read or so for
-/// each record that is large, one for many that are small. Errors: kIo.
+/// each record that is large, one for many that are small. Asked to stop, it does, and reports nothing.
+/// Errors: kIo.
 Status check_coverage(const ByteSource& source, const EntryTable& table, Extent central, LocalHeaders how,
-                      Diagnostics& diagnostics);
+                      Diagnostics& diagnostics, const std::stop_token& stop = {});
 
 }  // namespace ckpt

@@ -7,6 +7,7 @@
 #include "ckpt/zip/central_reader.h"
 #include "ckpt/zip/coverage.h"
 #include "ckpt/zip/end_records.h"
+#include "ckpt/zip/header_check.h"
 #include "ckpt/zip/name_checks.h"
 #include "ckpt/zip/name_lookup.h"
 
@@ -16,15 +17,16 @@ ZipDirectory::ZipDirectory(ZipDirectory&&) noexcept = default;
 ZipDirectory& ZipDirectory::operator=(ZipDirectory&&) noexcept = default;
 ZipDirectory::~ZipDirectory() = default;
 
-Result<ZipDirectory> ZipDirectory::read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics) {
+Result<ZipDirectory> ZipDirectory::read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics,
+                                        Intent intent) {
   ZipDirectory directory;
   directory.source_ = std::move(source);
-  const auto status = directory.fill(diagnostics);
+  const auto status = directory.fill(diagnostics, intent);
   if (!status.ok()) return Error(status.error()).in_file(directory.source_->name());
   return directory;
 }
 
-Status ZipDirectory::fill(Diagnostics& diagnostics) {
+Status ZipDirectory::fill(Diagnostics& diagnostics, Intent intent) {
   CKPT_ASSIGN_OR_RETURN(const auto end, find_end_records(*source_, diagnostics));
   CKPT_ASSIGN_OR_RETURN(const auto start, source_->read({0, std::min<std::uint64_t>(source_->size(), 4)}));
   if (!looks_like_zip(start))
@@ -36,7 +38,10 @@ Status ZipDirectory::fill(Diagnostics& diagnostics) {
   table_ = std::make_unique<const EntryTable>(std::move(table));
   const bool has_rivals = check_names(*table_, diagnostics);
   lookup_ = std::make_unique<const NameLookup>(*table_, has_rivals);
-  const auto how = table_->entries.size() <= kFewEntries ? LocalHeaders::kRead : LocalHeaders::kAssume;
+  const bool few = table_->entries.size() <= kFewEntries;
+  if (!few && intent == Intent::kRewrite)
+    header_check_ = std::make_unique<HeaderCheck>(*source_, *table_, central_);
+  const auto how = few ? LocalHeaders::kRead : LocalHeaders::kAssume;
   return check_coverage(*source_, *table_, central_, how, diagnostics);
 }
 
@@ -50,6 +55,7 @@ Result<RecordLocation> ZipDirectory::locate(RecordId record) const {
 
 Status ZipDirectory::check_local_headers(Diagnostics& diagnostics) const {
   if (table_->entries.size() <= kFewEntries) return {};
+  if (header_check_) return header_check_->finish(diagnostics);
   return check_coverage(*source_, *table_, central_, LocalHeaders::kRead, diagnostics);
 }
 

@@ -19,6 +19,7 @@
 #include "ckpt/base/bytes.h"
 #include "ckpt/base/diagnostics.h"
 #include "ckpt/base/export.h"
+#include "ckpt/base/intent.h"
 #include "ckpt/base/result.h"
 #include "ckpt/io/byte_source.h"
 #include "ckpt/io/extent.h"
@@ -27,6 +28,7 @@
 
 namespace ckpt {
 
+class HeaderCheck;
 class NameLookup;
 
 class CKPT_EXPORT ZipDirectory {
@@ -40,7 +42,9 @@ class CKPT_EXPORT ZipDirectory {
   /// Errors: kCorrupt (no end record; truncated, with the number of missing bytes where it can be told; no
   /// records; counts or offsets that point outside), kUnsupported (split archives, masked headers, more
   /// than 2^24 records), kIo.
-  static Result<ZipDirectory> read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics);
+  /// `intent` kRewrite: begins `check_local_headers`, which will be asked for.
+  static Result<ZipDirectory> read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics,
+                                   Intent intent = Intent::kLook);
 
   ZipDirectory(ZipDirectory&&) noexcept;
   ZipDirectory& operator=(ZipDirectory&&) noexcept;
@@ -90,11 +94,12 @@ class CKPT_EXPORT ZipDirectory {
 
  private:
   ZipDirectory() = default;
-  Status fill(Diagnostics& diagnostics);
+  Status fill(Diagnostics& diagnostics, Intent intent);
 
   std::shared_ptr<const ByteSource> source_;
   std::unique_ptr<const EntryTable> table_;
   std::unique_ptr<const NameLookup> lookup_;
+  std::unique_ptr<HeaderCheck> header_check_;  ///< begun by `read`; it uses the two before
   bool has_zip64_end_ = false;
   Extent central_;
   Extent comment_;
