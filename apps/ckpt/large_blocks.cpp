@@ -2,6 +2,7 @@
 // operator new of the program: large blocks lie on huge pages where the system gives them on request. The
 // tables of a file with a million tensors are half a gigabyte; touched for the first time in pages of 4 KiB
 // they cost a third of the time that `inspect` takes. operator delete is the usual one, which calls free.
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <cstdint>
@@ -20,6 +21,14 @@ void* allocate(std::size_t size) {
   if (block != nullptr) madvise(block, size, MADV_HUGEPAGE);  // a wish: whether it is granted does not matter
   return block;
 }
+
+/// Freed memory is used again instead of being given back and asked for again, a page fault for each 4 KiB.
+[[maybe_unused]] const bool kKeepsMemory = [] {
+  mallopt(M_MMAP_THRESHOLD, static_cast<int>(kLarge));
+  mallopt(M_TRIM_THRESHOLD, static_cast<int>(64 * kLarge));
+  mallopt(M_TOP_PAD, static_cast<int>(kLarge / 4));
+  return true;
+}();
 
 }  // namespace
 
