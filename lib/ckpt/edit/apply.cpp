@@ -49,7 +49,7 @@ void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, Stat
     ++report.keys_before;
     report.bytes_before += bytes;
     if (key.dropped) {
-      report.dropped.push_back(key.original);
+      report.dropped.emplace_back(key.original);
       continue;
     }
     ++report.keys_after;

@@ -13,7 +13,7 @@ Status apply_strip(const StripWrappers& edit, EditContext& context) {
     std::vector<EditedKey*> owners;
     for (auto& key : dict.keys) {
       if (key.dropped) continue;
-      names.push_back(key.name);
+      names.push_back(std::move(key.name));  // they come back below
       owners.push_back(&key);
     }
     for (auto& removed : strip_wrappers(names, edit.wrappers)) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ckpt/base/result.h"
@@ -12,7 +13,7 @@
 namespace ckpt {
 
 struct EditedKey {
-  std::string original;
+  std::string_view original;  ///< the checkpoint's
   std::string name;
   TensorId tensor = kNoIndex;
   std::uint32_t entry = 0;
@@ -25,7 +26,8 @@ struct EditedStateDict {
   std::vector<EditedKey> keys;
 };
 
-EditedStateDict load_keys(const Checkpoint& checkpoint, std::uint32_t state_dict);
+/// The checkpoint must outlive the result.
+EditedStateDict load_keys(Checkpoint& checkpoint, std::uint32_t state_dict);
 
 /// Hands the result to the checkpoint's mutators.
 /// Errors: kRefused when two keys would have one name, or none is left.

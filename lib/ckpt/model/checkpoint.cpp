@@ -181,11 +181,11 @@ void Checkpoint::rename(std::uint32_t state_dict, std::uint32_t entry, std::stri
     changes_.erase({state_dict, entry});
     return;
   }
-  changes_[{state_dict, entry}] = {false, std::move(name)};
+  changes_.insert_or_assign({state_dict, entry}, {false, std::move(name)});
 }
 
 void Checkpoint::drop(std::uint32_t state_dict, std::uint32_t entry) {
-  changes_[{state_dict, entry}] = {true, {}};
+  changes_.insert_or_assign({state_dict, entry}, {true, {}});
 }
 
 bool Checkpoint::tensors_change() const {

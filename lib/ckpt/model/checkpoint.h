@@ -8,7 +8,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "ckpt/base/export.h"
+#include "ckpt/base/flat_map.h"
 #include "ckpt/model/data_ref.h"
 #include "ckpt/model/part.h"
 #include "ckpt/model/storage.h"
@@ -191,7 +191,10 @@ class CKPT_EXPORT Checkpoint {
 
   bool is_dropped(std::uint32_t state_dict, std::uint32_t entry) const;
 
-  const std::map<std::pair<std::uint32_t, std::uint32_t>, KeyChange>& changes() const { return changes_; }
+  /// By state dict and entry.
+  using KeyChanges = FlatMap<std::pair<std::uint32_t, std::uint32_t>, KeyChange>;
+
+  const KeyChanges& changes() const { return changes_; }
 
   const std::vector<std::pair<Use, Use>>& dropped_values() const { return dropped_values_; }
 
@@ -200,7 +203,7 @@ class CKPT_EXPORT Checkpoint {
   void set_view(TensorId tensor, const TensorView& view, TensorFlag how);
   TensorId add_row(std::string_view name, std::uint32_t state_dict);
 
-  std::map<std::pair<std::uint32_t, std::uint32_t>, KeyChange> changes_;  ///< by state dict and entry
+  KeyChanges changes_;
   std::vector<std::pair<Use, Use>> dropped_values_;
   bool tensors_change_ = false;  ///< some row was replaced or inserted
 };

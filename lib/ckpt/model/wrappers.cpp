@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <unordered_map>
 
@@ -17,6 +18,11 @@ constexpr std::array<std::string_view, 5> kWrappers = {"module", "_orig_mod", "_
 struct Position {
   std::map<std::string, std::uint64_t, std::less<>> through;
   std::uint64_t keys = 0;
+};
+
+/// Lets a view be looked up among strings.
+struct TextHash : std::hash<std::string_view> {
+  using is_transparent = void;
 };
 
 class Stripper {
@@ -51,12 +57,28 @@ class Stripper {
     }
   }
 
+  using Positions = std::unordered_map<std::string, Position, TextHash, std::equal_to<>>;
+
+  static std::uint64_t length_bit(std::string_view prefix) {
+    return std::uint64_t{1} << std::min<std::size_t>(prefix.size(), 63);
+  }
+
+  Positions::iterator find_position(std::string_view prefix) {
+    return (lengths_ & length_bit(prefix)) == 0 ? positions_.end() : positions_.find(prefix);
+  }
+
   void find_candidates() {
     positions_.clear();
+    lengths_ = 0;
     for (const auto& key : keys_) {
       for_segments(key, [&](std::string_view prefix, std::string_view segment) {
         if (!is_wrapper(segment)) return;
-        auto& through = positions_[std::string(prefix)].through;
+        auto position = find_position(prefix);
+        if (position == positions_.end()) {
+          position = positions_.emplace(prefix, Position{}).first;
+          lengths_ |= length_bit(prefix);
+        }
+        auto& through = position->second.through;
         const auto found = through.find(segment);
         if (found != through.end()) {
           ++found->second;
@@ -72,7 +94,7 @@ class Stripper {
       const std::string_view view = key;
       std::size_t start = 0;
       while (true) {
-        const auto position = positions_.find(key.substr(0, start));
+        const auto position = find_position(view.substr(0, start));
         const auto dot = view.find('.', start);
         const bool leaf = dot == view.npos;
         if (position != positions_.end() && !(leaf && owned_by_wrapper(view.substr(start))))
@@ -83,28 +105,28 @@ class Stripper {
     }
   }
 
-  bool strip(std::string& key, std::vector<std::string>& removed) const {
+  bool strip(std::string& key, std::vector<std::string>& removed) {
     std::string out;
     std::size_t kept_from = 0;
     for_segments(key, [&](std::string_view prefix, std::string_view segment) {
-      const auto position = positions_.find(std::string(prefix));
+      const auto position = find_position(prefix);
       if (position == positions_.end()) return;
       const auto through = position->second.through.find(segment);
       if (through == position->second.through.end() || through->second != position->second.keys) return;
-      out += key.substr(kept_from, prefix.size() - kept_from);
+      out += std::string_view(key).substr(kept_from, prefix.size() - kept_from);
       kept_from = prefix.size() + segment.size() + 1;
-      auto name = std::string(prefix) + std::string(segment) + '.';
-      if (std::find(removed.begin(), removed.end(), name) == removed.end())
-        removed.push_back(std::move(name));
+      const auto name = std::string_view(key).substr(0, kept_from);
+      if (std::find(removed.begin(), removed.end(), name) == removed.end()) removed.emplace_back(name);
     });
     if (kept_from == 0) return false;
-    key = out + key.substr(kept_from);
+    key.replace(0, kept_from, out);
     return true;
   }
 
   std::vector<std::string>& keys_;
   const std::vector<std::string>& more_;
-  std::unordered_map<std::string, Position> positions_;
+  Positions positions_;
+  std::uint64_t lengths_ = 0;  ///< of the positions, a bit each: nearly every prefix is told by its length
 };
 
 }  // namespace

@@ -21,6 +21,16 @@ Status check_use(const ValueGraph& graph, Use use) {
   return {};
 }
 
+/// Of several edits of one use, which stand in the order in which they were made.
+void keep_last_of_equals(std::vector<RangeEdit>& ranges) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    if (i + 1 < ranges.size() && ranges[i].use == ranges[i + 1].use) continue;
+    ranges[count++] = ranges[i];
+  }
+  ranges.resize(count);
+}
+
 Result<std::vector<RangeEdit>> ranges_of(const ValueGraph& graph, const GraphEdits& edits) {
   std::vector<RangeEdit> ranges;
   ranges.reserve(edits.replaced().size() + edits.dropped().size() + 1);
@@ -33,9 +43,12 @@ Result<std::vector<RangeEdit>> ranges_of(const ValueGraph& graph, const GraphEdi
     CKPT_RETURN_IF_ERROR(check_use(graph, use));
     ranges.push_back({graph.start(use), use, nullptr});
   }
-  std::sort(ranges.begin(), ranges.end(), [](const RangeEdit& left, const RangeEdit& right) {
+  const auto comes_before = [](const RangeEdit& left, const RangeEdit& right) {
     return left.first != right.first ? left.first < right.first : left.use > right.use;
-  });
+  };
+  if (!std::is_sorted(ranges.begin(), ranges.end(), comes_before))
+    std::stable_sort(ranges.begin(), ranges.end(), comes_before);
+  keep_last_of_equals(ranges);
   ranges.push_back({});
   return ranges;
 }

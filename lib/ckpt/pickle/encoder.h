@@ -10,6 +10,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "ckpt/base/bytes.h"
@@ -77,7 +78,8 @@ struct NewValue {
 class CKPT_EXPORT GraphEdits {
  public:
   /// The value used at `use` (any node that is an operand, with its whole range) becomes `value`.
-  void replace(Use use, NewValue value) { replaced_.insert_or_assign(use, std::move(value)); }
+  /// Of several values for one use the last one counts.
+  void replace(Use use, NewValue value) { replaced_.emplace_back(use, std::move(value)); }
 
   /// The operand used at `use` disappears: an item of a list, set or tuple-from-mark, or key and value of a
   /// mapping (drop both). A SETITEM, APPEND or group that is left without operands disappears with it.
@@ -96,7 +98,7 @@ class CKPT_EXPORT GraphEdits {
     return replaced_.empty() && dropped_.empty() && inserted_.empty() && appended_.empty();
   }
 
-  const std::map<Use, NewValue>& replaced() const { return replaced_; }
+  const std::vector<std::pair<Use, NewValue>>& replaced() const { return replaced_; }
 
   const std::vector<Use>& dropped() const { return dropped_; }
 
@@ -105,7 +107,7 @@ class CKPT_EXPORT GraphEdits {
   const std::map<Use, std::vector<NewValue>>& appended() const { return appended_; }
 
  private:
-  std::map<Use, NewValue> replaced_;
+  std::vector<std::pair<Use, NewValue>> replaced_;
   std::vector<Use> dropped_;
   std::map<Use, std::vector<NewValue>> inserted_;
   std::map<Use, std::vector<NewValue>> appended_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/zip/records.h"
 
+#include <array>
+
 namespace ckpt {
 namespace {
 
@@ -22,8 +24,15 @@ void read_all(ByteCursor fields, T&... field) {
 
 template <typename... T>
 void append_all(Bytes& out, std::uint32_t signature, T... field) {
-  append_le(out, signature);
-  (append_le(out, field), ...);
+  std::array<std::byte, (sizeof signature + ... + sizeof(T))> bytes;
+  auto* at = bytes.data();
+  auto put = [&at](auto value) {
+    store_le(at, value);
+    at += sizeof value;
+  };
+  put(signature);
+  (put(field), ...);
+  append_bytes(out, bytes);
 }
 
 }  // namespace
