@@ -2,7 +2,7 @@
 #include "render/inspect_json.h"
 
 #include <algorithm>
-#include <array>
+#include <span>
 
 #include <fmt/format.h>
 
@@ -23,11 +23,18 @@ std::string format_name(FormatId id) {
   return name;
 }
 
-template <typename Numbers>
-void write_numbers(JsonWriter& json, std::string_view key, const Numbers& numbers) {
-  json.key(key).begin_array();
+void write_numbers(JsonWriter& json, std::span<const std::int64_t> numbers) {
+  json.begin_array();
   for (const auto number : numbers) json.number(number);
   json.end_array();
+}
+
+/// Eight digits.
+std::string in_hex(std::uint32_t number) {
+  std::string digits(8, '0');
+  for (auto at = digits.rbegin(); at != digits.rend(); ++at, number >>= 4U)
+    *at = "0123456789abcdef"[number & 0xFU];
+  return digits;
 }
 
 void write_entries(JsonWriter& json, const Checkpoint& checkpoint) {
@@ -51,90 +58,109 @@ void write_entries(JsonWriter& json, const Checkpoint& checkpoint) {
   json.end_array();
 }
 
-void write_view(JsonWriter& json, const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  json.key("dtype").string(dtype_info(tensor.dtype).name);
-  write_numbers(json, "shape", checkpoint.shape(tensor));
-  write_numbers(json, "strides", checkpoint.strides(tensor));
-  json.key("offset").number(tensor.offset);
-  json.key("numel").number(checkpoint.numel(tensor));
-  json.key("bytes").number(checkpoint.bytes(tensor));
-  json.key("storage");
-  if (tensor.storage == kNoIndex) {
-    json.null();
-  } else {
-    json.string(checkpoint.storages[tensor.storage].key);
+/// Writes tensors and storages, a million of them: texts are put together in memory that is used again.
+class RowWriter {
+ public:
+  RowWriter(JsonWriter& json, const Checkpoint& checkpoint) : json_(json), checkpoint_(checkpoint) {}
+
+  void write_tensor(TensorId id, const std::vector<std::string>& roots);
+  void write_storage(StorageId id, const TensorsByStorage& by_storage);
+
+ private:
+  void write_view(const TensorInfo& tensor);
+  void write_part(const TensorInfo& tensor);
+
+  std::string_view path(const TensorInfo& tensor) {
+    path_.clear();
+    checkpoint_.append_path(path_, tensor.place);
+    return path_;
   }
-  json.key("requires_grad").boolean(tensor.has(kRequiresGrad));
-  json.key("device");
+
+  JsonWriter& json_;
+  const Checkpoint& checkpoint_;
+  std::string path_;
+  std::vector<std::int64_t> strides_;
+};
+
+void RowWriter::write_view(const TensorInfo& tensor) {
+  json_.key("dtype").string_of_ours(dtype_info(tensor.dtype).name);
+  json_.key("shape");
+  write_numbers(json_, checkpoint_.shape(tensor));
+  checkpoint_.strides(tensor, strides_);
+  json_.key("strides");
+  write_numbers(json_, strides_);
+  json_.key("offset").number(tensor.offset);
+  json_.key("numel").number(checkpoint_.numel(tensor));
+  json_.key("bytes").number(checkpoint_.bytes(tensor));
+  json_.key("storage");
   if (tensor.storage == kNoIndex) {
-    json.null();
+    json_.null();
   } else {
-    json.string(checkpoint.devices[checkpoint.storages[tensor.storage].device]);
+    json_.string(checkpoint_.storages[tensor.storage].key);
   }
-  if (tensor.has(kConjugate)) json.key("conj").boolean(true);
-  if (tensor.has(kNegative)) json.key("neg").boolean(true);
-  if (tensor.layout != TensorLayout::kStrided) json.key("layout").string(tensor_layout_name(tensor.layout));
+  json_.key("requires_grad").boolean(tensor.has(kRequiresGrad));
+  json_.key("device");
+  if (tensor.storage == kNoIndex) {
+    json_.null();
+  } else {
+    json_.string(checkpoint_.devices[checkpoint_.storages[tensor.storage].device]);
+  }
+  if (tensor.has(kConjugate)) json_.key("conj").boolean(true);
+  if (tensor.has(kNegative)) json_.key("neg").boolean(true);
+  if (tensor.layout != TensorLayout::kStrided)
+    json_.key("layout").string_of_ours(tensor_layout_name(tensor.layout));
 }
 
-void write_part(JsonWriter& json, const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  json.begin_object();
-  json.key("path").string(checkpoint.path(tensor.place));
-  write_view(json, checkpoint, tensor);
-  json.end_object();
+void RowWriter::write_part(const TensorInfo& tensor) {
+  json_.begin_object();
+  json_.key("path").string(path(tensor));
+  write_view(tensor);
+  json_.end_object();
 }
 
-void write_tensor(JsonWriter& json, const Checkpoint& checkpoint, TensorId id,
-                  const std::vector<std::string>& roots) {
-  const auto& tensor = checkpoint.tensors[id];
-  json.begin_object();
-  json.key("path").string(checkpoint.path(tensor.place));
+void RowWriter::write_tensor(TensorId id, const std::vector<std::string>& roots) {
+  const auto& tensor = checkpoint_.tensors[id];
+  json_.begin_object();
+  json_.key("path").string(path(tensor));
   if (tensor.state_dict == kNoIndex) {
-    json.key("name").null();
-    json.key("root").null();
+    json_.key("name").null();
+    json_.key("root").null();
   } else {
-    json.key("name").string(tensor.name);
-    write_hex_if_needed(json, "name_hex", tensor.name);
-    json.key("root").string(roots[tensor.state_dict]);
+    json_.key("name").string(tensor.name);
+    write_hex_if_needed(json_, "name_hex", tensor.name);
+    json_.key("root").string(roots[tensor.state_dict]);
   }
-  const auto role = role_of(checkpoint, tensor);
-  json.key("section").string(section_name(section_of(checkpoint, tensor)));
-  json.key("kind").string(role_name(role.kind));
-  json.key("kind_from").string(evidence_name(role.evidence));
-  write_view(json, checkpoint, tensor);
+  const auto role = role_of(checkpoint_, tensor);
+  json_.key("section").string_of_ours(section_name(section_of(checkpoint_, tensor)));
+  json_.key("kind").string_of_ours(role_name(role.kind));
+  json_.key("kind_from").string_of_ours(evidence_name(role.evidence));
+  write_view(tensor);
   if (tensor.parts > 0) {
-    json.key("parts").begin_array();
-    for (TensorId part = id + 1; part <= id + tensor.parts; ++part)
-      write_part(json, checkpoint, checkpoint.tensors[part]);
-    json.end_array();
+    json_.key("parts").begin_array();
+    for (TensorId part = id + 1; part <= id + tensor.parts; ++part) write_part(checkpoint_.tensors[part]);
+    json_.end_array();
   }
-  json.end_object();
+  json_.end_object();
 }
 
-void write_storages(JsonWriter& json, const InspectedFile& file) {
-  const auto& checkpoint = file.checkpoint;
-  json.key("storages").begin_array();
-  for (StorageId id = 0; id < checkpoint.storages.size(); ++id) {
-    const auto& storage = checkpoint.storages[id];
-    json.begin_object();
-    json.key("key").string(storage.key);
-    json.key("bytes").number(storage.bytes);
-    json.key("dtype").string(storage.untyped ? "untyped" : dtype_info(storage.dtype).name);
-    json.key("crc32");
-    if (storage.has_crc32) {
-      std::array<char, 8> digits{};
-      fmt::format_to_n(digits.data(), digits.size(), "{:08x}", storage.crc32);
-      json.string({digits.data(), digits.size()});
-    } else {
-      json.null();
-    }
-    json.key("tensors").begin_array();
-    for (auto i = file.by_storage.first[id]; i < file.by_storage.first[id + 1]; ++i) {
-      json.string(checkpoint.path(checkpoint.tensors[file.by_storage.order[i]].place));
-    }
-    json.end_array();
-    json.end_object();
+void RowWriter::write_storage(StorageId id, const TensorsByStorage& by_storage) {
+  const auto& storage = checkpoint_.storages[id];
+  json_.begin_object();
+  json_.key("key").string(storage.key);
+  json_.key("bytes").number(storage.bytes);
+  json_.key("dtype").string_of_ours(storage.untyped ? "untyped" : dtype_info(storage.dtype).name);
+  json_.key("crc32");
+  if (storage.has_crc32) {
+    json_.string_of_ours(in_hex(storage.crc32));
+  } else {
+    json_.null();
   }
-  json.end_array();
+  json_.key("tensors").begin_array();
+  for (auto i = by_storage.first[id]; i < by_storage.first[id + 1]; ++i) {
+    json_.string(path(checkpoint_.tensors[by_storage.order[i]]));
+  }
+  json_.end_array();
+  json_.end_object();
 }
 
 void write_amounts(JsonWriter& json, std::string_view key,
@@ -191,12 +217,15 @@ void write_inspection(JsonWriter& json, const InspectedFile& file) {
   json.key("bytes").number(file.bytes);
   write_state_dicts(json, checkpoint, roots);
   write_entries(json, checkpoint);
+  RowWriter rows(json, checkpoint);
   json.key("tensors").begin_array();
   for (const auto id : file.tensors) {
-    if (!checkpoint.tensors[id].has(kIsPart)) write_tensor(json, checkpoint, id, roots);
+    if (!checkpoint.tensors[id].has(kIsPart)) rows.write_tensor(id, roots);
   }
   json.end_array();
-  write_storages(json, file);
+  json.key("storages").begin_array();
+  for (StorageId id = 0; id < checkpoint.storages.size(); ++id) rows.write_storage(id, file.by_storage);
+  json.end_array();
   write_totals(json, file.totals);
   json.key("findings");
   write_findings(json, file.findings, file.name);

@@ -28,20 +28,34 @@ class JsonWriter {
 
   /// `name` is one of ours: it needs no escapes.
   JsonWriter& key(std::string_view name) {
-    separate();
-    put('"');
-    put(name);
-    put("\":");
+    string_of_ours(name);
+    put(':');
+    after_value_ = false;
+    return *this;
+  }
+
+  /// The same for a name in the source, whose length the compiler knows.
+  template <std::size_t N>
+  JsonWriter& key(const char (&name)[N]) {
+    auto* at = separate(N + 3);
+    *at++ = '"';
+    std::memcpy(at, name, N - 1);
+    at += N - 1;
+    *at++ = '"';
+    *at++ = ':';
+    end_at(at);
     after_value_ = false;
     return *this;
   }
 
   JsonWriter& string(std::string_view text) {
-    separate();
-    if (text.size() < kPiece && needs_no_escape(text)) {
-      put('"');
-      put(text);
-      put('"');
+    auto* at = separate(1);
+    if (text.size() <= kShort) {
+      at = room(escaped_size(text.size()) + 2);
+      *at++ = '"';
+      at = escape_json(at, text);
+      *at++ = '"';
+      end_at(at);
     } else {
       hand_over();
       append_json_string(stream_.buffer(), text);
@@ -49,13 +63,28 @@ class JsonWriter {
     return done();
   }
 
-  JsonWriter& number(std::uint64_t value) { return formatted(value); }
+  /// A string that is one of ours: it needs no escapes.
+  JsonWriter& string_of_ours(std::string_view text) {
+    separate(1);
+    put('"');
+    put(text);
+    put('"');
+    return done();
+  }
+
+  JsonWriter& number(std::uint64_t value) {
+    if (value > 9) return formatted(value);
+    auto* const at = separate(2);
+    *at = static_cast<char>('0' + value);
+    end_at(at + 1);
+    return done();
+  }
 
   JsonWriter& number(std::int64_t value) { return formatted(value); }
 
   JsonWriter& number(int value) { return formatted(value); }
 
-  JsonWriter& boolean(bool value) { return raw(value ? "true" : "false"); }
+  JsonWriter& boolean(bool value) { return value ? raw("true") : raw("false"); }
 
   JsonWriter& null() { return raw("null"); }
 
@@ -64,7 +93,7 @@ class JsonWriter {
 
   /// JSON made elsewhere.
   JsonWriter& raw(std::string_view json) {
-    separate();
+    separate(1);
     put(json);
     return done();
   }
@@ -76,13 +105,27 @@ class JsonWriter {
   }
 
  private:
-  void separate() {
-    if (after_value_) put(',');
+  /// Where `size` more bytes can be written, of which `end_at` tells how many were. `size` is far below
+  /// kPiece.
+  char* room(std::size_t size) {
+    if (size > kPiece - size_) hand_over();
+    return piece_.data() + size_;
+  }
+
+  void end_at(const char* end) { size_ = static_cast<std::size_t>(end - piece_.data()); }
+
+  /// The comma, where one is due. Returns where a value of up to `size` bytes, one for the comma, goes on.
+  char* separate(std::size_t size) {
+    auto* const at = room(size);
+    *at = ',';
+    size_ += after_value_ ? 1 : 0;
+    return piece_.data() + size_;
   }
 
   JsonWriter& open(char bracket) {
-    separate();
-    put(bracket);
+    auto* const at = separate(2);
+    *at = bracket;
+    end_at(at + 1);
     after_value_ = false;
     return *this;
   }
@@ -94,7 +137,7 @@ class JsonWriter {
 
   template <typename T>
   JsonWriter& formatted(T value) {
-    separate();
+    separate(1);
     const fmt::format_int digits(value);
     put({digits.data(), digits.size()});
     return done();
@@ -106,8 +149,9 @@ class JsonWriter {
   }
 
   void put(char c) {
-    if (size_ == kPiece) hand_over();
-    piece_[size_++] = c;
+    auto* const at = room(1);
+    *at = c;
+    end_at(at + 1);
   }
 
   void put(std::string_view text) {
@@ -128,6 +172,7 @@ class JsonWriter {
   // A document is hundreds of small pieces for each tensor: they are put together here, which costs a few
   // instructions each, and handed on a page at a time.
   static constexpr std::size_t kPiece = 4096;
+  static constexpr std::size_t kShort = 512;  ///< bytes of a string that is escaped in place
   Stream& stream_;
   std::array<char, kPiece> piece_;
   std::size_t size_ = 0;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstring>
 #include <vector>
@@ -25,29 +26,54 @@ bool is_c1_control(std::string_view sequence) {
   return sequence.size() == 2 && byte_at(sequence, 0) == 0xC2 && byte_at(sequence, 1) < 0xA0;
 }
 
-/// Are eight bytes ASCII that needs no escape? The high bit of a byte of the sum tells where one is below
-/// 0x20, one of the other three (`"`, `'`, `\\`), or above 0x7E.
-bool eight_plain(const char* text) {
-  constexpr std::uint64_t kOnes = 0x0101010101010101;
-  constexpr std::uint64_t kHigh = 0x80 * kOnes;
-  std::uint64_t bytes = 0;
-  std::memcpy(&bytes, text, sizeof bytes);
-  const auto zero_in = [](std::uint64_t word) { return (word - kOnes) & ~word; };
-  const auto odd = (bytes - 0x20 * kOnes) | (bytes + kOnes) | bytes | zero_in(bytes ^ ('"' * kOnes)) |
-                   zero_in(bytes ^ ('\'' * kOnes)) | zero_in(bytes ^ ('\\' * kOnes));
-  return (odd & kHigh) == 0;
+constexpr std::uint64_t kOnes = 0x0101010101010101;
+constexpr std::uint64_t kHigh = 0x80 * kOnes;
+
+template <typename Word>
+std::uint64_t load(const char* at) {
+  Word word = 0;
+  std::memcpy(&word, at, sizeof word);
+  return word;
+}
+
+/// The first eight bytes of `text`; where it has fewer, zeros follow.
+std::uint64_t first_eight(std::string_view text) {
+  const auto size = text.size();
+  const auto* const at = text.data();
+  if (size >= 8) return load<std::uint64_t>(at);
+  if (size >= 4) return load<std::uint32_t>(at) | load<std::uint32_t>(at + size - 4) << 8 * (size - 4);
+  if (size == 0) return 0;
+  return load<std::uint8_t>(at) | load<std::uint8_t>(at + size / 2) << 8 * (size / 2) |
+         load<std::uint8_t>(at + size - 1) << 8 * (size - 1);
+}
+
+/// High bits of the bytes that are zero. Above the lowest of them there may be false ones: of a borrow.
+std::uint64_t zero_bytes(std::uint64_t bytes) {
+  return (bytes - kOnes) & ~bytes & kHigh;
+}
+
+/// How many of the eight come before one that has a meaning in a JSON string: a control, `"`, `\\`, or is no
+/// ASCII. What carries and borrows make of the bytes above that one does not matter.
+std::size_t plain_in_json(std::uint64_t bytes) {
+  const auto odd = ((bytes - 0x20 * kOnes) | (bytes + kOnes) | bytes) & kHigh;
+  const auto meant = zero_bytes(bytes ^ ('"' * kOnes)) | zero_bytes(bytes ^ ('\\' * kOnes));
+  return static_cast<std::size_t>(std::countr_zero(odd | meant)) / 8;
+}
+
+/// The same for text that may also stand in single quotes.
+std::size_t plain_anywhere(std::uint64_t bytes) {
+  const auto quote = static_cast<std::size_t>(std::countr_zero(zero_bytes(bytes ^ ('\'' * kOnes)))) / 8;
+  return std::min(plain_in_json(bytes), quote);
 }
 
 /// Bytes at the front that are ASCII and need no escape anywhere.
 std::size_t plain_length(std::string_view text) {
   std::size_t length = 0;
-  while (length + 8 <= text.size() && eight_plain(text.data() + length)) length += 8;
-  while (length < text.size()) {
-    const auto byte = byte_at(text, length);
-    if (byte < 0x20 || byte >= 0x7F || byte == '"' || byte == '\\' || byte == '\'') break;
-    ++length;
+  while (true) {
+    const auto plain = plain_anywhere(first_eight(text.substr(length)));
+    length += plain;
+    if (plain < 8) return length;
   }
-  return length;
 }
 
 void append_printable(std::string& out, std::string_view text, char quote) {
@@ -82,6 +108,41 @@ void append_printable(std::string& out, std::string_view text, char quote) {
       out += sequence;
     }
   }
+}
+
+/// Writes the sequence at the front of `text`, one that does not stand as it is, and takes it away.
+char* escape_one(char* out, std::string_view& text) {
+  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  const auto put = [&](std::string_view piece) { out = std::copy(piece.begin(), piece.end(), out); };
+  const auto first = byte_at(text, 0);
+  const auto length = utf8_sequence(text);
+  switch (first) {
+    case '"': put("\\\""); break;
+    case '\\': put("\\\\"); break;
+    case '\n': put("\\n"); break;
+    case '\r': put("\\r"); break;
+    case '\t': put("\\t"); break;
+    default:
+      if (first < 0x20 || first == 0x7F) {
+        put("\\u00");
+        *out++ = kDigits[first >> 4U];
+        *out++ = kDigits[first & 0xFU];
+      } else {
+        put(length == 0 ? kReplacement : text.substr(0, length));
+      }
+  }
+  text.remove_prefix(std::max<std::size_t>(length, 1));
+  return out;
+}
+
+/// At most `most` bytes at the front of `text`, so that no UTF-8 sequence is cut.
+std::size_t whole_sequences(std::string_view text, std::size_t most) {
+  constexpr std::size_t kLongestSequence = 4;
+  if (text.size() <= most) return text.size();
+  auto size = most;
+  while (most - size < kLongestSequence && is_continuation(text, size)) --size;
+  return is_continuation(text, size) ? most : size;
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -151,35 +212,26 @@ std::string quoted(std::string_view text) {
   return out + '\'';
 }
 
+char* escape_json(char* out, std::string_view text) {
+  while (!text.empty()) {
+    const auto bytes = first_eight(text);
+    const auto plain = plain_in_json(bytes);
+    std::memcpy(out, &bytes, sizeof bytes);
+    out += plain;
+    text.remove_prefix(plain);
+    if (plain < 8 && !text.empty()) out = escape_one(out, text);
+  }
+  return out;
+}
+
 void append_json_string(std::string& out, std::string_view text) {
+  constexpr std::size_t kPiece = 256;
+  std::array<char, escaped_size(kPiece)> piece;
   out += '"';
   while (!text.empty()) {
-    const auto plain = plain_length(text);
-    out += text.substr(0, plain);
-    text.remove_prefix(plain);
-    if (text.empty()) break;
-    const auto first = byte_at(text, 0);
-    const auto length = utf8_sequence(text);
-    if (length == 0) {
-      out += "\xEF\xBF\xBD";
-      text.remove_prefix(1);
-      continue;
-    }
-    const auto sequence = text.substr(0, length);
-    text.remove_prefix(length);
-    switch (first) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      default:
-        if (first < 0x20 || first == 0x7F) {
-          out += fmt::format("\\u{:04x}", first);
-        } else {
-          out += sequence;
-        }
-    }
+    const auto size = whole_sequences(text, kPiece);
+    out.append(piece.data(), escape_json(piece.data(), text.substr(0, size)));
+    text.remove_prefix(size);
   }
   out += '"';
 }

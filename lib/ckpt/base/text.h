@@ -26,6 +26,15 @@ CKPT_EXPORT bool needs_no_escape(std::string_view text);
 CKPT_EXPORT std::string json_string(std::string_view text);
 CKPT_EXPORT void append_json_string(std::string& out, std::string_view text);
 
+/// Room that `escape_json` needs.
+constexpr std::size_t escaped_size(std::size_t size) {
+  return 6 * size + 8;
+}
+
+/// The same without quotes, to memory that has room for `escaped_size` bytes. Returns the end of what was
+/// written; behind it up to eight bytes of the room are overwritten.
+CKPT_EXPORT char* escape_json(char* out, std::string_view text);
+
 /// Length in bytes of the valid UTF-8 sequence at the front of `text`, 0 if there is none.
 CKPT_EXPORT std::size_t utf8_sequence(std::string_view text);
 CKPT_EXPORT bool is_utf8(std::string_view text);

@@ -57,18 +57,23 @@ std::string_view tensor_layout_name(TensorLayout layout) {
 }
 
 std::vector<std::int64_t> Checkpoint::strides(const TensorInfo& tensor) const {
-  if (!tensor.has(kContiguous)) {
-    const auto* first = dimensions.data() + tensor.dimensions_at + tensor.rank;
-    return {first, first + tensor.rank};
-  }
-  std::vector<std::int64_t> strides(tensor.rank);
-  std::int64_t step = 1;
+  std::vector<std::int64_t> out;
+  strides(tensor, out);
+  return out;
+}
+
+void Checkpoint::strides(const TensorInfo& tensor, std::vector<std::int64_t>& out) const {
   const auto sizes = shape(tensor);
+  if (!tensor.has(kContiguous)) {
+    out.assign(sizes.data() + tensor.rank, sizes.data() + 2 * tensor.rank);
+    return;
+  }
+  out.resize(tensor.rank);
+  std::int64_t step = 1;
   for (std::size_t i = tensor.rank; i-- > 0;) {
-    strides[i] = step;
+    out[i] = step;
     step *= std::max<std::int64_t>(sizes[i], 1);
   }
-  return strides;
 }
 
 std::uint64_t Checkpoint::numel(const TensorInfo& tensor) const {

@@ -145,6 +145,8 @@ class CKPT_EXPORT Checkpoint {
 
   /// Strides in elements, also where they are not stored.
   std::vector<std::int64_t> strides(const TensorInfo& tensor) const;
+  /// The same into a vector that is used again.
+  void strides(const TensorInfo& tensor, std::vector<std::int64_t>& out) const;
   /// Elements; saturates instead of overflowing.
   std::uint64_t numel(const TensorInfo& tensor) const;
   /// numel × item size, the bytes of the values; saturates.

@@ -23,6 +23,36 @@ TEST_CASE("JSON strings replace what is no UTF-8", "[base]") {
   CHECK(json_string("\x01") == "\"\\u0001\"");
 }
 
+TEST_CASE("JSON strings of any length escape what has to be, wherever it stands", "[base]") {
+  const auto expected = [](const std::string& text) {
+    std::string out = "\"";
+    for (const char c : text) out += c == '"' ? "\\\"" : c == '\x7f' ? "\\u007f" : std::string(1, c);
+    return out + '"';
+  };
+  for (std::size_t size = 0; size < 40; ++size) {
+    std::string text(size, 'a');
+    CHECK(json_string(text) == expected(text));
+    CHECK(needs_no_escape(text));
+    for (std::size_t at = 0; at < size; ++at) {
+      for (const char c : {'"', '\x7f', '\''}) {
+        text[at] = c;
+        CHECK(json_string(text) == expected(text));
+        CHECK_FALSE(needs_no_escape(text));
+      }
+      text[at] = 'a';
+    }
+  }
+}
+
+TEST_CASE("JSON strings keep characters whole that lie across two pieces", "[base]") {
+  for (std::size_t size = 240; size < 270; ++size) {
+    const auto text = std::string(size, 'a') + "\U0001F600é€" + std::string(300, 'b');
+    CHECK(json_string(text) == '"' + text + '"');
+  }
+  const std::string stray(300, '\x80');
+  CHECK(json_string(stray).size() == 3 * stray.size() + 2);
+}
+
 TEST_CASE("UTF-8 is checked as strictly as RFC 3629 says", "[base]") {
   CHECK(is_utf8("aé€𝄞"));
   CHECK_FALSE(is_utf8("\xc0\x80"));
