@@ -28,6 +28,18 @@ bool can_change(Opcode opcode) {
 
 }  // namespace
 
+void NodeTape::add_block() {
+  if (block_end_ == slab_end_) {
+    const auto size = (blocks_.size() < kSlab ? 1 : kSlab) * kBlock;
+    slabs_.push_back(std::make_unique_for_overwrite<Node[]>(size));
+    block_end_ = slabs_.back().get();
+    slab_end_ = block_end_ + size;
+  }
+  next_ = block_end_;
+  block_end_ += kBlock;
+  blocks_.push_back(next_);
+}
+
 Instruction ValueGraph::instruction(Use node) const {
   Instruction instruction;
   cut_instruction(ByteView(text_).subspan(at(node)), instruction);

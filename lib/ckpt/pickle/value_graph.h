@@ -37,7 +37,7 @@ inline constexpr Use kNoUse = 0xFFFFFFFFU;
 
 /// The tape: 8 bytes a node, in blocks, so that growing never copies. The first blocks come one by one, later
 /// ones in slabs of a few megabytes, which can lie on huge pages.
-class NodeTape {
+class CKPT_EXPORT NodeTape {
  public:
   struct Node {
     std::uint32_t at;  ///< byte position of the opcode in the text
@@ -45,8 +45,8 @@ class NodeTape {
   };
 
   Use push(std::uint32_t at, Use first) {
-    if (size_ % kBlock == 0) add_block();
-    blocks_.back()[size_ % kBlock] = {at, first};
+    if (next_ == block_end_) add_block();
+    *next_++ = {at, first};
     return size_++;
   }
 
@@ -55,23 +55,15 @@ class NodeTape {
   Use size() const { return size_; }
 
  private:
-  void add_block() {
-    if (spare_blocks_ == 0) {
-      spare_blocks_ = blocks_.size() < kSlab ? 1 : kSlab;
-      slabs_.push_back(std::make_unique_for_overwrite<Node[]>(spare_blocks_ * kBlock));
-      next_block_ = slabs_.back().get();
-    }
-    blocks_.push_back(next_block_);
-    next_block_ += kBlock;
-    --spare_blocks_;
-  }
+  void add_block();
 
   static constexpr Use kBlock = 65536;
   static constexpr std::size_t kSlab = 16;  ///< blocks
   std::vector<std::unique_ptr<Node[]>> slabs_;
   std::vector<Node*> blocks_;
-  Node* next_block_ = nullptr;
-  std::size_t spare_blocks_ = 0;
+  Node* next_ = nullptr;  ///< where the next node goes
+  Node* block_end_ = nullptr;
+  Node* slab_end_ = nullptr;
   Use size_ = 0;
 };
 
