@@ -2,6 +2,7 @@
 #include "ckpt/format/torch_objects.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <functional>
 #include <unordered_set>
@@ -53,30 +54,51 @@ struct Module {
   std::vector<Use> hidden;   ///< names of non-persistent buffers
 };
 
-/// Hashes met so far, for mappings of millions of keys: 16 bytes each, no allocation per key.
+/// Hashes met so far, for mappings of millions of keys: 16 bytes each, no allocation per key. The table is
+/// larger than the cache and asked at random: a slot is on its way while others are looked at.
 class HashSet {
  public:
   explicit HashSet(std::size_t count) {
     if (count > 1) slots_.resize(std::bit_ceil(count * 2));
   }
 
-  /// Was it new?
-  bool insert(std::uint64_t hash) {
-    if (slots_.empty()) return true;
-    hash |= 1;  // 0 marks a free slot
-    const auto mask = slots_.size() - 1;
-    for (auto at = (hash * 0x9E3779B97F4A7C15U) >> 32U;; ++at) {
-      auto& slot = slots_[at & mask];
-      if (slot == hash) return false;
-      if (slot == 0) {
-        slot = hash;
-        return true;
-      }
-    }
+  void add(std::uint64_t hash) {
+    if (slots_.empty()) return;
+    const auto at = (hash * 0x9E3779B97F4A7C15U) >> 32U;
+    __builtin_prefetch(&slots_[at & (slots_.size() - 1)], 1);
+    pending_[pending_count_++] = {hash | 1, at};  // 0 marks a free slot
+    if (pending_count_ == pending_.size()) insert_pending();
+  }
+
+  /// Were two of them equal?
+  bool met_twice() {
+    insert_pending();
+    return met_twice_;
   }
 
  private:
+  struct Pending {
+    std::uint64_t hash;
+    std::uint64_t at;
+  };
+
+  void insert_pending() {
+    for (std::size_t i = 0; i < pending_count_; ++i) insert(pending_[i]);
+    pending_count_ = 0;
+  }
+
+  void insert(Pending pending) {
+    const auto mask = slots_.size() - 1;
+    auto at = pending.at & mask;
+    while (slots_[at] != 0 && slots_[at] != pending.hash) at = (at + 1) & mask;
+    met_twice_ = met_twice_ || slots_[at] == pending.hash;
+    slots_[at] = pending.hash;
+  }
+
   std::vector<std::uint64_t> slots_;
+  std::array<Pending, 32> pending_;
+  std::size_t pending_count_ = 0;
+  bool met_twice_ = false;
 };
 
 class Collector {
@@ -235,7 +257,8 @@ class Collector {
   }
 
   void add_items(Frame& frame, const std::vector<MappingItem>& attribute_items) {
-    const auto anatomy = anatomy_;
+    const auto& anatomy = anatomy_;
+    frame.items.reserve(anatomy.items.size() + anatomy.elements.size());
     if (anatomy.kind == ValueKind::kObject || anatomy.kind == ValueKind::kOrderedDict) {
       for (std::size_t i = 1; i < anatomy.arguments.size(); ++i) {
         add_part(frame, anatomy.arguments[i], PartName::kArguments, static_cast<std::uint32_t>(i - 1));
@@ -278,7 +301,6 @@ class Collector {
     bool has_state = false;
     bool has_groups = false;
     HashSet hashes(anatomy_.items.size());
-    bool maybe_duplicate = false;
     for (const auto& item : anatomy_.items) {
       const auto key = graph_.string_view(item.key);
       if (!key) {
@@ -287,10 +309,10 @@ class Collector {
       }
       has_state = has_state || *key == "state";
       has_groups = has_groups || *key == "param_groups";
-      maybe_duplicate = !hashes.insert(std::hash<std::string_view>()(*key)) || maybe_duplicate;
+      hashes.add(std::hash<std::string_view>()(*key));
     }
     mapping.is_optimizer = has_state && has_groups;
-    if (maybe_duplicate) report_duplicates(place);
+    if (hashes.met_twice()) report_duplicates(place);
     const auto index = static_cast<std::uint32_t>(checkpoint_.mappings.size());
     frame.context.mapping = index;
     frame.context.around = index;

@@ -125,6 +125,13 @@ void dissect_made(const ValueGraph& graph, Anatomy& anatomy) {
   }
 }
 
+/// `backwards` forwards, behind what was there first.
+template <typename T>
+void put_in_order(std::vector<T>& backwards, const std::vector<T>& first) {
+  backwards.insert(backwards.end(), first.rbegin(), first.rend());
+  std::reverse(backwards.begin(), backwards.end());
+}
+
 }  // namespace
 
 const char* value_kind_name(ValueKind kind) {
@@ -152,31 +159,39 @@ void dissect(const ValueGraph& graph, Use node, Anatomy& anatomy) {
   anatomy.elements.clear();
   anatomy.arguments.clear();
   anatomy.states.clear();
-  std::vector<Use> changes;
+  // A mapping of a million items is changed a thousand times. The changes are met last one first, so what
+  // they put in is gathered backwards, in one pass.
   std::vector<Use> operands;
+  bool has_items = false;
+  bool is_changed = false;
   auto made = node;
   while (is_change(graph.opcode(made))) {
-    changes.push_back(made);
+    is_changed = true;
     graph.children(made, operands);
+    switch (graph.opcode(made)) {
+      case Opcode::kSetitem:
+      case Opcode::kSetitems:
+        for (auto i = (operands.size() - 1) / 2 * 2; i > 0; i -= 2)
+          anatomy.items.push_back({operands[i - 1], operands[i], kNoUse});
+        has_items = true;
+        break;
+      case Opcode::kBuild: anatomy.states.push_back(operands.back()); break;
+      default: anatomy.elements.insert(anatomy.elements.end(), operands.rbegin(), operands.rend() - 1);
+    }
     made = operands.front();
     if (graph.repeats(made))
       break;  // changed through an alias: what the alias holds is seen at its definition
   }
   anatomy.made = made;
-  dissect_made(graph, anatomy);
-  for (auto change = changes.rbegin(); change != changes.rend(); ++change) {
-    graph.children(*change, operands);
-    switch (graph.opcode(*change)) {
-      case Opcode::kSetitem:
-      case Opcode::kSetitems:
-        for (std::size_t i = 1; i + 1 < operands.size(); i += 2)
-          anatomy.items.push_back({operands[i], operands[i + 1], kNoUse});
-        if (anatomy.kind == ValueKind::kObject) anatomy.kind = ValueKind::kOrderedDict;
-        break;
-      case Opcode::kBuild: anatomy.states.push_back(operands.back()); break;
-      default: anatomy.elements.insert(anatomy.elements.end(), operands.begin() + 1, operands.end());
-    }
-  }
+  if (!is_changed) return dissect_made(graph, anatomy);
+  Anatomy first;
+  first.made = made;
+  dissect_made(graph, first);
+  anatomy.kind = has_items && first.kind == ValueKind::kObject ? ValueKind::kOrderedDict : first.kind;
+  anatomy.arguments = std::move(first.arguments);
+  std::reverse(anatomy.states.begin(), anatomy.states.end());
+  put_in_order(anatomy.items, first.items);
+  put_in_order(anatomy.elements, first.elements);
 }
 
 std::vector<MappingItem> attributes(const ValueGraph& graph, const std::vector<Use>& states) {

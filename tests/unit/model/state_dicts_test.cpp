@@ -149,3 +149,17 @@ TEST_CASE("a module's tables hold what stands under their keys, nothing beside i
   CHECK(state_dicts_of(pickled(module(attribute, child))) == Lines{": c.w"});
   CHECK(state_dicts_of(pickled(module(table, of_two))) == Lines{": w"});
 }
+
+TEST_CASE("a key that is set twice is found among many", "[model]") {
+  const auto findings = [](const std::string& last_key) {
+    std::string items;
+    for (int i = 0; i < 100; ++i) items += item("k" + std::to_string(i), "$");
+    std::vector<std::string> found;
+    const auto read = read_bytes(zip_of_pickle(dict(items + item(last_key, "$"))), &found);
+    CHECK(outcome_of(read) == "done");
+    return found;
+  };
+  CHECK(findings("k100").empty());
+  CHECK(findings("k0") == std::vector<std::string>{"error duplicate-key"});
+  CHECK(findings("k99") == std::vector<std::string>{"error duplicate-key"});
+}
