@@ -27,6 +27,12 @@ class Stream {
     if (buffer_.size() >= kFlushAt) flush();
   }
 
+  /// Text that is buffered already.
+  void print_now(std::string_view text) {
+    flush();
+    emit(text);
+  }
+
   template <typename... Args>
   void format(fmt::format_string<Args...> text, Args&&... args) {
     fmt::format_to(std::back_inserter(buffer_), text, std::forward<Args>(args)...);

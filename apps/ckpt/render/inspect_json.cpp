@@ -11,6 +11,7 @@
 #include "ckpt/inspect/value_json.h"
 #include "ckpt/model/parameter_roles.h"
 #include "render/json.h"
+#include "render/row_chunks.h"
 
 namespace ckpt::cli {
 namespace {
@@ -163,6 +164,21 @@ void RowWriter::write_storage(StorageId id, const TensorsByStorage& by_storage) 
   json_.end_object();
 }
 
+/// An array of `count` rows. The first one must be written, of the others some may be left out.
+template <typename WriteRow>
+void write_rows(JsonWriter& json, const Checkpoint& checkpoint, std::size_t count,
+                const WriteRow& write_row) {
+  const auto print = [&](std::size_t begin, std::size_t end, Stream& out) {
+    JsonWriter chunk(out, begin == 0 ? JsonWriter::Begin::kFirst : JsonWriter::Begin::kAfterOthers);
+    RowWriter rows(chunk, checkpoint);
+    for (auto row = begin; row < end; ++row) write_row(rows, row);
+    chunk.stream();
+  };
+  json.begin_array();
+  print_in_chunks(count, print, json.stream());
+  json.end_array();
+}
+
 void write_amounts(JsonWriter& json, std::string_view key,
                    const std::map<std::string_view, Amount>& amounts) {
   json.key(key).begin_object();
@@ -217,15 +233,15 @@ void write_inspection(JsonWriter& json, const InspectedFile& file) {
   json.key("bytes").number(file.bytes);
   write_state_dicts(json, checkpoint, roots);
   write_entries(json, checkpoint);
-  RowWriter rows(json, checkpoint);
-  json.key("tensors").begin_array();
-  for (const auto id : file.tensors) {
+  json.key("tensors");
+  write_rows(json, checkpoint, file.tensors.size(), [&](RowWriter& rows, std::size_t row) {
+    const auto id = file.tensors[row];
     if (!checkpoint.tensors[id].has(kIsPart)) rows.write_tensor(id, roots);
-  }
-  json.end_array();
-  json.key("storages").begin_array();
-  for (StorageId id = 0; id < checkpoint.storages.size(); ++id) rows.write_storage(id, file.by_storage);
-  json.end_array();
+  });
+  json.key("storages");
+  write_rows(json, checkpoint, checkpoint.storages.size(), [&](RowWriter& rows, std::size_t row) {
+    rows.write_storage(static_cast<StorageId>(row), file.by_storage);
+  });
   write_totals(json, file.totals);
   json.key("findings");
   write_findings(json, file.findings, file.name);

@@ -11,6 +11,7 @@
 #include "ckpt/inspect/value_json.h"
 #include "ckpt/model/parameter_roles.h"
 #include "render/json.h"
+#include "render/row_chunks.h"
 
 namespace ckpt::cli {
 namespace {
@@ -129,8 +130,12 @@ Columns columns_of(const Checkpoint& checkpoint, const std::vector<TensorId>& te
 
 void print_rows(const Checkpoint& checkpoint, const std::vector<TensorId>& tensors, Stream& out) {
   const auto columns = columns_of(checkpoint, tensors);
-  SizeText size;
-  for (const auto id : tensors) print_row(checkpoint, checkpoint.tensors[id], columns, size, out);
+  const auto print = [&](std::size_t begin, std::size_t end, Stream& chunk) {
+    SizeText size;
+    for (auto row = begin; row < end; ++row)
+      print_row(checkpoint, checkpoint.tensors[tensors[row]], columns, size, chunk);
+  };
+  print_in_chunks(tensors.size(), print, out);
 }
 
 /// Tensors by the state dict that names them; those outside come last.

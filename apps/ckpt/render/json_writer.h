@@ -16,7 +16,11 @@ namespace ckpt::cli {
 
 class JsonWriter {
  public:
-  explicit JsonWriter(Stream& stream) : stream_(stream) {}
+  enum class Begin : std::uint8_t { kFirst, kAfterOthers };
+
+  /// `begin`: is what is written first behind other values of an array that another writer wrote?
+  explicit JsonWriter(Stream& stream, Begin begin = Begin::kFirst)
+      : stream_(stream), after_value_(begin == Begin::kAfterOthers) {}
 
   JsonWriter& begin_object() { return open('{'); }
 
@@ -98,10 +102,16 @@ class JsonWriter {
     return done();
   }
 
-  /// Ends the document with a newline. Without it, what was written last may be missing.
+  /// Ends the document with a newline. Without it or `stream`, what was written last may be missing.
   void finish() {
     put('\n');
     hand_over();
+  }
+
+  /// What was written so far stands in it.
+  Stream& stream() {
+    hand_over();
+    return stream_;
   }
 
  private:
@@ -176,7 +186,7 @@ class JsonWriter {
   Stream& stream_;
   std::array<char, kPiece> piece_;
   std::size_t size_ = 0;
-  bool after_value_ = false;  ///< a comma comes next, unless a bracket closes
+  bool after_value_;  ///< a comma comes next, unless a bracket closes
 };
 
 }  // namespace ckpt::cli
