@@ -2,6 +2,7 @@
 #include "ckpt/pickle/decoder.h"
 
 #include <algorithm>
+#include <memory>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -19,10 +20,10 @@ constexpr std::uint64_t kReserved = 256 * kWindow;  // a text that may grow to t
 /// 2^31) goes to a table, so memory follows the number of PUTs.
 class Memo {
  public:
-  /// Sets the slot behind the last one, if it is that: the usual case.
+  /// Sets the slot behind the last one, if it is that and there is room: the usual case.
   bool append(std::uint64_t slot, Use node) {
-    if (slot != dense_.size() || !sparse_.empty()) return false;
-    dense_.push_back(node);
+    if (slot != dense_size_ || slot == dense_room_ || !sparse_.empty()) return false;
+    dense_[dense_size_++] = node;
     ++count_;
     return true;
   }
@@ -31,8 +32,8 @@ class Memo {
   bool put(std::uint64_t slot, Use node) {
     const bool free = get(slot) == kNoUse;
     if (free) ++count_;
-    if (slot < dense_.size() || slot <= 2 * count_ + 1024) {
-      if (slot >= dense_.size()) dense_.resize(slot + 1, kNoUse);
+    if (slot < dense_size_ || slot <= 2 * count_ + 1024) {
+      reach(slot + 1);
       dense_[slot] = node;
     } else {
       sparse_.insert_or_assign(slot, node);
@@ -41,7 +42,7 @@ class Memo {
   }
 
   /// The node of a slot that came in order, else kNoUse.
-  Use get_dense(std::uint64_t slot) const { return slot < dense_.size() ? dense_[slot] : kNoUse; }
+  Use get_dense(std::uint64_t slot) const { return slot < dense_size_ ? dense_[slot] : kNoUse; }
 
   Use get(std::uint64_t slot) const {
     if (const auto node = get_dense(slot); node != kNoUse) return node;
@@ -54,7 +55,19 @@ class Memo {
   std::uint64_t count() const { return count_; }
 
  private:
-  std::vector<Use> dense_;
+  void reach(std::uint64_t size) {
+    if (size > dense_room_) {
+      dense_room_ = std::max(2 * dense_room_, size);
+      auto larger = std::make_unique_for_overwrite<Use[]>(dense_room_);
+      std::copy_n(dense_.get(), dense_size_, larger.get());
+      dense_ = std::move(larger);
+    }
+    while (dense_size_ < size) dense_[dense_size_++] = kNoUse;
+  }
+
+  std::unique_ptr<Use[]> dense_;  // no vector: it would look at its room again at each of nine million PUTs
+  std::uint64_t dense_size_ = 0;
+  std::uint64_t dense_room_ = 0;
   std::unordered_map<std::uint64_t, Use> sparse_;
   std::uint64_t count_ = 0;
 };
@@ -104,6 +117,7 @@ class Decoder {
     constexpr std::uint64_t kLongestHead = 9;  // BINFLOAT
     const auto* const text = graph_.text_.data();
     const auto size = graph_.text_.size();
+    bool last_repeats = graph_.tape_.size() > 0 && graph_.repeats(graph_.tape_.size() - 1);
     while (position_ + kLongestHead < size && graph_.tape_.size() + 1 < limits_.nodes) {
       const auto* const at = text + position_;
       const auto opcode = static_cast<Opcode>(*at);
@@ -141,8 +155,9 @@ class Decoder {
           const auto definition = memo_.get_dense(slot);
           if (definition == kNoUse) return;
           push_leaf(definition);
-          length = is_short ? 2 : 5;
-          break;
+          count_usual(opcode, is_short ? 2 : 5);
+          last_repeats = true;
+          continue;
         }
         case Opcode::kBinput:
         case Opcode::kLongBinput: {
@@ -150,9 +165,9 @@ class Decoder {
           const auto slot = is_short ? load_le<std::uint8_t>(at + 1) : load_le<std::uint32_t>(at + 1);
           if (values_above_mark() == 0 || graph_.uses_memoize_) return;
           const auto node = stack_.back().node;
-          if (node + 1 != graph_.tape_.size() || graph_.repeats(node) || !memo_.append(slot, node)) return;
-          length = is_short ? 2 : 5;
-          break;
+          if (node + 1 != graph_.tape_.size() || last_repeats || !memo_.append(slot, node)) return;
+          count_usual(opcode, is_short ? 2 : 5);
+          continue;
         }
         case Opcode::kTuple: {
           if (marks_.empty()) return;
@@ -170,14 +185,19 @@ class Decoder {
         }
         default: return;
       }
-      ++graph_.counts_[static_cast<std::size_t>(opcode)];
-      position_ += length;
+      count_usual(opcode, length);
+      last_repeats = false;
     }
+  }
+
+  void count_usual(Opcode opcode, std::uint64_t length) {
+    ++graph_.counts_[static_cast<std::size_t>(opcode)];
+    position_ += length;
   }
 
   /// The current instruction makes one value of the `count` on top, at least one.
   void make_from(std::size_t count) {
-    stack_.resize(stack_.size() - count + 1);
+    for (; count > 1; --count) stack_.pop_back();
     auto& value = stack_.back();
     value.node = add_node(value.start);
   }
@@ -186,7 +206,7 @@ class Decoder {
   void make_from_mark() {
     const auto mark = marks_.back();
     marks_.pop_back();
-    stack_.resize(mark.depth);
+    stack_.erase(stack_.begin() + static_cast<std::ptrdiff_t>(mark.depth), stack_.end());
     stack_.push_back({add_node(mark.node), mark.node});
   }
 
