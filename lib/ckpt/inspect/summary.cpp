@@ -8,22 +8,32 @@ namespace ckpt {
 Totals summarize(const Checkpoint& checkpoint) {
   Totals totals;
   std::vector<bool> counted(checkpoint.storages.size());
-  const TensorInfo* entry = nullptr;  // parts count where the composite before them does
+  // Most tensors are of the kind of the one before: then the amounts they add to are known.
+  auto last_dtype = Dtype::kUint8;
+  auto last_section = Section::kOther;
+  Amount* dtype = nullptr;
+  Amount* section = nullptr;
   for (const auto& tensor : checkpoint.tensors) {
-    if (!tensor.has(kIsPart)) entry = &tensor;
+    if (!tensor.has(kIsPart)) {  // parts count where the composite before them does
+      const auto this_section = section_of(checkpoint, tensor);
+      if (dtype == nullptr || tensor.dtype != last_dtype)
+        dtype = &totals.by_dtype[dtype_info(tensor.dtype).name];
+      if (section == nullptr || this_section != last_section)
+        section = &totals.by_section[section_name(this_section)];
+      last_dtype = tensor.dtype;
+      last_section = this_section;
+    }
     std::uint64_t bytes = 0;
     if (tensor.storage != kNoIndex && !counted[tensor.storage]) {
       counted[tensor.storage] = true;
       bytes = checkpoint.storages[tensor.storage].bytes;
     }
-    auto& dtype = totals.by_dtype[dtype_info(entry->dtype).name];
-    auto& section = totals.by_section[section_name(section_of(checkpoint, *entry))];
     totals.bytes += bytes;
-    dtype.bytes += bytes;
-    section.bytes += bytes;
+    dtype->bytes += bytes;
+    section->bytes += bytes;
     if (tensor.has(kIsPart)) continue;
     const auto numel = checkpoint.numel(tensor);
-    for (auto* amount : {&dtype, &section}) {
+    for (auto* amount : {dtype, section}) {
       ++amount->tensors;
       amount->numel += numel;
     }
