@@ -1,18 +1,34 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "console.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "ckpt/base/text.h"
 
 namespace ckpt::cli {
 
+namespace {
+
+constexpr std::size_t kUsualPipe = 64 * 1024;  // bytes, as Linux makes them
+constexpr int kWidePipe = 1024 * 1024;         // the most that it gives everybody
+
+}  // namespace
+
+/// Long output through a pipe: the reader takes what is there while more is made. It is a wish, since users
+/// have limits and not everything is a pipe.
+void DescriptorStream::widen_pipe() {
+  if (::fcntl(descriptor_, F_GETPIPE_SZ) < kWidePipe) ::fcntl(descriptor_, F_SETPIPE_SZ, kWidePipe);
+}
+
 void DescriptorStream::emit(std::string_view text) {
+  if (text.size() > kUsualPipe && !std::exchange(widened_, true)) widen_pipe();
   while (!text.empty() && failure_.empty()) {
     const auto written = ::write(descriptor_, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;

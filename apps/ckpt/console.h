@@ -73,7 +73,10 @@ class DescriptorStream final : public Stream {
   void emit(std::string_view text) override;
 
  private:
+  void widen_pipe();
+
   int descriptor_;
+  bool widened_ = false;
   std::string failure_;
 };
 
