@@ -110,10 +110,14 @@ bool ValueGraph::is_bytes(Use node) const {
 std::optional<std::string_view> ValueGraph::string_view(Use node) const {
   node = resolve(node);
   const auto code = opcode(node);
+  if (code == Opcode::kBinunicode) {  // nearly all: cut here, in a few instructions
+    const auto* const head = text_.data() + at(node);
+    const auto size = load_le<std::uint32_t>(head + 1);
+    if (size >= kOutsideBody) return std::nullopt;
+    return std::string_view(reinterpret_cast<const char*>(head + 5), size);
+  }
   const bool bytes = code == Opcode::kBinstring || code == Opcode::kShortBinstring;
-  if (!bytes && code != Opcode::kBinunicode && code != Opcode::kShortBinunicode &&
-      code != Opcode::kBinunicode8)
-    return std::nullopt;
+  if (!bytes && code != Opcode::kShortBinunicode && code != Opcode::kBinunicode8) return std::nullopt;
   const auto cut = instruction(node);
   if (cut.outside) return std::nullopt;
   const auto text = as_text(ByteView(text_).subspan(at(node) + cut.head_size, cut.body_size));
