@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -77,8 +78,17 @@ class RowWriter {
     return path_;
   }
 
+  /// All tensors of a state dict are of one section.
+  std::string_view section(const TensorInfo& tensor) {
+    if (tensor.state_dict == kNoIndex) return section_name(section_of(checkpoint_, tensor));
+    if (tensor.state_dict != section_of_dict_.first)
+      section_of_dict_ = {tensor.state_dict, section_name(section_of(checkpoint_, tensor))};
+    return section_of_dict_.second;
+  }
+
   JsonWriter& json_;
   const Checkpoint& checkpoint_;
+  std::pair<std::uint32_t, std::string_view> section_of_dict_{kNoIndex, {}};
   std::string path_;
   std::vector<std::int64_t> strides_;
 };
@@ -132,7 +142,7 @@ void RowWriter::write_tensor(TensorId id, const std::vector<std::string>& roots)
     json_.key("root").string(roots[tensor.state_dict]);
   }
   const auto role = role_of(checkpoint_, tensor);
-  json_.key("section").string_of_ours(section_name(section_of(checkpoint_, tensor)));
+  json_.key("section").string_of_ours(section(tensor));
   json_.key("kind").string_of_ours(role_name(role.kind));
   json_.key("kind_from").string_of_ours(evidence_name(role.evidence));
   write_view(tensor);
