@@ -86,6 +86,7 @@ Status Emission::advance() {
   const auto depth = ranges_.size();
   auto& range = ranges_.back();
   while (true) {
+    pass_undisturbed(range);
     if (range.settled != range.next) {
       range.settled = range.next;
       if (!insertions_.empty() && anchors_.contains(range.next - 1))
@@ -112,6 +113,25 @@ Status Emission::advance() {
   flush(range, text_end(range.last));
   ranges_.pop_back();
   return {};
+}
+
+/// Goes over nodes up to the next edit that only have to be noted as written: nearly all, where names change
+/// and nothing moves. What is left undone here is done step by step.
+void Emission::pass_undisturbed(Range& range) {
+  if (!moved_.empty() || !insertions_.empty() || pending_.size() > range.pending || graph_.uses_memoize())
+    return;
+  const auto end = std::min(range.last + 1, edits_[range.edit].first);
+  auto node = range.next;
+  for (; node < end; ++node) {
+    const auto role = kRoles[static_cast<std::size_t>(graph_.opcode(node))];
+    if (role == Role::kGet && !written_.contains(graph_.repeated(node))) break;
+    if (role == Role::kMark && node + 1 == end) break;  // what follows it may be dropped
+    if (!written_.insert(node)) break;
+  }
+  if (node == range.next) return;
+  range.next = node;
+  range.settled = node;
+  range.kept = true;
 }
 
 Status Emission::finish_stream() {

@@ -71,6 +71,7 @@ class Emission {
   using MovedRanges = std::map<std::pair<Use, Use>, Use>;
 
   Status advance();
+  void pass_undisturbed(Range& range);
   Status step(Range& range, Use node, Opcode opcode);
   Status finish_stream();
 

@@ -36,11 +36,11 @@ Status ZipDirectory::fill(Diagnostics& diagnostics, Intent intent) {
   has_zip64_end_ = end.zip64;
   CKPT_ASSIGN_OR_RETURN(auto table, read_central_directory(*source_, end, diagnostics));
   table_ = std::make_unique<const EntryTable>(std::move(table));
-  const bool has_rivals = check_names(*table_, diagnostics);
-  lookup_ = std::make_unique<const NameLookup>(*table_, has_rivals);
   const bool few = table_->entries.size() <= kFewEntries;
   if (!few && intent == Intent::kRewrite)
     header_check_ = std::make_unique<HeaderCheck>(*source_, *table_, central_);
+  const bool has_rivals = check_names(*table_, diagnostics);
+  lookup_ = std::make_unique<const NameLookup>(*table_, has_rivals);
   const auto how = few ? LocalHeaders::kRead : LocalHeaders::kAssume;
   return check_coverage(*source_, *table_, central_, how, diagnostics);
 }
