@@ -43,6 +43,7 @@ Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::ve
   return {};
 }
 
+/// After `store_keys`.
 void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, StateDictReport& report) {
   for (const auto& key : dict.keys) {
     const auto bytes = key.tensor == kNoIndex ? 0 : checkpoint.bytes(checkpoint.tensors[key.tensor]);
@@ -54,7 +55,8 @@ void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, Stat
     }
     ++report.keys_after;
     report.bytes_after += bytes;
-    if (key.name != key.original) report.renamed.emplace_back(key.original, key.name);
+    const auto change = checkpoint.changes().find({dict.index, key.entry});
+    if (change != checkpoint.changes().end()) report.renamed.emplace_back(key.original, change->second.name);
   }
 }
 
@@ -161,7 +163,7 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
 
   for (const auto& edit : plan.edits) CKPT_RETURN_IF_ERROR(std::visit(Apply{context}, edit));
   CKPT_RETURN_IF_ERROR(settle_optimizers(plan, context));
-  for (const auto& dict : dicts) {
+  for (auto& dict : dicts) {
     CKPT_RETURN_IF_ERROR(store_keys(dict, checkpoint));
     fill_report(checkpoint, dict, report_of(report, dict.root));
   }

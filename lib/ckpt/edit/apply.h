@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -30,7 +31,8 @@ struct StateDictReport {
   std::uint64_t keys_after = 0;
   std::uint64_t bytes_before = 0;  ///< numel × item size of its tensors
   std::uint64_t bytes_after = 0;
-  std::vector<std::pair<std::string, std::string>> renamed;  ///< file name, new name
+  /// File name and new name, both the checkpoint's.
+  std::vector<std::pair<std::string_view, std::string_view>> renamed;
   std::vector<std::string> dropped;
   std::vector<std::string> missing;     ///< in the reference only
   std::vector<std::string> unexpected;  ///< in the file only (and so dropped)

@@ -80,14 +80,14 @@ Status check_collisions(const EditedStateDict& dict) {
 
 }  // namespace
 
-Status store_keys(const EditedStateDict& dict, Checkpoint& checkpoint) {
+Status store_keys(EditedStateDict& dict, Checkpoint& checkpoint) {
   CKPT_RETURN_IF_ERROR(check_collisions(dict));
   CKPT_RETURN_IF_ERROR(check_carried(dict, checkpoint));
-  for (const auto& key : dict.keys) {
+  for (auto& key : dict.keys) {
     if (key.dropped) {
       checkpoint.drop(dict.index, key.entry);
     } else if (key.name != key.original) {
-      checkpoint.rename(dict.index, key.entry, key.name);
+      checkpoint.rename(dict.index, key.entry, std::move(key.name));
     }
   }
   return {};

@@ -119,7 +119,7 @@ class Speller {
       const auto& entry = dict.entries[change->first.second];
       if (entry.key == kNoUse) continue;  // an edit inserted it
       if (!change->second.dropped) {
-        edits_.replace(entry.key, NewValue::text(change->second.name));
+        edits_.replace(entry.key, NewValue::text(std::string(change->second.name)));
       } else if (const auto pair = pair_of_key.find(entry.key); pair != pair_of_key.end()) {
         edits_.drop(pair->second);
       } else {

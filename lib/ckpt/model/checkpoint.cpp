@@ -177,7 +177,7 @@ std::string Checkpoint::original_name(std::uint32_t state_dict, std::uint32_t en
 
 std::string Checkpoint::name(std::uint32_t state_dict, std::uint32_t entry) const {
   const auto change = changes_.find({state_dict, entry});
-  if (change != changes_.end() && !change->second.dropped) return change->second.name;
+  if (change != changes_.end() && !change->second.dropped) return std::string(change->second.name);
   return original_name(state_dict, entry);
 }
 
@@ -186,7 +186,7 @@ void Checkpoint::rename(std::uint32_t state_dict, std::uint32_t entry, std::stri
     changes_.erase({state_dict, entry});
     return;
   }
-  changes_.insert_or_assign({state_dict, entry}, {false, std::move(name)});
+  changes_.insert_or_assign({state_dict, entry}, {false, strings.emplace_back(std::move(name))});
 }
 
 void Checkpoint::drop(std::uint32_t state_dict, std::uint32_t entry) {

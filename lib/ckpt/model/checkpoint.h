@@ -108,7 +108,7 @@ struct TensorView {
 /// What became of one state-dict key.
 struct KeyChange {
   bool dropped = false;
-  std::string name;  ///< new name; unused if dropped
+  std::string_view name;  ///< new name, one of the checkpoint's strings; unused if dropped
 };
 
 class CKPT_EXPORT Checkpoint {
