@@ -16,6 +16,10 @@ namespace ckpt {
 namespace {
 
 constexpr std::uint64_t kStepSize = std::uint64_t{64} << 20;  // so that a signal is served within a moment
+// The kernel moves 16 pages at a time. From a multiple of 64 KiB on they are whole large folios of the
+// destination's page cache; from anywhere else they are split, and both copying and writing back take a tenth
+// longer.
+constexpr std::uint64_t kAlignment = std::uint64_t{1} << 20;
 constexpr std::uint64_t kBufferSize = std::uint64_t{1} << 20;
 
 // In the order in which they are tried. A method that declines is not tried again in the same copy.
@@ -46,6 +50,8 @@ class Copy {
       : source_(source), destination_(destination), from_(extent.offset), left_(extent.size) {}
 
   Status run() {
+    const auto position = ::lseek(destination_.descriptor(), 0, SEEK_CUR);
+    to_ = position > 0 ? static_cast<std::uint64_t>(position) : 0;  // 0 for a pipe
     const auto blocks = shareable_blocks();
     if (blocks.size > 0) {
       CKPT_RETURN_IF_ERROR(move(blocks.offset - from_));
@@ -85,7 +91,7 @@ class Copy {
   Status move(std::uint64_t size) {
     while (size > 0) {
       if (method_ == Method::kBuffer) return move_through_buffer(size);
-      const auto moved = retry_interrupted([&] { return move_in_kernel(std::min(size, kStepSize)); });
+      const auto moved = retry_interrupted([&] { return move_in_kernel(std::min(size, next_step())); });
       if (moved > 0) {
         size -= static_cast<std::uint64_t>(moved);
         advance(static_cast<std::uint64_t>(moved));
@@ -96,6 +102,11 @@ class Copy {
       }
     }
     return {};
+  }
+
+  std::uint64_t next_step() const {
+    const auto beyond = to_ % kAlignment;
+    return beyond == 0 ? kStepSize : kAlignment - beyond;
   }
 
   ssize_t move_in_kernel(std::uint64_t size) const {
@@ -119,6 +130,7 @@ class Copy {
 
   void advance(std::uint64_t size) {
     from_ += size;
+    to_ += size;
     left_ -= size;
   }
 
@@ -129,6 +141,7 @@ class Copy {
   const ByteSource& source_;
   const File& destination_;
   std::uint64_t from_;
+  std::uint64_t to_ = 0;  ///< where the destination stands
   std::uint64_t left_;
   Method method_ = source_.descriptor() < 0 ? Method::kBuffer : Method::kCopyFileRange;
 };
