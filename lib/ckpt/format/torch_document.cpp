@@ -89,6 +89,7 @@ class Speller {
       : checkpoint_(checkpoint), graph_(checkpoint.graph()), storages_(storages) {}
 
   Result<GraphEdits> run() {
+    edits_.reserve_replacements(checkpoint_.changes().size());
     for (std::uint32_t i = 0; i < checkpoint_.state_dicts.size(); ++i) {
       CKPT_RETURN_IF_ERROR(spell_state_dict(i));
       if (checkpoint_.tensors_change()) CKPT_RETURN_IF_ERROR(spell_tensors(i));

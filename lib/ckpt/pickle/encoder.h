@@ -81,6 +81,9 @@ class CKPT_EXPORT GraphEdits {
   /// Of several values for one use the last one counts.
   void replace(Use use, NewValue value) { replaced_.emplace_back(use, std::move(value)); }
 
+  /// Room for so many of them.
+  void reserve_replacements(std::size_t count) { replaced_.reserve(count); }
+
   /// The operand used at `use` disappears: an item of a list, set or tuple-from-mark, or key and value of a
   /// mapping (drop both). A SETITEM, APPEND or group that is left without operands disappears with it.
   void drop(Use use) { dropped_.push_back(use); }
