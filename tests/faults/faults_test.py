@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""The sweep of system calls over the ways in which `ckpt` writes: a new file, over an old one, in place, from a pipe.
+"""The sweep of system calls over the ways in which `ckpt` writes: a new file, over an old one, in place, into a new
+directory, from a pipe.
 
     faults_test.py --ckpt build/dev/apps/ckpt [--full]
 
@@ -24,6 +25,7 @@ CASES = {
     "strip over an old file": ["--input", WRAPPED, "--old", "torch-2.15-flat.pt", "--output", "out.pt",
                                "--", "strip", WRAPPED, "-f", "-o", "out.pt"],
     "strip in place": ["--input", WRAPPED, "--output", WRAPPED, "--", "strip", WRAPPED, "-i"],
+    "strip into a new directory": ["--input", WRAPPED, "--output", f"made/{WRAPPED}", "--", "strip", WRAPPED, "-o", "made/"],
     "filter from a pipe": ["--stdin", WRAPPED, "--output", "out.pt", "--", "filter", "-", "--drop", "module.fc", "-o", "out.pt"],
 }
 QUICK = ["--syscalls", "write,pwrite64,copy_file_range,fsync,fchmod,rename,renameat2,link", "--faults", "KILL,ENOSPC"]

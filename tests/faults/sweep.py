@@ -100,7 +100,8 @@ class Run:
             self.trace = trace.read_text(errors="replace") if trace.exists() else ""
 
     def names(self):
-        return sorted(os.listdir(self.place))
+        """Files, also those in directories that the program made; an empty directory may stay behind."""
+        return sorted(str(path.relative_to(self.place)) for path in self.place.rglob("*") if not path.is_dir())
 
     def prepare(self, options):
         self.place.mkdir()
