@@ -26,10 +26,11 @@ from typing import Any, Callable, Iterator, NamedTuple
 import torch
 
 import edits
-from changed_rows import DEFLATED, judge_changed_rows
-from compare import Comparison, storage_bytes, tensors_of, untyped
+from changed_rows import judge_changed_rows
+from compare import Comparison
 from far_records import judge_far_records
 from loading import FAKE, FULL, META, MMAP, TORCH, load, modes
+from offsets import DEFLATED, wrong_offsets
 from state_dicts import is_module
 from tally import Tally
 
@@ -103,8 +104,8 @@ def filter_commands(root: Any, keys: list[list[str]]) -> Iterator[Command]:
 
     first = next(key for key in keys[0] if "\0" not in key)
     nested = next((key for key in keys[0] if key.count(".") > 1 and PLAIN_KEY.fullmatch(key)), None)
-    candidates = [(("drop", "=" + first),), (("drop", "=" + keys[0][-1]),), (("keep", "**.weight"),), (("drop", "**.bias"), ("keep", "=" + keys[0][-1])),
-                  (("drop", r"re:\.w[a-z]*$"),), (("drop", "*.fc.*"),)]
+    candidates = [(("drop", "=" + first),), (("drop", "=" + keys[0][-1]),), (("keep", "**.weight"),),
+                  (("drop", "**.bias"), ("keep", "=" + keys[0][-1])), (("drop", r"re:\.w[a-z]*$"),), (("drop", "*.fc.*"),)]
     if nested:
         candidates.append((("drop", nested.rpartition(".")[0]),))
     has_optimizer = isinstance(root, dict) and "optimizer" in root
@@ -160,19 +161,6 @@ def differences(command: Command, source: str, target: str, mode: str) -> list[s
     else:
         expected = command.edit(expected)
     return Comparison(expected, actual, has_bytes=mode not in (META, FAKE)).differences + remarks
-
-
-def wrong_offsets(target: str, mode: str) -> list[str]:
-    """Where torch, loading no bytes, computed places in the file that do not hold the tensor's bytes."""
-    content = Path(target).read_bytes()
-    wrong = []
-    for whole, placed in zip(tensors_of(load(target)), tensors_of(load(target, mode))):
-        offset = getattr(untyped(placed), "_checkpoint_offset", None)
-        if offset is None or whole.device.type == "meta" or untyped(whole).nbytes() == 0:
-            continue
-        if content[offset:offset + untyped(whole).nbytes()] != storage_bytes(whole).numpy().tobytes():
-            wrong.append(f"a storage is not at its computed offset {offset}")
-    return wrong
 
 
 def loads(path: str, mode: str) -> bool:

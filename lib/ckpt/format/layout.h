@@ -10,6 +10,7 @@
 
 #include "ckpt/base/bytes.h"
 #include "ckpt/io/extent.h"
+#include "ckpt/model/data_ref.h"
 
 namespace ckpt {
 
@@ -83,6 +84,15 @@ class Layout {
       }
     }
     part.segments.push_back({Segment::Kind::kCopy, source, extent.offset, extent.size});
+  }
+
+  /// The bytes of a storage that an edit added.
+  void append_data(const DataRef& data) {
+    if (data.in_memory) {
+      append_literal(*data.in_memory);
+    } else {
+      append_copy(data.part, data.extent);
+    }
   }
 
   /// A copy whose CRC-32 is not known yet. Returns what `append_checksum` wants.

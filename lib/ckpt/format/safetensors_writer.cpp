@@ -28,10 +28,8 @@ constexpr std::uint64_t kPage = 4096;    // what reflinks can share
 
 /// Bytes of an input that stay one behind the other.
 struct Run {
-  std::uint32_t part = 0;
-  Extent input;
-  const Bytes* in_memory = nullptr;  ///< instead
-  std::uint64_t at = 0;              ///< in the new buffer
+  DataRef data;
+  std::uint64_t at = 0;  ///< in the new buffer
 };
 
 class SafetensorsWriter {
@@ -54,13 +52,7 @@ class SafetensorsWriter {
     append_le<std::uint64_t>(length, text_.size());
     layout.append_literal(length);
     layout.append_literal(as_bytes(text_));
-    for (const auto& run : runs_) {
-      if (run.in_memory != nullptr) {
-        layout.append_literal(*run.in_memory);
-      } else {
-        layout.append_copy(run.part, run.input);
-      }
-    }
+    for (const auto& run : runs_) layout.append_data(run.data);
     return layout;
   }
 
@@ -145,18 +137,15 @@ class SafetensorsWriter {
 
   void append_run(const Storage& storage, std::uint64_t at) {
     if (storage.bytes == 0) return;
-    Run run{0, storage.extent, nullptr, at};
-    if (storage.is_added) {
-      const auto& data = checkpoint_.added_data[storage.record];
-      run = {data.part, data.extent, data.in_memory.get(), at};
-    }
-    auto* last = runs_.empty() ? nullptr : &runs_.back();
-    const bool goes_on = last != nullptr && last->in_memory == nullptr && run.in_memory == nullptr &&
-                         last->part == run.part && last->input.end() == run.input.offset;
+    const auto data =
+        storage.is_added ? checkpoint_.added_data[storage.record] : DataRef{0, storage.extent, {}, {}};
+    auto* last = runs_.empty() ? nullptr : &runs_.back().data;
+    const bool goes_on = last != nullptr && !last->in_memory && !data.in_memory && last->part == data.part &&
+                         last->extent.end() == data.extent.offset;
     if (goes_on) {
-      last->input.size += run.input.size;
+      last->extent.size += data.extent.size;
     } else {
-      runs_.push_back(run);
+      runs_.push_back({data, at});
     }
   }
 
@@ -255,9 +244,9 @@ class SafetensorsWriter {
   std::optional<std::uint64_t> best_start_in_page() const {
     std::array<std::uint64_t, kPage / kAlignment> votes{};
     for (const auto& run : runs_) {
-      if (run.part != 0 || run.in_memory != nullptr) continue;
-      const auto start = (run.input.offset - run.at) % kPage;  // the buffer never starts behind its run
-      if (start % kAlignment == 0) votes[start / kAlignment] += run.input.size;
+      if (run.data.part != 0 || run.data.in_memory) continue;
+      const auto start = (run.data.extent.offset - run.at) % kPage;  // the buffer never starts behind its run
+      if (start % kAlignment == 0) votes[start / kAlignment] += run.data.extent.size;
     }
     const auto* best = std::max_element(votes.begin(), votes.end());
     if (*best == 0) return std::nullopt;

@@ -92,7 +92,7 @@ class Speller {
     edits_.reserve_replacements(checkpoint_.changes().size());
     for (std::uint32_t i = 0; i < checkpoint_.state_dicts.size(); ++i) {
       CKPT_RETURN_IF_ERROR(spell_state_dict(i));
-      if (checkpoint_.tensors_change()) CKPT_RETURN_IF_ERROR(spell_tensors(i));
+      if (checkpoint_.has_new_rows()) CKPT_RETURN_IF_ERROR(spell_tensors(i));
     }
     for (const auto& [key, value] : checkpoint_.dropped_values()) {
       if (key != kNoUse) edits_.drop(key);

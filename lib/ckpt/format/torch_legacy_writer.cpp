@@ -75,12 +75,7 @@ class LegacyWriter {
       Bytes count;
       append_le<std::uint64_t>(count, storage.bytes / dtype.item_size);
       layout_.append_literal(count);
-      const auto& data = checkpoint_.added_data[storage.record];
-      if (data.in_memory) {
-        layout_.append_literal(*data.in_memory);
-      } else {
-        layout_.append_copy(data.part, data.extent);
-      }
+      layout_.append_data(checkpoint_.added_data[storage.record]);
     }
     return {};
   }

@@ -284,10 +284,8 @@ class ZipWriter {
         respell_record(new_local_header(record.name, utf8_flag(), record.size != 0), record.header_offset,
                        kTorchAlignment, record.size, record.size, record.crc32.value_or(0));
     layout_.append_literal(spelled.header);
-    if (data.in_memory) {
-      layout_.append_literal(*data.in_memory);
-    } else if (record.crc32) {
-      layout_.append_copy(data.part, data.extent);
+    if (record.crc32) {
+      layout_.append_data(data);
     } else {
       record.summed_copy = layout_.append_summed_copy(data.part, data.extent);
     }

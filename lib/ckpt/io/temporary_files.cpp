@@ -15,6 +15,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "ckpt/io/blocked_signals.h"
+
 namespace ckpt {
 namespace {
 
@@ -41,21 +43,16 @@ std::list<std::string>& registry() {
 class RegistryGuard {
  public:
   RegistryGuard() {
-    const auto fatal = fatal_signals();
-    ::pthread_sigmask(SIG_BLOCK, &fatal, &before_);
     while (registry_lock.test_and_set(std::memory_order_acquire)) ::sched_yield();
   }
 
   RegistryGuard(const RegistryGuard&) = delete;
   RegistryGuard& operator=(const RegistryGuard&) = delete;
 
-  ~RegistryGuard() {
-    registry_lock.clear(std::memory_order_release);
-    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
+  ~RegistryGuard() { registry_lock.clear(std::memory_order_release); }
 
  private:
-  sigset_t before_{};
+  const BlockedSignals blocked_{fatal_signals()};  // before the lock is taken, until it is free again
 };
 
 // Runs with every fatal signal blocked and SIG_DFL restored (SA_RESETHAND), so the raised signal kills

@@ -194,7 +194,7 @@ void Checkpoint::drop(std::uint32_t state_dict, std::uint32_t entry) {
 }
 
 bool Checkpoint::tensors_change() const {
-  return tensors_change_ || !dropped_values_.empty() ||
+  return has_new_rows_ || !dropped_values_.empty() ||
          std::any_of(changes_.begin(), changes_.end(),
                      [](const auto& change) { return change.second.dropped; });
 }
@@ -238,7 +238,7 @@ void Checkpoint::set_view(TensorId tensor, const TensorView& view, TensorFlag ho
     row.flags = static_cast<std::uint16_t>(row.flags & ~unsigned{kContiguous});
     dimensions.insert(dimensions.end(), view.strides.begin(), view.strides.end());
   }
-  tensors_change_ = true;
+  has_new_rows_ = true;
 }
 
 StorageId Checkpoint::add_storage(DataRef data, Dtype dtype, std::string_view device) {

@@ -186,7 +186,10 @@ class CKPT_EXPORT Checkpoint {
   /// Drops a value outside the tensor table: the item of a mapping or a list. `key` is kNoUse for list items.
   void drop_value(Use key, Use value) { dropped_values_.emplace_back(key, value); }
 
-  bool edited() const { return !changes_.empty() || !dropped_values_.empty() || tensors_change_; }
+  bool edited() const { return !changes_.empty() || !dropped_values_.empty() || has_new_rows_; }
+
+  /// Was a row replaced or inserted?
+  bool has_new_rows() const { return has_new_rows_; }
 
   /// Do tensors go, come or change? Else only names do.
   bool tensors_change() const;
@@ -207,7 +210,7 @@ class CKPT_EXPORT Checkpoint {
 
   KeyChanges changes_;
   std::vector<std::pair<Use, Use>> dropped_values_;
-  bool tensors_change_ = false;  ///< some row was replaced or inserted
+  bool has_new_rows_ = false;  ///< some row was replaced or inserted
 };
 
 }  // namespace ckpt

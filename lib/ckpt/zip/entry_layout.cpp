@@ -130,6 +130,18 @@ std::size_t torch_padding(std::uint64_t header_offset, std::size_t unpadded, std
   return kFieldHeader + static_cast<std::size_t>((alignment - start % alignment) % alignment);
 }
 
+template <typename Fields>
+Bytes new_record(void (*append)(Bytes&, const Fields&), std::string_view full_name, std::uint16_t flags,
+                 bool has_bytes) {
+  Fields fields;
+  fields.flags = static_cast<std::uint16_t>(flags | (has_bytes ? kFlagDescriptor : 0));
+  fields.name_size = static_cast<std::uint16_t>(full_name.size());
+  Bytes out;
+  append(out, fields);
+  append_text(out, full_name);
+  return out;
+}
+
 }  // namespace
 
 std::optional<Bytes> respell_local_header(ByteView original, std::uint64_t header_offset,
@@ -169,23 +181,11 @@ SpelledRecord respell_record(ByteView original, std::uint64_t header_offset, std
 }
 
 Bytes new_local_header(std::string_view full_name, std::uint16_t flags, bool has_bytes) {
-  LocalHeader header;
-  header.flags = static_cast<std::uint16_t>(flags | (has_bytes ? kFlagDescriptor : 0));
-  header.name_size = static_cast<std::uint16_t>(full_name.size());
-  Bytes out;
-  append_local_header(out, header);
-  append_text(out, full_name);
-  return out;
+  return new_record<LocalHeader>(append_local_header, full_name, flags, has_bytes);
 }
 
 Bytes new_central_entry(std::string_view full_name, std::uint16_t flags, bool has_bytes) {
-  CentralEntry entry;
-  entry.flags = static_cast<std::uint16_t>(flags | (has_bytes ? kFlagDescriptor : 0));
-  entry.name_size = static_cast<std::uint16_t>(full_name.size());
-  Bytes out;
-  append_central_entry(out, entry);
-  append_text(out, full_name);
-  return out;
+  return new_record<CentralEntry>(append_central_entry, full_name, flags, has_bytes);
 }
 
 Bytes respell_central_entry(ByteView original, std::uint64_t local_header_offset, std::uint64_t size,

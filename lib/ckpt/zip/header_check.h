@@ -3,6 +3,7 @@
 // of them takes longer than all the rest of an edit.
 #pragma once
 
+#include <exception>
 #include <stop_token>
 #include <thread>
 
@@ -23,17 +24,18 @@ class HeaderCheck {
   HeaderCheck& operator=(const HeaderCheck&) = delete;
   ~HeaderCheck() = default;
 
-  /// Waits; then the findings go to `diagnostics`. Errors: kIo.
+  /// Waits; then the findings go to `diagnostics`. Throws what the thread met. Errors: kIo.
   Status finish(Diagnostics& diagnostics);
 
  private:
-  void run(const std::stop_token& stop);
+  void run(const std::stop_token& stop) noexcept;
 
   const ByteSource& source_;
   const EntryTable& table_;
   Extent central_;
   Diagnostics found_;
   Status status_;
+  std::exception_ptr failure_;
   bool done_ = false;
   std::jthread thread_;  ///< last: it ends before what it uses
 };
