@@ -315,6 +315,13 @@ TEST_CASE("what strict loading would say about a file against itself is nothing"
   CHECK(cli.read("out.pt") == cli.read("in.pt"));
 }
 
+/// How many entries a zip's central directory has.
+std::size_t records_in(const std::string& archive) {
+  std::size_t count = 0;
+  for (auto at = archive.find("PK\1\2"); at != archive.npos; at = archive.find("PK\1\2", at + 1)) ++count;
+  return count;
+}
+
 TEST_CASE("a tied tensor keeps its bytes until both of its keys are gone", "[cli][filter]") {
   const Cli cli;
   cli.take("torch-2.15-tied.pt", "in.pt");
@@ -322,7 +329,7 @@ TEST_CASE("a tied tensor keeps its bytes until both of its keys are gone", "[cli
   CHECK(cli.good("inspect one.pt --get module.decoder.weight --values 99") ==
         cli.good("inspect in.pt --get module.decoder.weight --values 99"));
   cli.good("filter -q in.pt --keep module.decoder.bias -o none.pt");
-  CHECK(cli.read("none.pt").size() + 80 <= cli.read("one.pt").size());
+  CHECK(records_in(cli.read("none.pt")) + 1 == records_in(cli.read("one.pt")));
 }
 
 }  // namespace

@@ -23,7 +23,6 @@ namespace ckpt {
 namespace {
 
 constexpr std::uint64_t kPage = 4096;           // what reflinks can share
-constexpr std::uint64_t kLongRun = 256 * 1024;  // runs from here on are worth a page of padding
 constexpr std::uint64_t kFourGiB = 0xFFFFFFFF;  // from here on, local headers hold their own offset
 constexpr std::uint64_t kCopyChunk = 1024 * 1024;
 
@@ -204,7 +203,7 @@ class ZipWriter {
     CKPT_ASSIGN_OR_RETURN(const auto first, directory_.locate(physical_[i]));
     CKPT_ASSIGN_OR_RETURN(const auto original, header_bytes(first));
     CKPT_ASSIGN_OR_RETURN(auto last_byte, end_of(end - 1));
-    const auto step = step_of(last_byte - first.header.offset);
+    const auto step = run_step();
     const auto start = layout_.position();
     auto data_offset = first.data.offset % step;
     const auto earliest = start + smallest_local_header(original);
@@ -247,11 +246,11 @@ class ZipWriter {
     return location.whole().end();
   }
 
-  std::uint64_t step_of(std::uint64_t run_size) const {
-    const auto unit = run_size >= kLongRun ? kPage : kTorchAlignment;
+  /// A run moves by a multiple of this.
+  std::uint64_t run_step() const {
     const auto promised = keeps_promise_ ? data_.storage_alignment : 1;
-    const auto step = std::lcm(unit, std::min<std::uint64_t>(promised, kPage * 8));
-    return step <= kPage * 8 ? step : unit;
+    const auto step = std::lcm(kPage, std::min<std::uint64_t>(promised, kPage * 8));
+    return step <= kPage * 8 ? step : kPage;
   }
 
   static std::uint64_t align_to(std::uint64_t value, std::uint64_t step) {
@@ -372,8 +371,9 @@ Result<Layout> TorchZipFormat::lay_out(const Checkpoint& checkpoint) const {
   storages.added_keys = keys_for_added(
       checkpoint, [&](const std::string& key) { return data.directory.find("data/" + key).has_value(); });
   CKPT_ASSIGN_OR_RETURN(const auto document, spell_document(checkpoint, storages));
-  CKPT_RETURN_IF_ERROR(check_records(data.directory));
-  return ZipWriter(checkpoint, data, *document, storages).run();
+  auto layout = ZipWriter(checkpoint, data, *document, storages).run();
+  CKPT_RETURN_IF_ERROR(check_records(data.directory));  // last: it goes on meanwhile
+  return layout;
 }
 
 }  // namespace ckpt

@@ -27,7 +27,7 @@ constexpr int kMaxHolesLookedInto = 4096;
 // Zeros up to this length are padding: alignments used for checkpoints end at 64 KiB.
 constexpr std::uint64_t kMaxPadding = 64 * 1024;
 
-// Bytes of padding looked at in one file, and bytes of each other hole.
+// Bytes of padding looked at in one file or piece of it, and bytes of each other hole.
 constexpr std::uint64_t kPaddingBudget = 4 * 1024 * 1024;
 constexpr std::uint64_t kLookedAt = 4096;
 
@@ -45,6 +45,10 @@ std::vector<RecordId> file_order(const EntryTable& table) {
   return order;
 }
 
+RecordId record_count(const EntryTable& table) {
+  return static_cast<RecordId>(table.entries.size());
+}
+
 bool all_zero(ByteView bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
@@ -59,29 +63,50 @@ bool holds_zip_record(ByteView bytes) {
   return false;
 }
 
+/// Some records that follow each other in the file, and the bytes up to the next one.
+struct Stretch {
+  RecordId first = 0;
+  RecordId end = 0;
+};
+
 class Coverage {
  public:
   Coverage(const ByteSource& source, const EntryTable& table, Extent central, LocalHeaders how)
       : table_(table), central_(central), how_(how), locator_(source, table, central) {}
 
-  Status run(const std::stop_token& stop) {
-    const auto order = file_order(table_);
-    for (RecordId i = 0; i < table_.entries.size(); ++i) {
+  /// Goes through `stretch` of `order`, which is empty where the directory has the order of the file. What
+  /// lies before it is taken to end where the record before does.
+  Status run(const std::vector<RecordId>& order, Stretch stretch, const std::stop_token& stop) {
+    const auto nth = [&](RecordId i) { return order.empty() ? i : order[i]; };
+    if (stretch.first > 0) CKPT_RETURN_IF_ERROR(start_behind(nth(stretch.first - 1)));
+    begun_ = reached();
+    for (auto i = stretch.first; i < stretch.end; ++i) {
       if (stop.stop_requested()) return {};
-      const auto record = order.empty() ? i : order[i];
+      const auto record = nth(i);
       CKPT_RETURN_IF_ERROR(reach(table_.entries[record].local_header_offset, record));
       CKPT_RETURN_IF_ERROR(pass(record));
     }
-    return reach(central_.offset, std::nullopt);
+    return stretch.end < table_.entries.size() ? Status() : reach(central_.offset, std::nullopt);
   }
+
+  /// Was this one right about what lies before it? `before` has gone through that.
+  bool continues(const Coverage& before) const { return begun_ == before.reached(); }
+
+  /// Takes over what was found in the stretch behind this one's.
+  void append(const Coverage& behind);
 
   void report(Diagnostics& diagnostics) const;
 
  private:
+  using Reached = std::pair<std::uint64_t, std::optional<RecordId>>;
+
+  Reached reached() const { return {end_, previous_}; }
+
+  Status start_behind(RecordId record);
   Status reach(std::uint64_t offset, std::optional<RecordId> record);
   Status pass(RecordId record);
+  void settle(RecordId record);
   void compare(RecordId record, const FoundHeader& found);
-  void start_at(std::uint64_t offset);
   Status look_into(Extent hole);
   Result<bool> is_padding(Extent hole);
   Result<std::optional<std::uint64_t>> announced_end(Extent hole);
@@ -93,6 +118,7 @@ class Coverage {
   LocalHeaders how_;
   RecordLocator locator_;
 
+  Reached begun_;                     // before the first record
   std::uint64_t end_ = 0;             // what lies before belongs to the records passed
   std::optional<RecordId> previous_;  // the one that ends there
   std::uint16_t previous_flags_ = 0;  // from its header, if that was read
@@ -101,7 +127,6 @@ class Coverage {
   int holes_left_ = kMaxHolesLookedInto;
   std::uint64_t padding_left_ = kPaddingBudget;
 
-  std::uint64_t uncovered_bytes_ = 0;
   FindingTally uncovered_{"zip-uncovered-bytes", Severity::kWarning};
   FindingTally hidden_{"zip-uncovered-bytes", Severity::kError};
   FindingTally overlap_{"zip-overlap", Severity::kError};
@@ -109,7 +134,18 @@ class Coverage {
   FindingTally other_name_{"zip-local-name-differs", Severity::kError};
   FindingTally other_size_{"zip-local-sizes-differ", Severity::kWarning};
   FindingTally cut_{"zip-record-cut", Severity::kError};
+
+  static constexpr FindingTally Coverage::*kTallies[] = {
+      &Coverage::overlap_, &Coverage::no_header_, &Coverage::other_name_, &Coverage::cut_,
+      &Coverage::hidden_,  &Coverage::uncovered_, &Coverage::other_size_,
+  };
 };
+
+Status Coverage::start_behind(RecordId record) {
+  CKPT_ASSIGN_OR_RETURN(header_, locator_.header(record));
+  settle(record);
+  return {};
+}
 
 /// Accounts for the bytes up to `offset`, where `record` starts, or the central directory.
 Status Coverage::reach(std::uint64_t offset, std::optional<RecordId> record) {
@@ -135,20 +171,26 @@ Status Coverage::reach(std::uint64_t offset, std::optional<RecordId> record) {
 }
 
 Status Coverage::pass(RecordId record) {
-  const auto& entry = table_.entries[record];
-  auto header_size = std::uint64_t{kLocalHeaderSize} + entry.full_name_size;
   if (how_ == LocalHeaders::kRead) {
     CKPT_ASSIGN_OR_RETURN(header_, locator_.header(record));
     compare(record, header_);
-    if (header_.valid) header_size = header_.whole.size;
   }
+  settle(record);
+  return {};
+}
+
+/// The bytes up to the end of `record`, whose header was read last if any is, are accounted for.
+void Coverage::settle(RecordId record) {
+  const auto& entry = table_.entries[record];
+  const auto usual_size = std::uint64_t{kLocalHeaderSize} + entry.full_name_size;
+  const bool is_read = how_ == LocalHeaders::kRead && header_.valid;
+  const auto header_size = is_read ? header_.whole.size : usual_size;
   const auto end = entry.local_header_offset + header_size + entry.stored_size;
-  if (previous_ && end < end_) return {};  // inside what was passed: reported as an overlap
+  if (previous_ && end < end_) return;  // inside what was passed: reported as an overlap
   end_ = end;
   previous_ = record;
   previous_flags_ = header_.fields.flags;
   previous_stored_size_ = header_.fields.stored_size;
-  return {};
 }
 
 void Coverage::compare(RecordId record, const FoundHeader& found) {
@@ -201,7 +243,6 @@ Status Coverage::look_into(Extent hole) {
   CKPT_ASSIGN_OR_RETURN(const auto bytes, locator_.view({hole.offset, std::min(hole.size, kLookedAt)}));
   const bool hidden = holds_zip_record(bytes);
   auto& tally = hidden ? hidden_ : uncovered_;
-  uncovered_bytes_ += hole.size;
   tally.count([&] {
     auto message = fmt::format("{} at byte {} belong to no record", counted(hole.size, "byte"), hole.offset);
     if (hidden) message += ", and look like part of an archive";
@@ -238,20 +279,65 @@ Result<std::optional<std::uint64_t>> Coverage::announced_end(Extent hole) {
   return End();
 }
 
+void Coverage::append(const Coverage& behind) {
+  end_ = behind.end_;
+  previous_ = behind.previous_;
+  for (const auto tally : kTallies) (this->*tally).append(behind.*tally);
+}
+
 void Coverage::report(Diagnostics& diagnostics) const {
-  for (const auto* tally :
-       {&overlap_, &no_header_, &other_name_, &cut_, &hidden_, &uncovered_, &other_size_}) {
-    tally->report(diagnostics);
-  }
+  for (const auto tally : kTallies) (this->*tally).report(diagnostics);
 }
 
 }  // namespace
 
 Status check_coverage(const ByteSource& source, const EntryTable& table, Extent central, LocalHeaders how,
-                      Diagnostics& diagnostics, const std::stop_token& stop) {
+                      Diagnostics& diagnostics) {
   Coverage coverage(source, table, central, how);
-  CKPT_RETURN_IF_ERROR(coverage.run(stop));
-  if (!stop.stop_requested()) coverage.report(diagnostics);
+  CKPT_RETURN_IF_ERROR(coverage.run(file_order(table), {0, record_count(table)}, {}));
+  coverage.report(diagnostics);
+  return {};
+}
+
+struct CoveragePieces::State {
+  const ByteSource& source;
+  const EntryTable& table;
+  Extent central;
+  std::vector<RecordId> order;
+  std::vector<std::optional<Coverage>> pieces;
+};
+
+CoveragePieces::CoveragePieces(const ByteSource& source, const EntryTable& table, Extent central)
+    : state_(std::make_unique<State>(State{source, table, central, file_order(table), {}})) {
+  state_->pieces.resize((table.entries.size() + kPieceSize - 1) / kPieceSize);
+}
+
+CoveragePieces::~CoveragePieces() = default;
+
+std::size_t CoveragePieces::size() const {
+  return state_->pieces.size();
+}
+
+Status CoveragePieces::run(std::size_t piece, const std::stop_token& stop) {
+  const auto first = static_cast<RecordId>(piece * kPieceSize);
+  const auto end = std::min<RecordId>(first + kPieceSize, record_count(state_->table));
+  auto& coverage =
+      state_->pieces[piece].emplace(state_->source, state_->table, state_->central, LocalHeaders::kRead);
+  return coverage.run(state_->order, {first, end}, stop);
+}
+
+Status CoveragePieces::report(Diagnostics& diagnostics) const {
+  std::optional<Coverage> whole;
+  for (const auto& piece : state_->pieces) {
+    if (!whole) {
+      whole.emplace(*piece);
+    } else if (piece->continues(*whole)) {
+      whole->append(*piece);
+    } else {  // records that lie in each other: only one look from the start tells which
+      return check_coverage(state_->source, state_->table, state_->central, LocalHeaders::kRead, diagnostics);
+    }
+  }
+  if (whole) whole->report(diagnostics);
   return {};
 }
 

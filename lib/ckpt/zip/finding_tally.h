@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -24,6 +25,12 @@ class FindingTally {
   }
 
   std::uint64_t count() const { return count_; }
+
+  /// Counts what another place found later.
+  void append(const FindingTally& later) {
+    if (count_ == 0) std::tie(place_, message_) = std::tie(later.place_, later.message_);
+    count_ += later.count_;
+  }
 
   /// Adds the finding, if there was any.
   void report(Diagnostics& diagnostics) const {

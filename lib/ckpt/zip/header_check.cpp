@@ -2,13 +2,13 @@
 #include "ckpt/zip/header_check.h"
 
 #include <system_error>
+#include <utility>
 
 #include "ckpt/io/blocked_signals.h"
-#include "ckpt/zip/coverage.h"
 
 namespace ckpt {
 HeaderCheck::HeaderCheck(const ByteSource& source, const EntryTable& table, Extent central)
-    : source_(source), table_(table), central_(central) {
+    : pieces_(source, table, central) {
   sigset_t all;
   sigfillset(&all);
   const BlockedSignals blocked(all);  // signals go to the thread whose handlers know what to clean up
@@ -19,21 +19,24 @@ HeaderCheck::HeaderCheck(const ByteSource& source, const EntryTable& table, Exte
 }
 
 Status HeaderCheck::finish(Diagnostics& diagnostics) {
-  if (thread_.joinable()) {
-    thread_.join();
-  } else if (!done_) {
-    run({});
-  }
-  done_ = true;
+  auto own_share = work({});
+  if (thread_.joinable()) thread_.join();
   if (failure_) std::rethrow_exception(failure_);
+  if (status_.ok()) status_ = std::move(own_share);
   CKPT_RETURN_IF_ERROR(status_);
-  for (const auto& finding : found_.findings()) diagnostics.add(finding);
+  return pieces_.report(diagnostics);
+}
+
+Status HeaderCheck::work(const std::stop_token& stop) {
+  for (auto piece = next_++; piece < pieces_.size(); piece = next_++) {
+    CKPT_RETURN_IF_ERROR(pieces_.run(piece, stop));
+  }
   return {};
 }
 
 void HeaderCheck::run(const std::stop_token& stop) noexcept {
   try {
-    status_ = check_coverage(source_, table_, central_, LocalHeaders::kRead, found_, stop);
+    status_ = work(stop);
   } catch (...) {  // memory ran out: for the thread that asks to say
     failure_ = std::current_exception();
   }

@@ -3,6 +3,8 @@
 // of them takes longer than all the rest of an edit.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <exception>
 #include <stop_token>
 #include <thread>
@@ -10,6 +12,7 @@
 #include "ckpt/base/diagnostics.h"
 #include "ckpt/base/result.h"
 #include "ckpt/io/byte_source.h"
+#include "ckpt/zip/coverage.h"
 #include "ckpt/zip/entry_table.h"
 
 namespace ckpt {
@@ -24,19 +27,19 @@ class HeaderCheck {
   HeaderCheck& operator=(const HeaderCheck&) = delete;
   ~HeaderCheck() = default;
 
-  /// Waits; then the findings go to `diagnostics`. Throws what the thread met. Errors: kIo.
+  /// Does its share of what is left and waits for the rest; then the findings go to `diagnostics`. Throws
+  /// what the thread met. Errors: kIo.
   Status finish(Diagnostics& diagnostics);
 
  private:
+  /// Goes through pieces that nobody has begun until there are none.
+  Status work(const std::stop_token& stop);
   void run(const std::stop_token& stop) noexcept;
 
-  const ByteSource& source_;
-  const EntryTable& table_;
-  Extent central_;
-  Diagnostics found_;
-  Status status_;
+  CoveragePieces pieces_;
+  std::atomic<std::size_t> next_ = 0;  ///< the first piece that nobody has begun
+  Status status_;                      ///< the first error
   std::exception_ptr failure_;
-  bool done_ = false;
   std::jthread thread_;  ///< last: it ends before what it uses
 };
 

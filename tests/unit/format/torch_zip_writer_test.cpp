@@ -101,18 +101,12 @@ TEST_CASE("a rename copies everything behind the pickle in one run", "[format]")
   }
 }
 
-TEST_CASE("a run moves by whole pages where it is long, by 64 bytes where it is short", "[format]") {
-  struct Case {
-    const char* description;
-    std::uint64_t step;
-  };
-
-  for (const auto& [description, step] :
-       {Case{"a float32 100000; b float32 2", 4096}, Case{"a float32 100; b float32 2", 64}}) {
+TEST_CASE("a run moves by whole pages, long or short", "[format]") {
+  for (const auto* description : {"a float32 100000; b float32 2", "a float32 100; b float32 2"}) {
     const auto result = edited(build_torch_zip(description), renaming());
     std::uint64_t at = 0;
     for (const auto& segment : result.layout.parts.front().segments) {
-      if (segment.kind == Segment::Kind::kCopy) CHECK((at - segment.offset) % step == 0);
+      if (segment.kind == Segment::Kind::kCopy) CHECK((at - segment.offset) % 4096 == 0);
       at += segment.size;
     }
   }

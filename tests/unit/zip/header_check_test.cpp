@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <atomic>
 #include <csignal>
+#include <map>
 #include <thread>
 
 #include <fmt/format.h>
 
+#include "ckpt/zip/coverage.h"
 #include "ckpt/zip/directory.h"
 #include "support/catch.h"
 #include "support/zip_builder.h"
@@ -43,6 +45,45 @@ TEST_CASE("who rewrites an archive gets to know of every local header", "[zip]")
   }
 }
 
+std::vector<std::string> described(const Diagnostics& diagnostics) {
+  std::vector<std::string> out;
+  for (const auto& finding : diagnostics.findings())
+    out.push_back(finding.id + " " + finding.place + ": " + finding.message);
+  return out;
+}
+
+TEST_CASE("pieces find what one look from the start finds", "[zip]") {
+  constexpr auto kPiece = static_cast<int>(CoveragePieces::kPieceSize);
+  const auto archive = [](const std::map<int, std::string>& faults) {
+    std::string description = "a/data.pkl";
+    for (int i = 1; i < 2 * kPiece + 10; ++i) {
+      const auto fault = faults.find(i);
+      description += fmt::format("\na/data/{} zeros=20 {}", i, fault == faults.end() ? "" : fault->second);
+    }
+    return build_zip(description);
+  };
+  const std::map<int, std::string> cases[] = {
+      {},
+      {{3, "local-name=a/data/X"}, {kPiece + 5, "local-name=a/data/Y"}, {2 * kPiece, "gap=hole"}},
+      {{kPiece - 1, "gap=hole"}, {kPiece, "gap=hole"}},
+      {{kPiece - 1, "stored=10 size=10"}},             // its header says more than the directory
+      {{kPiece - 2, "stored=4000 size=4000"}},         // reaches over the border into other records
+      {{kPiece, fmt::format("like={}", kPiece - 1)}},  // two entries, one record
+  };
+  for (const auto& faults : cases) {
+    Diagnostics ignored;
+    const auto directory = ZipDirectory::read(zip_source(archive(faults)), ignored, Intent::kLook);
+    REQUIRE(directory.ok());
+    Diagnostics whole;
+    REQUIRE(directory->check_local_headers(whole).ok());
+    Diagnostics in_pieces;
+    const auto again = ZipDirectory::read(zip_source(archive(faults)), ignored, Intent::kRewrite);
+    REQUIRE(again->check_local_headers(in_pieces).ok());
+    CHECK(described(in_pieces) == described(whole));
+    CHECK(whole.findings().empty() == faults.empty());
+  }
+}
+
 /// Says which thread reads local headers, and whether that one would take a signal. Reads fail on request.
 class WatchedSource final : public ByteSource {
  public:
@@ -75,6 +116,7 @@ TEST_CASE("headers are looked at by a thread that takes no signals, and its erro
   Diagnostics diagnostics;
   const auto directory = ZipDirectory::read(source, diagnostics, Intent::kRewrite);
   REQUIRE(directory.ok());
+  while (source->elsewhere == 0) std::this_thread::yield();  // it has begun
   const auto status = directory->check_local_headers(diagnostics);
   REQUIRE_FALSE(status.ok());
   CHECK(status.error().message() == "no more");
