@@ -5,6 +5,7 @@ What an edit must give is computed by running the *original* stream in an unpick
 each edited place the moment it is on the stack.
 """
 
+import collections
 import io
 import pickle
 import pickletools
@@ -235,16 +236,19 @@ def parts(value):
     raise TypeError(type(value))
 
 
+def plain(value):
+    while isinstance(value, Later):
+        value = value.value
+    return value
+
+
 def difference(left, right):
     """Why two object graphs are not the same, or None."""
     seen, back = {}, {}
     work = [(left, right, 'root')]
     while work:
         a, b, path = work.pop()
-        while isinstance(a, Later):
-            a = a.value
-        while isinstance(b, Later):
-            b = b.value
+        a, b = plain(a), plain(b)
         if isinstance(a, ATOMS) or isinstance(b, ATOMS):
             if type(a) is not type(b) or (a != b and repr(a) != repr(b)):
                 return f'{path}: {a!r} and {b!r}'
@@ -267,10 +271,15 @@ def difference(left, right):
 
 
 def has_frozen_cycle(root):
-    """Does a tuple, a frozen set or the result of a call contain itself through what it was made of?"""
+    """Does a tuple, a frozen set or the result of a call contain itself through what it was made of?
+
+    A state that others hold, too, counts with what it is made of: it may not be filled when BUILD takes it.
+    """
     def frozen(value):
         if isinstance(value, Inert):
-            return list(value.args) + list(value.kwargs.values())
+            shared = [part for state in value.states if isinstance(state, dict) and holders[id(state)] > 1
+                      for part in parts(state)[1]]
+            return list(value.args) + list(value.kwargs.values()) + shared
         if isinstance(value, (tuple, frozenset)):
             return list(value)
         return [value.pid] if isinstance(value, Persistent) else []
@@ -278,12 +287,13 @@ def has_frozen_cycle(root):
     def reachable(start):
         seen, work = {}, list(start)
         while work:
-            value = work.pop()
-            while isinstance(value, Later):
-                value = value.value
+            value = plain(work.pop())
             if not isinstance(value, ATOMS) and value is not DROPPED and id(value) not in seen:
                 seen[id(value)] = value
                 work.extend(parts(value)[1])
         return seen
 
-    return any(id(value) in reachable(frozen(value)) for value in reachable([root]).values() if frozen(value))
+    everything = reachable([root]).values()
+    holders = collections.Counter(id(plain(part)) for value in everything for part in parts(value)[1])
+    holders[id(plain(root))] += 1
+    return any(id(value) in reachable(frozen(value)) for value in everything if frozen(value))

@@ -13,11 +13,15 @@ namespace ckpt {
 namespace {
 
 /// What the walk has to do at an opcode besides writing it.
-enum class Role : std::uint8_t { kPlain, kGet, kMark };
+enum class Role : std::uint8_t { kPlain, kGet, kMark, kCall };
 
 constexpr std::array<Role, 256> make_roles() {
   std::array<Role, 256> roles{};
   roles[static_cast<std::size_t>(Opcode::kMark)] = Role::kMark;
+  for (const auto opcode :
+       {Opcode::kReduce, Opcode::kBuild, Opcode::kNewobj, Opcode::kNewobjEx, Opcode::kObj, Opcode::kInst}) {
+    roles[static_cast<std::size_t>(opcode)] = Role::kCall;
+  }
   for (const auto opcode : {Opcode::kGet, Opcode::kBinget, Opcode::kLongBinget}) {
     roles[static_cast<std::size_t>(opcode)] = Role::kGet;
   }
@@ -41,13 +45,16 @@ bool is_immutable_leaf(const ValueGraph& graph, Use node) {
 
 constexpr std::string_view kNoSlot = "it is moved and stays, without a memo slot";
 
-/// The value used at `use` is needed at two places and has to be made before one of them can name it.
-Error written_twice(Use use, bool without_slot) {
-  if (without_slot) return bad_edit(use, kNoSlot);
+Error contains_itself() {
   return Error(
       ErrorCode::kUnsupported,
       "the pickle cannot be edited: a value that contains itself through a tuple or a call would lose its "
       "first use");
+}
+
+/// The value used at `use` is needed at two places and has to be made before one of them can name it.
+Error written_twice(Use use, bool without_slot) {
+  return without_slot ? bad_edit(use, kNoSlot) : contains_itself();
 }
 
 }  // namespace
@@ -102,6 +109,7 @@ Status Emission::advance() {
       flush(range, graph_.at(node));
       skip_to(range, place.second + 1);
       write_get_of(definition);
+      note_unfinished(definition);
     } else if (edit.first == node) {
       CKPT_RETURN_IF_ERROR(apply(edit));
     } else {
@@ -112,6 +120,7 @@ Status Emission::advance() {
   if (range.whole) return finish_stream();
   flush(range, text_end(range.last));
   ranges_.pop_back();
+  hand_on_unfinished();
   return {};
 }
 
@@ -162,6 +171,8 @@ Status Emission::step(Range& range, Use node, Opcode opcode) {
         range.copied = behind(node);
         write_get_again(node);
       }
+      if (!moved_.empty() && graph_.finished(graph_.repeated(node)) < node)
+        note_unfinished(graph_.repeated(node));
       return {};
     case Role::kMark: {
       // A group all of whose operands are dropped goes with its MARK: wait for the first one that stays.
@@ -173,6 +184,9 @@ Status Emission::step(Range& range, Use node, Opcode opcode) {
       }
       return {};
     }
+    case Role::kCall:
+      if (!unfinished_.empty()) CKPT_RETURN_IF_ERROR(check_operands(node));
+      break;
     case Role::kPlain: break;
   }
   if (pending_.size() > range.pending && graph_.start(node) <= pending_.back()) {
@@ -260,11 +274,13 @@ Status Emission::move(Use use) {
   if (graph_.repeats(use)) {
     if (!written_.contains(graph_.repeated(use))) return enter_missing(use);
     write_get_again(use);
+    note_unfinished(graph_.repeated(use));
     return {};
   }
   const auto definition = memoised_part(use);
   if (definition != kNoUse && written_.contains(definition)) {
     write_get_of(definition);
+    note_unfinished(definition);
     return {};
   }
   if (definition == kNoUse && is_immutable_leaf(graph_, use)) {
@@ -334,6 +350,34 @@ Status Emission::enter(Use last, Use definition) {
 Status Emission::enter_missing(Use get) {
   const auto definition = graph_.repeated(get);
   return enter(graph_.finished(definition), definition);
+}
+
+/// A GET of `definition` was written in front of the innermost range's next node. A container may hold what
+/// is filled later; a call takes what is there.
+void Emission::note_unfinished(Use definition) {
+  if (!written_.contains(graph_.finished(definition)))
+    unfinished_.push_back({definition, ranges_.size(), ranges_.back().next - 1});
+}
+
+/// A range has ended: what it named that is still not finished is an operand of the one around it.
+void Emission::hand_on_unfinished() {
+  if (unfinished_.empty()) return;
+  std::erase_if(unfinished_,
+                [&](const auto& named) { return written_.contains(graph_.finished(named.definition)); });
+  for (auto& named : unfinished_) {
+    if (named.depth > ranges_.size()) named = {named.definition, ranges_.size(), ranges_.back().next - 1};
+  }
+}
+
+/// May `node` be called with what was written for it?
+Status Emission::check_operands(Use node) const {
+  for (const auto& [definition, depth, at] : unfinished_) {
+    // A state is looked into as it is, but only at its surface.
+    const auto first = graph_.opcode(node) == Opcode::kBuild ? node - 1 : graph_.start(node);
+    const bool is_operand = depth == ranges_.size() && at >= first;
+    if (is_operand && !written_.contains(graph_.finished(definition))) return contains_itself();
+  }
+  return {};
 }
 
 /// The widest range that starts at `node`, lies within `range` and is written already; the end if there is

@@ -66,6 +66,13 @@ class Emission {
     bool whole;              ///< the stream itself: its frames are followed
   };
 
+  /// A value that a GET names in the output before all that changes it is written.
+  struct Unfinished {
+    Use definition;
+    std::size_t depth;  ///< number of the range, from 1, in which it is named
+    Use at;             ///< the node of that range behind which it is
+  };
+
   /// Ranges that are written away from their place, by first and last node: the node in them with a memo
   /// slot, or kNoUse.
   using MovedRanges = std::map<std::pair<Use, Use>, Use>;
@@ -87,6 +94,9 @@ class Emission {
   // ---- ranges and the memo
   Status enter(Use last, Use definition);
   Status enter_missing(Use get);
+  void note_unfinished(Use definition);
+  void hand_on_unfinished();
+  Status check_operands(Use node) const;
   MovedRanges::const_iterator moved_here(const Range& range, Use node) const;
   void write_get_of(Use definition);
   bool slot_changed(Use get) const;
@@ -132,6 +142,7 @@ class Emission {
   NodeSet entered_;  ///< last nodes of ranges that were written away from their place
   NodeSet moved_starts_;
   MovedRanges moved_;
+  std::vector<Unfinished> unfinished_;
   std::vector<std::uint32_t> slots_;  ///< MEMOIZE streams: slot in the input → slot in the output
   std::uint32_t slots_written_ = 0;
   std::size_t frame_ = 0;  ///< frame of the layout that is open or comes next

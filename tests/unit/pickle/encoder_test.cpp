@@ -14,6 +14,10 @@ using namespace ckpt::testing;
 
 namespace {
 
+constexpr auto* kContainsItself =
+    "the pickle cannot be edited: a value that contains itself through a tuple or a call would lose its "
+    "first use";
+
 std::string dropped(std::string_view assembly, std::initializer_list<Use> uses) {
   GraphEdits edits;
   for (const auto use : uses) edits.drop(use);
@@ -388,7 +392,20 @@ TEST_CASE("an edit that makes no sense is refused", "[pickle]") {
         "edit of pickle node 3: it is moved and stays, without a memo slot");
   CHECK(dropped("EMPTY_LIST; MARK; EMPTY_LIST; BINPUT 1; BINGET 1; TUPLE1; BINPUT 2; APPEND; BINGET 2; "
                 "APPENDS; STOP",
-                {5}) ==
-        "the pickle cannot be edited: a value that contains itself through a tuple or a call would lose its "
-        "first use");
+                {5}) == kContainsItself);
+}
+
+TEST_CASE("nothing is called with what is not filled yet", "[pickle]") {
+  const std::string dict = "EMPTY_LIST; MARK; EMPTY_DICT; BINPUT 1; BINUNICODE k; NONE; SETITEM; ";
+  // The object becomes an item of the keywords it is made of, and of its own attributes.
+  CHECK(moved(dict + "GLOBAL m C; EMPTY_TUPLE; BINGET 1; NEWOBJ_EX; BINPUT 2; APPENDS; STOP", 4, 9) ==
+        kContainsItself);
+  CHECK(moved(dict + "GLOBAL m C; EMPTY_TUPLE; NEWOBJ; BINPUT 2; BINGET 1; BUILD; APPENDS; STOP", 4, 10) ==
+        kContainsItself);
+  // A list in the attributes may be filled later.
+  CHECK(moved(dict + "GLOBAL m C; EMPTY_TUPLE; NEWOBJ; BINPUT 2; EMPTY_LIST; BINGET 1; APPEND; BUILD; "
+                     "APPENDS; STOP",
+              4, 12) ==
+        "EMPTY_LIST; MARK; EMPTY_DICT; BINPUT 1; BINUNICODE \"k\"; GLOBAL m C; EMPTY_TUPLE; NEWOBJ; "
+        "BINPUT 2; EMPTY_LIST; BINGET 1; APPEND; BUILD; SETITEM; BINGET 2; APPENDS; STOP");
 }
