@@ -10,6 +10,7 @@ const std::vector<Command>& commands() {
       strip_dataparallel_command(),
       filter_keys_command(),
       rename_keys_command(),
+      merge_command(),
   };
   return all;
 }

@@ -13,10 +13,6 @@ namespace {
 
 constexpr std::size_t kShown = 5;  // names of a list in the text report; JSON has all
 
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  return fmt::format("torch.Size([{}])", fmt::join(shape, ", "));
-}
-
 /// "'a', 'b', 'c' and 12 more".
 std::string names(const std::vector<std::string>& list) {
   std::string out;
@@ -46,11 +42,16 @@ void print_renamed(Stream& out, const StateDictReport& dict) {
                                     : "\n");
 }
 
-void print_state_dict(Stream& out, const StateDictReport& dict) {
+void print_state_dict(Stream& out, const StateDictReport& dict, const std::string& file) {
+  for (const auto& [source, count] : dict.taken) {
+    out.format("  {} of {} of {} now come from {}\n", with_separators(count), counted(dict.keys_after, "tensor"),
+               quoted(file), quoted(source));
+  }
   out.format(
       "  {}: {} of {} kept, {}\n", dict.root.empty() ? "state dict" : "state dict " + quoted(dict.root),
       with_separators(dict.keys_after), counted(dict.keys_before, "key"), human_bytes(dict.bytes_after));
   print_renamed(out, dict);
+  if (!dict.added.empty()) out.format("    {} added: {}\n", counted(dict.added.size(), "key"), names(dict.added));
   if (!dict.dropped.empty())
     out.format("    {} dropped: {}\n", counted(dict.dropped.size(), "key"), names(dict.dropped));
   if (!dict.missing.empty()) out.format("    Missing key(s) in state_dict: {}\n", strict_names(dict.missing));
@@ -61,7 +62,7 @@ void print_state_dict(Stream& out, const StateDictReport& dict) {
     out.format(
         "    size mismatch for {}: copying a param with shape {} from checkpoint, the shape in current model "
         "is {}.\n",
-        printable(mismatch.name), shape_text(mismatch.in_file), shape_text(mismatch.in_reference));
+        printable(mismatch.name), torch_size(mismatch.in_file), torch_size(mismatch.in_reference));
   }
   if (dict.mismatched.size() > kShown)
     out.format("    size mismatch for {} more\n", dict.mismatched.size() - kShown);
@@ -105,6 +106,16 @@ void write_state_dict(JsonWriter& json, const StateDictReport& dict) {
   }
   json.end_array();
   write_names(json, "dropped", "dropped_hex", dict.dropped);
+  write_names(json, "added", "added_hex", dict.added);
+  json.key("taken").begin_array();
+  for (const auto& [file, tensors] : dict.taken) {
+    json.begin_object();
+    json.key("file").string(file);
+    write_hex_if_needed(json, "file_hex", file);
+    json.key("tensors").number(tensors);
+    json.end_object();
+  }
+  json.end_array();
   write_names(json, "missing", "missing_hex", dict.missing);
   write_names(json, "unexpected", "unexpected_hex", dict.unexpected);
   json.key("mismatched").begin_array();
@@ -128,7 +139,7 @@ void print_result(Stream& out, const FileResult& result) {
   if (!result.report.removed_wrappers.empty()) {
     out.format("  stripped: {}\n", fmt::join(result.report.removed_wrappers, ", "));
   }
-  for (const auto& dict : result.report.state_dicts) print_state_dict(out, dict);
+  for (const auto& dict : result.report.state_dicts) print_state_dict(out, dict, result.file);
   if (!result.report.dropped_entries.empty())
     out.format("  dropped: {}\n", names(result.report.dropped_entries));
   for (const auto& note : result.report.notes) out.format("  note: {}\n", note);

@@ -271,6 +271,10 @@ std::string counted(std::uint64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", with_separators(count), noun, sibilant ? "es" : "s");
 }
 
+std::string torch_size(std::span<const std::int64_t> shape) {
+  return fmt::format("torch.Size([{}])", fmt::join(shape, ", "));
+}
+
 std::string nearest(std::string_view name, std::span<const std::string> candidates) {
   constexpr std::size_t kLongest = 256;  // the distance is quadratic; longer names get no suggestion
   if (name.size() > kLongest) return {};

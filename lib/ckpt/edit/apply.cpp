@@ -14,9 +14,17 @@
 namespace ckpt {
 namespace {
 
-bool edits_keys(const Plan& plan) {
+bool edits_state_dicts(const Plan& plan) {
   return std::any_of(plan.edits.begin(), plan.edits.end(),
                      [](const Edit& edit) { return !std::holds_alternative<DropEntries>(edit); });
+}
+
+/// Does a key come, go or get another name? Else only values do.
+bool edits_keys(const Edit& edit) {
+  if (std::holds_alternative<DropEntries>(edit)) return false;
+  const auto* merge = std::get_if<MergeTensors>(&edit);
+  return merge == nullptr || merge->keys == MergeTensors::Keys::kUnion ||
+         merge->keys == MergeTensors::Keys::kIntersection;
 }
 
 /// A whole module's keys are attributes of objects. Beside state dicts it is carried; alone, or named by
@@ -24,6 +32,7 @@ bool edits_keys(const Plan& plan) {
 Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::vector<std::uint32_t>& chosen,
                          PlanReport& report) {
   const auto is_module = [&](std::uint32_t index) { return checkpoint.state_dicts[index].of_module; };
+  if (std::none_of(plan.edits.begin(), plan.edits.end(), edits_keys)) return {};
   const auto first = std::find_if(chosen.begin(), chosen.end(), is_module);
   if (first == chosen.end()) return {};
   const auto describe = [&](std::uint32_t index) {
@@ -45,16 +54,15 @@ Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::ve
 
 /// After `store_keys`.
 void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, StateDictReport& report) {
+  report.keys_before = dict.keys_before;
+  report.bytes_before = dict.bytes_before;
   for (const auto& key : dict.keys) {
-    const auto bytes = key.tensor == kNoIndex ? 0 : checkpoint.bytes(checkpoint.tensors[key.tensor]);
-    ++report.keys_before;
-    report.bytes_before += bytes;
     if (key.dropped) {
       report.dropped.emplace_back(key.original);
       continue;
     }
     ++report.keys_after;
-    report.bytes_after += bytes;
+    if (key.tensor != kNoIndex) report.bytes_after += checkpoint.bytes(checkpoint.tensors[key.tensor]);
     const auto change = checkpoint.changes().find({dict.index, key.entry});
     if (change != checkpoint.changes().end()) report.renamed.emplace_back(key.original, change->second.name);
   }
@@ -67,6 +75,17 @@ std::vector<std::string> optimizer_paths(const Checkpoint& checkpoint) {
     if (mapping.is_optimizer && !mapping.in_optimizer) paths.push_back(checkpoint.path(mapping.place));
   }
   return paths;
+}
+
+/// After a merge, what optimizers know is about the values that are gone.
+void note_old_values(EditContext& context) {
+  const auto& dicts = context.report.state_dicts;
+  const bool taken = std::any_of(dicts.begin(), dicts.end(), [](const auto& dict) { return !dict.taken.empty(); });
+  if (!taken) return;
+  for (const auto& path : optimizer_paths(context.checkpoint)) {
+    context.report.notes.push_back(
+        fmt::format("the optimizer state at {} stays and belongs to the old values", quoted_path(path)));
+  }
 }
 
 bool lies_below(std::string_view path, std::string_view above) {
@@ -113,7 +132,7 @@ StateDictReport& report_of(PlanReport& report, const std::string& root) {
 bool PlanReport::changes_nothing() const {
   return dropped_entries.empty() &&
          std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {
-           return dict.renamed.empty() && dict.dropped.empty();
+           return dict.renamed.empty() && dict.dropped.empty() && dict.added.empty() && dict.taken.empty();
          });
 }
 
@@ -142,7 +161,7 @@ Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
 Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
   PlanReport report;
   std::vector<EditedStateDict> dicts;
-  if (edits_keys(plan)) {
+  if (edits_state_dicts(plan)) {
     CKPT_ASSIGN_OR_RETURN(auto chosen, choose_state_dicts(checkpoint, plan.roots));
     CKPT_RETURN_IF_ERROR(set_modules_aside(checkpoint, plan, chosen, report));
     for (const auto index : chosen) dicts.push_back(load_keys(checkpoint, index));
@@ -158,10 +177,13 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
 
     Status operator()(const RenameKeys& edit) const { return apply_rename(edit, context); }
 
+    Status operator()(const MergeTensors& edit) const { return apply_merge(edit, context); }
+
     Status operator()(const DropEntries& edit) const { return apply_drop_entries(edit, context); }
   };
 
   for (const auto& edit : plan.edits) CKPT_RETURN_IF_ERROR(std::visit(Apply{context}, edit));
+  note_old_values(context);
   CKPT_RETURN_IF_ERROR(settle_optimizers(plan, context));
   for (auto& dict : dicts) {
     CKPT_RETURN_IF_ERROR(store_keys(dict, checkpoint));

@@ -37,6 +37,8 @@ struct StateDictReport {
   std::vector<std::string> missing;     ///< in the reference only
   std::vector<std::string> unexpected;  ///< in the file only (and so dropped)
   std::vector<ShapeMismatch> mismatched;
+  std::vector<std::string> added;                             ///< keys that the file did not have
+  std::vector<std::pair<std::string, std::uint64_t>> taken;  ///< file, and how many tensors came from it
 };
 
 struct CKPT_EXPORT PlanReport {

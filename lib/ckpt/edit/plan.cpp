@@ -15,6 +15,8 @@ std::string_view edit_name(const Edit& edit) {
 
     std::string_view operator()(const RenameKeys&) const { return "rename-keys"; }
 
+    std::string_view operator()(const MergeTensors&) const { return "merge"; }
+
     std::string_view operator()(const DropEntries&) const { return "drop-entry"; }
   };
 

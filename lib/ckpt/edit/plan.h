@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 
 #include "ckpt/base/export.h"
 #include "ckpt/base/result.h"
+#include "ckpt/model/checkpoint.h"
 #include "ckpt/model/dtype.h"
 #include "ckpt/model/name_pattern.h"
 
@@ -63,7 +65,31 @@ struct DropEntries {
   std::vector<std::string> paths;
 };
 
-using Edit = std::variant<StripWrappers, FilterKeys, RenameKeys, DropEntries>;
+/// One file that gives tensors to the base.
+struct MergeSource {
+  std::string file;                        ///< as the user calls it
+  std::optional<std::string> root;         ///< path of its state dict; none: the one that pairs with the base's
+  std::shared_ptr<Checkpoint> checkpoint;  ///< read, with its storages located
+};
+
+/// Tensors of other files take the place of the base's. Stable name: "merge".
+struct MergeTensors {
+  enum class Keys : std::uint8_t {
+    kBase,          ///< those of the base
+    kUnion,         ///< and those that only others have, behind them
+    kIntersection,  ///< those that all files have
+    kEqual,         ///< all files must have the same
+  };
+  enum class OnShapeMismatch : std::uint8_t { kError, kKeepBase, kTakeOther };
+  enum class OnDtypeMismatch : std::uint8_t { kError, kToBase, kTakeOther };
+
+  std::vector<MergeSource> sources;  ///< of several that have a key the last one counts
+  Keys keys = Keys::kBase;
+  OnShapeMismatch on_shape_mismatch = OnShapeMismatch::kError;
+  OnDtypeMismatch on_dtype_mismatch = OnDtypeMismatch::kError;
+};
+
+using Edit = std::variant<StripWrappers, FilterKeys, RenameKeys, DropEntries, MergeTensors>;
 
 /// The edit's stable name, as plan files and reports spell it.
 CKPT_EXPORT std::string_view edit_name(const Edit& edit);

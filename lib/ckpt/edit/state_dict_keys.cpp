@@ -16,13 +16,14 @@ namespace ckpt {
 
 EditedStateDict load_keys(Checkpoint& checkpoint, std::uint32_t state_dict) {
   const auto& dict = checkpoint.state_dicts[state_dict];
-  EditedStateDict out{state_dict, checkpoint.path(dict.place), {}};
+  EditedStateDict out{state_dict, checkpoint.path(dict.place), {}, dict.entries.size()};
   out.keys.reserve(dict.entries.size());
   for (std::uint32_t i = 0; i < dict.entries.size(); ++i) {
     const auto tensor = dict.entries[i].tensor;
     const std::string_view name =
         tensor != kNoIndex ? checkpoint.tensors[tensor].name
                            : checkpoint.strings.emplace_back(checkpoint.original_name(state_dict, i));
+    if (tensor != kNoIndex) out.bytes_before += checkpoint.bytes(checkpoint.tensors[tensor]);
     out.keys.push_back({name, std::string(name), tensor, i, false});
   }
   return out;

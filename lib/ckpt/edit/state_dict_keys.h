@@ -24,6 +24,8 @@ struct EditedStateDict {
   std::uint32_t index = 0;  ///< in Checkpoint::state_dicts
   std::string root;
   std::vector<EditedKey> keys;
+  std::uint64_t keys_before = 0;
+  std::uint64_t bytes_before = 0;  ///< numel × item size of its tensors
 };
 
 /// The checkpoint must outlive the result.

@@ -38,6 +38,7 @@ class TorchZipFormat final : public Format {
   bool probe(const Probe& probe) const override;
   Result<Checkpoint> read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics,
                           Intent intent) const override;
+  Status locate_storages(Checkpoint& checkpoint) const override;
   Result<Layout> lay_out(const Checkpoint& checkpoint) const override;
 };
 

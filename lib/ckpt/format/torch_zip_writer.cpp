@@ -363,6 +363,18 @@ Status check_records(const ZipDirectory& directory) {
 
 }  // namespace
 
+Status TorchZipFormat::locate_storages(Checkpoint& checkpoint) const {
+  const auto& data = static_cast<const TorchZipData&>(*checkpoint.parts.front().container);
+  CKPT_RETURN_IF_ERROR(check_records(data.directory));
+  auto locator = data.directory.locator();
+  for (auto& storage : checkpoint.storages) {
+    if (storage.is_added || !data.directory.entry(storage.record).stored()) continue;
+    CKPT_ASSIGN_OR_RETURN(const auto location, locator.locate(storage.record));
+    storage.extent = location.data;
+  }
+  return {};
+}
+
 Result<Layout> TorchZipFormat::lay_out(const Checkpoint& checkpoint) const {
   const auto& part = checkpoint.parts.front();
   if (!checkpoint.edited()) return Layout::of_whole_file(part.source->size());

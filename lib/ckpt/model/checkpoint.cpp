@@ -210,6 +210,7 @@ void Checkpoint::insert(std::uint32_t state_dict, std::string name, const Tensor
   const auto row = add_row(strings.emplace_back(std::move(name)), state_dict);
   state_dicts[state_dict].entries.push_back({kNoUse, kNoUse, row});
   set_view(row, view, kInserted);
+  if (view.requires_grad && is_differentiable(view.dtype)) tensors[row].flags |= kRequiresGrad;
 }
 
 TensorId Checkpoint::add_row(std::string_view name, std::uint32_t state_dict) {

@@ -103,6 +103,7 @@ struct TensorView {
   std::uint64_t offset = 0;  ///< first element, in elements of dtype
   std::vector<std::int64_t> shape;
   std::vector<std::int64_t> strides;  ///< elements; empty for C order
+  bool requires_grad = false;         ///< of inserted rows; replaced ones keep what they have
 };
 
 /// What became of one state-dict key.

@@ -25,15 +25,17 @@ Status copy(const ByteSource& source, Extent extent, ByteSink& sink, Progress* p
   return {};
 }
 
-/// A copy piece by piece, each read again for the checksum while it is in memory.
+/// A copy piece by piece. What the kernel copies is read again for the checksum while it is in memory.
 Result<std::uint32_t> copy_and_sum(const ByteSource& source, Extent extent, ByteSink& sink,
                                    Progress* progress, std::uint64_t total) {
   std::uint32_t sum = 0;
   Bytes buffer(std::min(extent.size, kSumChunk));
   while (extent.size > 0) {
     const auto piece = std::span(buffer).first(std::min(extent.size, kSumChunk));
-    CKPT_RETURN_IF_ERROR(sink.copy_from(source, {extent.offset, piece.size()}));
+    const bool by_kernel = source.descriptor() >= 0;
+    if (by_kernel) CKPT_RETURN_IF_ERROR(sink.copy_from(source, {extent.offset, piece.size()}));
     CKPT_RETURN_IF_ERROR(source.read_at(extent.offset, piece));
+    if (!by_kernel) CKPT_RETURN_IF_ERROR(sink.write(piece));
     sum = crc32(sum, piece);
     extent = {extent.offset + piece.size(), extent.size - piece.size()};
     if (progress != nullptr) progress->report(sink.position(), total);

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Values of one dtype as values of another, rounded as PyTorch's `copy_` does: to the nearest, ties to even;
+// 16-bit floats by way of float32.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "ckpt/base/bytes.h"
+#include "ckpt/base/export.h"
+#include "ckpt/model/dtype.h"
+
+namespace ckpt {
+
+/// The bits of `value` as an IEEE half; too large ones become infinities.
+CKPT_EXPORT std::uint16_t float16_bits(float value);
+/// The bits of `value` as a bfloat16; every NaN becomes 0x7FC0.
+CKPT_EXPORT std::uint16_t bfloat16_bits(float value);
+CKPT_EXPORT float float16_value(std::uint16_t bits);
+CKPT_EXPORT float bfloat16_value(std::uint16_t bits);
+
+/// Is there a conversion? Between floats of 16 bits and more, integers and booleans; any dtype to itself.
+CKPT_EXPORT bool can_convert(Dtype from, Dtype to);
+
+/// Little-endian values of `from` as values of `to`. Precondition: `can_convert`, and `out` has room for as
+/// many values as `values` holds.
+CKPT_EXPORT void convert(Dtype from, ByteView values, Dtype to, std::byte* out);
+
+/// Turns each number round; both halves of a complex one on their own.
+CKPT_EXPORT void swap_byte_order(Dtype dtype, std::span<std::byte> values);
+
+}  // namespace ckpt

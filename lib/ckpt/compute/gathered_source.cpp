@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/compute/gathered_source.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <span>
+#include <utility>
+
+#include "ckpt/compute/convert.h"
+
+namespace ckpt {
+namespace {
+
+// Values of a box, and bytes of the source read at once. Enough that a column of a large matrix is read in
+// stretches of some hundred bytes and more.
+constexpr std::uint64_t kBox = std::uint64_t{8} << 20U;
+constexpr std::uint64_t kRead = std::uint64_t{4} << 20U;
+
+// A stretch of the source is read as a whole if at least one byte in so many is wanted.
+constexpr std::uint64_t kSparsest = 8;
+
+/// One dimension of a box.
+struct Axis {
+  std::uint64_t count;
+  std::uint64_t from;  ///< stride in the source, elements
+  std::uint64_t to;    ///< stride in the box, elements
+};
+
+/// Copies items of one size from a stretch of the source to their places, two dimensions at a time.
+template <std::size_t kItem>
+void scatter(const std::byte* from, std::byte* to, const Axis& inner, const Axis& outer) {
+  for (std::uint64_t i = 0; i < outer.count; ++i) {
+    const auto* source = from + i * outer.from * kItem;
+    auto* target = to + i * outer.to * kItem;
+    for (std::uint64_t j = 0; j < inner.count; ++j) {
+      std::memcpy(target, source, kItem);
+      source += inner.from * kItem;
+      target += inner.to * kItem;
+    }
+  }
+}
+
+void scatter(std::size_t item, const std::byte* from, std::byte* to, const Axis& inner, const Axis& outer) {
+  if (inner.from == 1 && inner.to == 1) {
+    for (std::uint64_t i = 0; i < outer.count; ++i)
+      std::memcpy(to + i * outer.to * item, from + i * outer.from * item, inner.count * item);
+    return;
+  }
+  switch (item) {
+    case 1: return scatter<1>(from, to, inner, outer);
+    case 2: return scatter<2>(from, to, inner, outer);
+    case 4: return scatter<4>(from, to, inner, outer);
+    case 8: return scatter<8>(from, to, inner, outer);
+    default: return scatter<16>(from, to, inner, outer);
+  }
+}
+
+/// Fills a box from the source: the dimensions that lie closest together there are read in one stretch, the
+/// others by loops.
+class BoxReader {
+ public:
+  BoxReader(const ByteSource& source, std::size_t item, std::vector<Axis> axes)
+      : source_(source), item_(item), axes_(std::move(axes)) {
+    std::erase_if(axes_, [](const Axis& axis) { return axis.count == 1; });
+    std::stable_sort(axes_.begin(), axes_.end(),
+                     [](const Axis& a, const Axis& b) { return a.from < b.from; });
+    join_axes();
+    while (axes_.size() < 2) axes_.push_back({1, 0, 0});
+    choose_stretch();
+  }
+
+  /// `start`: byte of the source where the box's first element lies.
+  Status run(std::uint64_t start, std::byte* out) { return read_outer(axes_.size(), start, out); }
+
+ private:
+  /// Neighbours that step through source and box alike are one dimension.
+  void join_axes() {
+    for (std::size_t i = 1; i < axes_.size();) {
+      auto& inner = axes_[i - 1];
+      if (axes_[i].from == inner.from * inner.count && axes_[i].to == inner.to * inner.count) {
+        inner.count *= axes_[i].count;
+        axes_.erase(axes_.begin() + static_cast<std::ptrdiff_t>(i));
+      } else {
+        ++i;
+      }
+    }
+  }
+
+  void choose_stretch() {
+    std::uint64_t last = 0;  // element of the stretch farthest from its first
+    std::uint64_t wanted = 1;
+    for (const auto& axis : axes_) {
+      const auto farther = last + (axis.count - 1) * axis.from;
+      const auto more = wanted * (axis.from == 0 ? 1 : axis.count);
+      const auto bytes = (farther + 1) * item_;
+      if ((depth_ > 0 && bytes > kRead) || farther / kSparsest >= more) break;
+      last = farther;
+      wanted = more;
+      ++depth_;
+    }
+    stretch_ = (last + 1) * item_;
+  }
+
+  Status read_outer(std::size_t depth, std::uint64_t start, std::byte* out) {
+    if (depth == depth_) return read_stretch(start, out);
+    const auto& axis = axes_[depth - 1];
+    for (std::uint64_t i = 0; i < axis.count; ++i) {
+      CKPT_RETURN_IF_ERROR(read_outer(depth - 1, start + i * axis.from * item_, out + i * axis.to * item_));
+    }
+    return {};
+  }
+
+  /// The innermost axis may be longer than what is read at once.
+  Status read_stretch(std::uint64_t start, std::byte* out) {
+    if (stretch_ <= kRead) {
+      bytes_.resize(stretch_);
+      CKPT_RETURN_IF_ERROR(source_.read_at(start, bytes_));
+      place(depth_, bytes_.data(), out);
+      return {};
+    }
+    auto piece = axes_.front();
+    const auto step = std::max<std::uint64_t>(1, kRead / item_ / std::max<std::uint64_t>(1, piece.from));
+    for (std::uint64_t done = 0; done < axes_.front().count; done += step) {
+      piece.count = std::min(step, axes_.front().count - done);
+      bytes_.resize(((piece.count - 1) * piece.from + 1) * item_);
+      CKPT_RETURN_IF_ERROR(source_.read_at(start + done * piece.from * item_, bytes_));
+      scatter(item_, bytes_.data(), out + done * piece.to * item_, piece, {1, 0, 0});
+    }
+    return {};
+  }
+
+  void place(std::size_t depth, const std::byte* from, std::byte* out) const {
+    if (depth == 0) return scatter(item_, from, out, {1, 1, 1}, {1, 0, 0});
+    if (depth == 1) return scatter(item_, from, out, axes_[0], {1, 0, 0});
+    if (depth == 2) return scatter(item_, from, out, axes_[0], axes_[1]);
+    const auto& axis = axes_[depth - 1];
+    for (std::uint64_t i = 0; i < axis.count; ++i)
+      place(depth - 1, from + i * axis.from * item_, out + i * axis.to * item_);
+  }
+
+  const ByteSource& source_;
+  std::size_t item_;
+  std::vector<Axis> axes_;  ///< the closest together in the source first
+  std::size_t depth_ = 0;   ///< so many axes are one stretch; 0: each item is read alone
+  std::uint64_t stretch_ = 0;
+  Bytes bytes_;
+};
+
+}  // namespace
+
+std::uint64_t Gather::numel() const {
+  return std::accumulate(shape.begin(), shape.end(), std::uint64_t{1},
+                         [](std::uint64_t product, std::int64_t size) {
+                           return product * static_cast<std::uint64_t>(size);
+                         });
+}
+
+Extent GatheredSource::add(Gather gather) {
+  const Extent extent{size_, gather.numel() * dtype_info(gather.to).item_size};
+  if (extent.size == 0) return extent;
+  size_ += extent.size;
+  results_.push_back({std::move(gather), extent});
+  return extent;
+}
+
+Status GatheredSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  CKPT_RETURN_IF_ERROR(require({offset, out.size()}));
+  const std::lock_guard lock(mutex_);
+  while (!out.empty()) {
+    const auto& box = box_.extent;
+    if (offset < box.offset || offset >= box.end()) {
+      const auto behind = std::upper_bound(
+          results_.begin(), results_.end(), offset,
+          [](std::uint64_t wanted, const Placed& placed) { return wanted < placed.extent.offset; });
+      CKPT_RETURN_IF_ERROR(compute(*std::prev(behind), offset));
+    }
+    const auto size = std::min<std::uint64_t>(out.size(), box.end() - offset);
+    std::memcpy(out.data(), box_.values.data() + (offset - box.offset), size);
+    out = out.subspan(size);
+    offset += size;
+  }
+  return {};
+}
+
+/// The box of `placed` that holds `offset`: all of its inner dimensions that fit, some steps of the next.
+Status GatheredSource::compute(const Placed& placed, std::uint64_t offset) const {
+  const auto& gather = placed.gather;
+  const auto rank = gather.shape.size();
+  const auto to_item = dtype_info(gather.to).item_size;
+  const auto from_item = dtype_info(gather.from).item_size;
+  const auto most = kBox / std::max(to_item, from_item);
+  std::uint64_t inner = 1;  // elements of the dimensions that are whole
+  std::size_t cut = rank;   // behind the dimension that is cut
+  while (cut > 0 && inner * static_cast<std::uint64_t>(gather.shape[cut - 1]) <= most)
+    inner *= static_cast<std::uint64_t>(gather.shape[--cut]);
+  const auto steps = std::max<std::uint64_t>(1, most / inner);
+  const auto size_of_cut = cut == 0 ? 1 : static_cast<std::uint64_t>(gather.shape[cut - 1]);
+
+  auto element = (offset - placed.extent.offset) / to_item / inner;  // counted in rows of `inner`
+  const auto first = cut == 0 ? 0 : element % size_of_cut / steps * steps;
+  const auto count = std::min(steps, size_of_cut - first);
+  const auto begin = (element - element % size_of_cut + first) * inner;
+
+  std::vector<Axis> axes;
+  std::uint64_t stride = 1;
+  for (auto i = rank; i-- > cut;) {
+    const auto size = static_cast<std::uint64_t>(gather.shape[i]);
+    axes.push_back({size, static_cast<std::uint64_t>(gather.strides[i]), stride});
+    stride *= size;
+  }
+  auto start = gather.offset;
+  if (cut > 0) {
+    axes.push_back({count, static_cast<std::uint64_t>(gather.strides[cut - 1]), stride});
+    start += first * static_cast<std::uint64_t>(gather.strides[cut - 1]);
+    element /= size_of_cut;
+    for (auto i = cut - 1; i-- > 0;) {
+      const auto size = static_cast<std::uint64_t>(gather.shape[i]);
+      start += element % size * static_cast<std::uint64_t>(gather.strides[i]);
+      element /= size;
+    }
+  }
+
+  box_.extent = {};  // until it is whole
+  const auto values = inner * count;
+  Bytes gathered(values * from_item);
+  BoxReader reader(*gather.source, from_item, std::move(axes));
+  CKPT_RETURN_IF_ERROR(reader.run(gather.storage + start * from_item, gathered.data()));
+  if (gather.swapped) swap_byte_order(gather.from, gathered);
+  if (gather.from == gather.to) {
+    box_.values = std::move(gathered);
+  } else {
+    box_.values.resize(values * to_item);
+    convert(gather.from, gathered, gather.to, box_.values.data());
+  }
+  box_.extent = {placed.extent.offset + begin * to_item, values * to_item};
+  return {};
+}
+
+}  // namespace ckpt

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Tensors that have to be computed before they can be written: strided views made dense, dtypes converted,
+// byte orders turned. They read like a file; a few megabytes of values exist at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "ckpt/base/export.h"
+#include "ckpt/io/byte_source.h"
+#include "ckpt/model/dtype.h"
+
+namespace ckpt {
+
+/// A dense copy of a view: its values in the order of `shape`, the last dimension fastest. To get another
+/// order, permute sizes and strides alike.
+struct Gather {
+  std::shared_ptr<const ByteSource> source;
+  std::uint64_t storage = 0;  ///< where the view's storage begins in `source`, bytes
+  std::uint64_t offset = 0;   ///< first element, in elements of `from`
+  std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> strides;  ///< elements
+  Dtype from = Dtype::kFloat32;
+  Dtype to = Dtype::kFloat32;  ///< precondition: `can_convert`
+  bool swapped = false;        ///< the source's numbers have the other byte order
+
+  std::uint64_t numel() const;
+};
+
+/// The results of any number of gathers, one behind the other.
+class CKPT_EXPORT GatheredSource final : public ByteSource {
+ public:
+  explicit GatheredSource(std::string name) : name_(std::move(name)) {}
+
+  /// Where in this source the result lies. Preconditions: the view lies in its storage, the storage in its
+  /// source; sizes and strides are not negative. Not while others read.
+  Extent add(Gather gather);
+
+  const std::string& name() const override { return name_; }
+
+  std::uint64_t size() const override { return size_; }
+
+  /// Quick for who reads forward. Errors: those of the sources.
+  Status read_at(std::uint64_t offset, std::span<std::byte> out) const override;
+
+ private:
+  struct Placed {
+    Gather gather;
+    Extent extent;
+  };
+
+  /// Values computed last: a box of one result.
+  struct Box {
+    Extent extent;  ///< in this source
+    Bytes values;
+  };
+
+  Status compute(const Placed& placed, std::uint64_t offset) const;
+
+  std::string name_;
+  std::vector<Placed> results_;  ///< ascending; without empty ones
+  std::uint64_t size_ = 0;
+  mutable std::mutex mutex_;
+  mutable Box box_;
+};
+
+}  // namespace ckpt
