@@ -20,10 +20,11 @@ using Runner = std::function<ExitCode(Console&)>;
 
 struct Command {
   std::string_view name;
-  std::string_view alias;    ///< short name
+  std::string_view alias;    ///< short name; may be empty
   std::string_view summary;  ///< one line, for the list of commands
   std::string_view manual;   ///< Markdown, examples first
   Runner (*attach)(CLI::App& app);
+  std::string_view operands = "FILE...";  ///< as usage lines show them
 };
 
 /// Every command, in the order in which help lists them.

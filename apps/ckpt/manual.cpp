@@ -67,16 +67,18 @@ void set_up_parser(CLI::App& app) {
 
 std::string usage_text(const Command& command, const CLI::App& app) {
   return fmt::format(
-      "{}.\n\nUsage: ckpt {} [OPTIONS] FILE...\n\nOptions:\n{}\n'ckpt help {}' shows the manual with "
+      "{}.\n\nUsage: ckpt {} [OPTIONS] {}\n\nOptions:\n{}\n'ckpt help {}' shows the manual with "
       "examples.\n",
-      command.summary, command.name, options_text(app), command.name);
+      command.summary, command.name, command.operands, options_text(app), command.name);
 }
 
 void print_manual(const Command& command, Stream& out) {
   CLI::App app{std::string(command.summary), std::string(command.name)};
   set_up_parser(app);
   command.attach(app);
-  out.format("ckpt {}: {}\nShort name: {}\n\n", command.name, command.summary, command.alias);
+  out.format("ckpt {}: {}\n", command.name, command.summary);
+  if (!command.alias.empty()) out.format("Short name: {}\n", command.alias);
+  out.print("\n");
   out.print(command.manual);
   out.format("\n## Options\n\n{}", options_text(app));
 }

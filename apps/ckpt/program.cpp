@@ -28,7 +28,7 @@ std::vector<std::string> command_names() {
   std::vector<std::string> names = {std::string(kHelp)};
   for (const auto& command : commands()) {
     names.emplace_back(command.name);
-    names.emplace_back(command.alias);
+    if (!command.alias.empty()) names.emplace_back(command.alias);
   }
   return names;
 }
@@ -38,7 +38,9 @@ void print_overview(Stream& out) {
       "ckpt looks into PyTorch checkpoints and edits them without running a pickle.\n\nUsage: ckpt COMMAND "
       "[OPTIONS] FILE...\n\nCommands:\n");
   for (const auto& command : commands()) {
-    out.format("  {:<20} {} (short: {})\n", command.name, command.summary, command.alias);
+    out.format("  {:<20} {}", command.name, command.summary);
+    if (!command.alias.empty()) out.format(" (short: {})", command.alias);
+    out.print("\n");
   }
   out.print("  help                 Show the manual of a command: ckpt help COMMAND\n\n");
   out.print("'ckpt COMMAND --help' lists a command's options.\n");

@@ -22,18 +22,19 @@ TEST_CASE("every command lists its options and has a manual, under both of its n
     const std::string alias(command.alias);
     CAPTURE(name);
     const auto usage = cli.good(name + " --help");
-    CHECK(usage.find("Usage: ckpt " + name + " [OPTIONS] FILE...") != std::string::npos);
+    CHECK(usage.find("Usage: ckpt " + name + " [OPTIONS] " + std::string(command.operands)) !=
+          std::string::npos);
     for (const auto* option : {"-h, --help", "-q, --quiet", "-v, --verbose", "--json", "--color WHEN",
                                "--progress WHEN", "--root PATH"}) {
       CHECK(usage.find(option) != std::string::npos);
     }
-    CHECK(cli.good(alias + " -h") == usage);
+    if (!alias.empty()) CHECK(cli.good(alias + " -h") == usage);
     const auto manual = cli.good("help " + name);
     for (const auto* section :
          {"## Examples", "## Description", "## Memory and disk", "## Exit status", "## Options"}) {
       CHECK(manual.find(section) != std::string::npos);
     }
-    CHECK(cli.good("help " + alias) == manual);
+    if (!alias.empty()) CHECK(cli.good("help " + alias) == manual);
     for (const auto& line : split_lines(usage)) CHECK(line.size() <= 100);
   }
 }

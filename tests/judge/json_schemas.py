@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / "tests" / "data"
 SCHEMAS = ROOT / "docs" / "reference" / "schema"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-EDITS = ("strip-dataparallel", "filter-keys", "rename-keys")
+EDITS = ("strip-dataparallel", "filter-keys", "rename-keys", "merge")
 
 # -- a validator for the part of draft 2020-12 that the schemas use ---------------------------------------------------
 
@@ -165,16 +165,19 @@ class Judge:
             "filter-keys": [["--drop", key, "--optimizer", "drop"], ["--keep", "re:.", "--optimizer", "keep"], ["--drop", "no.such.key"],
                             ["--like", path], ["--like", DATA / "torch-2.15-dataparallel.pt", "--strict"], ["--drop-entry", "epoch"]],
             "rename-keys": [["--add-prefix", "net."], ["--map", f"={key}=renamed"], ["--map", "re:.*=same"]],
+            "merge": [[path], [DATA / "torch-2.15-many.pt", "--keys", "union", "--dtype", "other", "--on-shape-mismatch", "keep-base"],
+                      [DATA / "torch-2.15-flat.pt", path, "--keys", "intersection", "--optimizer", "keep"], ["missing.pt"]],
         }
         for command in EDITS:
             for line in lines[command]:
                 told = f"{name} {' '.join(map(str, line))}".replace(str(DATA) + "/", "")
-                # a reference that can't be used is an error before any input is looked at
-                files = None if "--like" in line else [str(path)]
+                # a file beside the input that can't be used is an error before any input is looked at
+                files = None if "--like" in line or command == "merge" else [str(path)]
                 self.judge(told + " -n", command, [path, "-n", *line], directory, files=files)
             out = f"{directory}/out-{command}-{name}"
-            real = self.judge(told + " -o", command, [path, "-o", out, "--no-fsync", *lines[command][0]], directory, files=[str(path)])
-            written = real is not None and real["files"][0]["written"]
+            real = self.judge(told + " -o", command, [path, "-o", out, "--no-fsync", *lines[command][0]], directory,
+                              files=None if command == "merge" else [str(path)])
+            written = bool(real and real["files"] and real["files"][0]["written"])
             self.tally.count(f"{command} {name}: 'written'", None if written == os.path.exists(out) else f"says {written}")
 
     def judge_oddities(self, directory: str) -> None:
@@ -188,7 +191,7 @@ class Judge:
         for name in ["empty.pt", "text.pt", "page.pt", "cut.pt", "missing.pt", "."]:
             self.judge(name, "inspect", [name], directory, status=2, files=[name])
             for command in EDITS:
-                rule = {"filter-keys": ["--drop", "fc"], "rename-keys": ["--add-prefix", "a."]}.get(command, [])
+                rule = {"filter-keys": ["--drop", "fc"], "rename-keys": ["--add-prefix", "a."], "merge": [flat]}.get(command, [])
                 self.judge(name, command, [name, "-n", *rule], directory, status=2, files=[name])
         self.judge("an odd file name", "inspect", ["in\udcffvalid \"name\n.pt"], directory, status=0)
         self.judge("an odd key", "inspect", ["odd-key.pt"], directory, status=0)

@@ -31,8 +31,9 @@ Result<std::shared_ptr<Checkpoint>> read_other(const std::string& file) {
   if (const auto* finding = diagnostics.first_error()) {
     return Error(ErrorCode::kRefused, finding->message)
         .in_file(source->name())
-        .with_hint("readers disagree about this file, so nothing is taken from it; 'ckpt inspect' shows what "
-                   "PyTorch sees");
+        .with_hint(
+            "readers disagree about this file, so nothing is taken from it; 'ckpt inspect' shows what "
+            "PyTorch sees");
   }
   auto located = format_of(checkpoint.format).locate_storages(checkpoint);
   if (!located.ok()) return std::move(located).error().in_file(source->name());
@@ -78,9 +79,11 @@ ExitCode run(const MergeOptions& options, Console& console) {
   options.common.apply(console);
   auto base = options.input;
   base.files.resize(1);
-  if (auto usage = options.output.check(base.files); !usage.ok()) return fail("merge", usage.error(), console);
+  if (auto usage = options.output.check(base.files); !usage.ok())
+    return fail("merge", usage.error(), console);
   if (options.input.files.size() < 2) {
-    return fail("merge", Error(ErrorCode::kUsage, "nothing to merge: give BASE and at least one OTHER"), console);
+    return fail("merge", Error(ErrorCode::kUsage, "nothing to merge: give BASE and at least one OTHER"),
+                console);
   }
   const auto plan = make_plan(options);
   if (!plan.ok()) return fail("merge", plan.error(), console);
@@ -93,16 +96,18 @@ Runner attach(CLI::App& app) {
                  "The checkpoint that is updated, and those whose tensors it gets; the last one wins")
       ->required()
       ->option_text("...");
-  app.add_option("--root", options->input.roots, "Path of the base's state dict; repeatable. Default: every one")
+  app.add_option("--root", options->input.roots,
+                 "Path of the base's state dict; repeatable. Default: every one")
       ->check(check_path)
       ->option_text("PATH")
       ->allow_extra_args(false);
   app.add_option("--other-root", options->other_root, "Path of the state dict in the others")
       ->check(check_path)
       ->option_text("PATH");
-  app.add_option("--keys", options->keys,
-                 "Keys of the result: base (those of the base), union, intersection, or equal (all files must "
-                 "have the same)")
+  app.add_option(
+         "--keys", options->keys,
+         "Keys of the result: base (those of the base), union, intersection, or equal (all files must "
+         "have the same)")
       ->check(one_of({"base", "union", "intersection", "equal"}))
       ->option_text("CHOICE");
   app.add_option("--on-shape-mismatch", options->on_shape_mismatch,
@@ -121,7 +126,7 @@ Runner attach(CLI::App& app) {
 }  // namespace
 
 Command merge_command() {
-  return {"merge", "", "Update a checkpoint with tensors of others", manual_merge(), attach};
+  return {"merge", "", "Update a checkpoint with tensors of others", manual_merge(), attach, "BASE OTHER..."};
 }
 
 }  // namespace ckpt::cli

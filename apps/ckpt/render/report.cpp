@@ -44,14 +44,15 @@ void print_renamed(Stream& out, const StateDictReport& dict) {
 
 void print_state_dict(Stream& out, const StateDictReport& dict, const std::string& file) {
   for (const auto& [source, count] : dict.taken) {
-    out.format("  {} of {} of {} now come from {}\n", with_separators(count), counted(dict.keys_after, "tensor"),
-               quoted(file), quoted(source));
+    out.format("  {} of {} of {} now come from {}\n", with_separators(count),
+               counted(dict.tensors_after, "tensor"), quoted(file), quoted(source));
   }
   out.format(
       "  {}: {} of {} kept, {}\n", dict.root.empty() ? "state dict" : "state dict " + quoted(dict.root),
-      with_separators(dict.keys_after), counted(dict.keys_before, "key"), human_bytes(dict.bytes_after));
+      with_separators(dict.keys_after - dict.added.size()), counted(dict.keys_before, "key"), human_bytes(dict.bytes_after));
   print_renamed(out, dict);
-  if (!dict.added.empty()) out.format("    {} added: {}\n", counted(dict.added.size(), "key"), names(dict.added));
+  if (!dict.added.empty())
+    out.format("    {} added: {}\n", counted(dict.added.size(), "key"), names(dict.added));
   if (!dict.dropped.empty())
     out.format("    {} dropped: {}\n", counted(dict.dropped.size(), "key"), names(dict.dropped));
   if (!dict.missing.empty()) out.format("    Missing key(s) in state_dict: {}\n", strict_names(dict.missing));

@@ -30,8 +30,8 @@ float widened(Brain value) {
 }
 
 template <typename T>
-  requires(!kIsShort<T>)
-T widened(T value) {
+
+requires(!kIsShort<T>) T widened(T value) {
   return value;
 }
 

@@ -150,10 +150,9 @@ class BoxReader {
 }  // namespace
 
 std::uint64_t Gather::numel() const {
-  return std::accumulate(shape.begin(), shape.end(), std::uint64_t{1},
-                         [](std::uint64_t product, std::int64_t size) {
-                           return product * static_cast<std::uint64_t>(size);
-                         });
+  return std::accumulate(
+      shape.begin(), shape.end(), std::uint64_t{1},
+      [](std::uint64_t product, std::int64_t size) { return product * static_cast<std::uint64_t>(size); });
 }
 
 Extent GatheredSource::add(Gather gather) {

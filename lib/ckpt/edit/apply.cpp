@@ -62,7 +62,10 @@ void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, Stat
       continue;
     }
     ++report.keys_after;
-    if (key.tensor != kNoIndex) report.bytes_after += checkpoint.bytes(checkpoint.tensors[key.tensor]);
+    if (key.tensor != kNoIndex) {
+      ++report.tensors_after;
+      report.bytes_after += checkpoint.bytes(checkpoint.tensors[key.tensor]);
+    }
     const auto change = checkpoint.changes().find({dict.index, key.entry});
     if (change != checkpoint.changes().end()) report.renamed.emplace_back(key.original, change->second.name);
   }
@@ -80,7 +83,8 @@ std::vector<std::string> optimizer_paths(const Checkpoint& checkpoint) {
 /// After a merge, what optimizers know is about the values that are gone.
 void note_old_values(EditContext& context) {
   const auto& dicts = context.report.state_dicts;
-  const bool taken = std::any_of(dicts.begin(), dicts.end(), [](const auto& dict) { return !dict.taken.empty(); });
+  const bool taken =
+      std::any_of(dicts.begin(), dicts.end(), [](const auto& dict) { return !dict.taken.empty(); });
   if (!taken) return;
   for (const auto& path : optimizer_paths(context.checkpoint)) {
     context.report.notes.push_back(

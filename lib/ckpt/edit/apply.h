@@ -29,6 +29,7 @@ struct StateDictReport {
   std::string root;  ///< path; "" is the root of the file
   std::uint64_t keys_before = 0;
   std::uint64_t keys_after = 0;
+  std::uint64_t tensors_after = 0;
   std::uint64_t bytes_before = 0;  ///< numel × item size of its tensors
   std::uint64_t bytes_after = 0;
   /// File name and new name, both the checkpoint's.
@@ -37,7 +38,7 @@ struct StateDictReport {
   std::vector<std::string> missing;     ///< in the reference only
   std::vector<std::string> unexpected;  ///< in the file only (and so dropped)
   std::vector<ShapeMismatch> mismatched;
-  std::vector<std::string> added;                             ///< keys that the file did not have
+  std::vector<std::string> added;                            ///< keys that the file did not have
   std::vector<std::pair<std::string, std::uint64_t>> taken;  ///< file, and how many tensors came from it
 };
 

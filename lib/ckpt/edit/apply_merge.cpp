@@ -35,9 +35,7 @@ struct Offer {
 
   const Checkpoint& checkpoint() const { return *source->checkpoint; }
 
-  TensorId tensor(std::uint32_t entry) const {
-    return checkpoint().state_dicts[dict].entries[entry].tensor;
-  }
+  TensorId tensor(std::uint32_t entry) const { return checkpoint().state_dicts[dict].entries[entry].tensor; }
 };
 
 /// A key of an offer.
@@ -58,7 +56,8 @@ std::string at(const EditedStateDict& dict) {
 
 std::vector<std::string> roots_of(const Checkpoint& checkpoint, const std::vector<std::uint32_t>& dicts) {
   std::vector<std::string> roots;
-  for (const auto dict : dicts) roots.push_back(quoted_path(checkpoint.path(checkpoint.state_dicts[dict].place)));
+  for (const auto dict : dicts)
+    roots.push_back(quoted_path(checkpoint.path(checkpoint.state_dicts[dict].place)));
   return roots;
 }
 
@@ -125,7 +124,8 @@ class Importer {
         gathered_part_(first_part_ + static_cast<std::uint32_t>(sources)) {}
 
   /// A tensor of `dtype` with `strides` (empty: C order) and the values of `offered`.
-  Result<TensorView> import(const Offered& offered, Dtype dtype, const Shape& strides, std::string_view device) {
+  Result<TensorView> import(const Offered& offered, Dtype dtype, const Shape& strides,
+                            std::string_view device) {
     const auto& other = offered.checkpoint();
     const auto& tensor = offered.tensor();
     CKPT_RETURN_IF_ERROR(check(offered, dtype));
@@ -144,17 +144,16 @@ class Importer {
     const bool whole_items = dtype_info(tensor.dtype).bits >= 8;
     const bool swapped = other.big_endian != base_.big_endian && !other.storages[tensor.storage].untyped &&
                          dtype_info(tensor.dtype).item_size > 1;
-    const bool as_they_lie =
-        !whole_items || (dtype == tensor.dtype && !swapped && is_c_order(shape, steps));
-    const Key key{offered.offer->number, tensor.storage,          tensor.offset,
-                  shape,                 as_they_lie ? Shape{} : steps, dtype,
-                  std::string(device)};
+    const bool as_they_lie = !whole_items || (dtype == tensor.dtype && !swapped && is_c_order(shape, steps));
+    const Key key{offered.offer->number,         tensor.storage, tensor.offset,      shape,
+                  as_they_lie ? Shape{} : steps, dtype,          std::string(device)};
     const auto known = imported_.find(key);
     if (known != imported_.end()) {
       view.storage = known->second;
       return view;
     }
-    const auto data = as_they_lie ? moved(offered) : gathered(offered, std::move(shape), std::move(steps), dtype, swapped);
+    const auto data =
+        as_they_lie ? moved(offered) : gathered(offered, std::move(shape), std::move(steps), dtype, swapped);
     view.storage = base_.add_storage(data, dtype, device);
     imported_.emplace(key, view.storage);
     return view;
@@ -162,7 +161,8 @@ class Importer {
 
   /// Adds the files that were used to the base's parts.
   void finish(const std::vector<MergeSource>& sources) {
-    for (const auto& source : sources) base_.parts.push_back({source.checkpoint->parts.front().source, {}, {}});
+    for (const auto& source : sources)
+      base_.parts.push_back({source.checkpoint->parts.front().source, {}, {}});
     base_.parts.push_back({gathered_, {}, {}});
   }
 
@@ -173,8 +173,7 @@ class Importer {
     const auto& other = offered.checkpoint();
     const auto& tensor = offered.tensor();
     const auto unsupported = [&](std::string why) {
-      return Error(ErrorCode::kUnsupported,
-                   fmt::format("tensor {} {}", quoted(tensor.name), why))
+      return Error(ErrorCode::kUnsupported, fmt::format("tensor {} {}", quoted(tensor.name), why))
           .in_file(offered.offer->source->file);
     };
     if (tensor.layout != TensorLayout::kStrided || tensor.storage == kNoIndex) {
@@ -200,7 +199,8 @@ class Importer {
     const auto& tensor = offered.tensor();
     const auto& storage = other.storages[tensor.storage];
     const auto begin = tensor.offset * dtype_info(tensor.dtype).item_size;
-    DataRef data{first_part_ + offered.offer->number, {storage.extent.offset + begin, other.bytes(tensor)}, {}, {}};
+    DataRef data{
+        first_part_ + offered.offer->number, {storage.extent.offset + begin, other.bytes(tensor)}, {}, {}};
     if (storage.has_crc32 && data.extent.size == storage.extent.size) data.crc32 = storage.crc32;
     return data;
   }
@@ -208,9 +208,9 @@ class Importer {
   DataRef gathered(const Offered& offered, Shape shape, Shape steps, Dtype dtype, bool swapped) {
     const auto& other = offered.checkpoint();
     const auto& tensor = offered.tensor();
-    const auto extent = gathered_->add({other.parts.front().source, other.storages[tensor.storage].extent.offset,
-                                        tensor.offset, std::move(shape), std::move(steps), tensor.dtype, dtype,
-                                        swapped});
+    const auto extent =
+        gathered_->add({other.parts.front().source, other.storages[tensor.storage].extent.offset,
+                        tensor.offset, std::move(shape), std::move(steps), tensor.dtype, dtype, swapped});
     return {gathered_part_, extent, {}, {}};
   }
 
@@ -285,8 +285,8 @@ class DictMerge {
       }
     }
     if (report_.unexpected.empty()) return {};
-    return Error(ErrorCode::kRefused, fmt::format("the base has no key {} (--keys equal)",
-                                                  quoted(report_.unexpected.front())));
+    return Error(ErrorCode::kRefused,
+                 fmt::format("the base has no key {} (--keys equal)", quoted(report_.unexpected.front())));
   }
 
   /// A file of which nothing fits was named by mistake, or its keys have another prefix.
@@ -296,23 +296,23 @@ class DictMerge {
       if (!key.dropped && key.tensor != kNoIndex) ours.push_back(key.name);
     }
     for (const auto& offer : offers_) {
-      const bool any =
-          std::any_of(ours.begin(), ours.end(), [&](const auto& name) { return offer.entries.contains(name); });
+      const bool any = std::any_of(ours.begin(), ours.end(),
+                                   [&](const auto& name) { return offer.entries.contains(name); });
       if (any || edit_.keys == MergeTensors::Keys::kUnion || ours.empty()) continue;
       std::vector<std::string> theirs;
       for (const auto& [name, entry] : offer.entries) theirs.push_back(name);
-      Error error(ErrorCode::kNotFound,
-                  fmt::format("none of its {} is in the base at {}", counted(theirs.size(), "key"), at(dict_)));
+      Error error(ErrorCode::kNotFound, fmt::format("none of its {} is in the base at {}",
+                                                    counted(theirs.size(), "key"), at(dict_)));
       const auto alignment = align_keys(theirs, ours);
       if (alignment.matches == 0) return std::move(error).in_file(offer.source->file);
       const auto command = alignment.strip.empty() ? "--add-prefix " + alignment.add
-                           : alignment.add.empty()
-                               ? "--strip-prefix " + alignment.strip
-                               : fmt::format("--strip-prefix {} --add-prefix {}", alignment.strip, alignment.add);
+                           : alignment.add.empty() ? "--strip-prefix " + alignment.strip
+                                                   : fmt::format("--strip-prefix {} --add-prefix {}",
+                                                                 alignment.strip, alignment.add);
       return std::move(error)
           .in_file(offer.source->file)
-          .with_hint(fmt::format("{} would match after: ckpt rename-keys {} {}", with_separators(alignment.matches),
-                                 offer.source->file, command));
+          .with_hint(fmt::format("{} would match after: ckpt rename-keys {} {}",
+                                 with_separators(alignment.matches), offer.source->file, command));
     }
     return {};
   }
@@ -345,7 +345,8 @@ class DictMerge {
                                dtype_info(dtype).bits >= 8;
     auto strides = keeps_strides ? base_.strides(ours) : Shape{};
     if (!dense_order(our_shape, strides)) strides.clear();
-    const auto device = ours.storage == kNoIndex ? std::string("cpu") : base_.devices[base_.storages[ours.storage].device];
+    const auto device =
+        ours.storage == kNoIndex ? std::string("cpu") : base_.devices[base_.storages[ours.storage].device];
     CKPT_ASSIGN_OR_RETURN(const auto view, importer_.import(offered, dtype, strides, device));
     base_.replace(dict_.index, key.entry, view);
     ++offered.offer->taken;
@@ -354,19 +355,23 @@ class DictMerge {
 
   Error dtype_mismatch(const EditedKey& key, Dtype ours, const Offered& offered) const {
     return Error(ErrorCode::kRefused,
-                 fmt::format("{} is of dtype {} in the base and {} in {}", quoted(key.name), dtype_info(ours).name,
-                             dtype_info(offered.tensor().dtype).name, quoted(offered.offer->source->file)))
+                 fmt::format("{} is of dtype {} in the base and {} in {}", quoted(key.name),
+                             dtype_info(ours).name, dtype_info(offered.tensor().dtype).name,
+                             quoted(offered.offer->source->file)))
         .with_hint("choose: --dtype base (values are converted) or --dtype other");
   }
 
   Status check_mismatches() const {
     if (other_dtype_) return *other_dtype_;
-    if (report_.mismatched.empty() || edit_.on_shape_mismatch != MergeTensors::OnShapeMismatch::kError) return {};
+    if (report_.mismatched.empty() || edit_.on_shape_mismatch != MergeTensors::OnShapeMismatch::kError)
+      return {};
     const auto& first = report_.mismatched.front();
     auto message = fmt::format(
-        "size mismatch for {}: copying a param with shape {} from checkpoint, the shape in current model is {}.",
+        "size mismatch for {}: copying a param with shape {} from checkpoint, the shape in current model is "
+        "{}.",
         printable(first.name), torch_size(first.in_file), torch_size(first.in_reference));
-    if (report_.mismatched.size() > 1) message += fmt::format(" {} more do not fit", report_.mismatched.size() - 1);
+    if (report_.mismatched.size() > 1)
+      message += fmt::format(" {} more do not fit", report_.mismatched.size() - 1);
     return Error(ErrorCode::kRefused, std::move(message))
         .with_hint("choose: --on-shape-mismatch keep-base or --on-shape-mismatch take-other");
   }
@@ -387,9 +392,10 @@ class DictMerge {
         const auto& theirs = offered.tensor();
         auto strides = offered.checkpoint().strides(theirs);
         if (!dense_order(shape_of(offered.checkpoint(), theirs), strides)) strides.clear();
-        const auto device = theirs.storage == kNoIndex
-                                ? std::string("cpu")
-                                : offered.checkpoint().devices[offered.checkpoint().storages[theirs.storage].device];
+        const auto device =
+            theirs.storage == kNoIndex
+                ? std::string("cpu")
+                : offered.checkpoint().devices[offered.checkpoint().storages[theirs.storage].device];
         CKPT_ASSIGN_OR_RETURN(auto view, importer_.import(offered, theirs.dtype, strides, device));
         view.requires_grad = theirs.has(kRequiresGrad);
         base_.insert(dict_.index, name, view);
@@ -420,7 +426,8 @@ class DictMerge {
 };
 
 /// Groups of keys on one view, by what they view.
-using Ties = std::map<std::tuple<StorageId, std::uint64_t, Shape>, std::vector<std::pair<std::string, TensorId>>>;
+using Ties =
+    std::map<std::tuple<StorageId, std::uint64_t, Shape>, std::vector<std::pair<std::string, TensorId>>>;
 
 Ties ties_of(const EditContext& context) {
   Ties ties;
@@ -430,7 +437,8 @@ Ties ties_of(const EditContext& context) {
       const auto& tensor = context.checkpoint.tensors[key.tensor];
       if (tensor.storage == kNoIndex || context.checkpoint.numel(tensor) == 0) continue;
       const auto shape = context.checkpoint.shape(tensor);
-      ties[{tensor.storage, tensor.offset, Shape(shape.begin(), shape.end())}].emplace_back(key.name, key.tensor);
+      ties[{tensor.storage, tensor.offset, Shape(shape.begin(), shape.end())}].emplace_back(key.name,
+                                                                                            key.tensor);
     }
   }
   std::erase_if(ties, [](const auto& tie) { return tie.second.size() < 2; });
@@ -443,7 +451,8 @@ void note_broken_ties(const Ties& ties, EditContext& context) {
     for (const auto& [name, tensor] : keys) storages.insert(context.checkpoint.tensors[tensor].storage);
     if (storages.size() < 2) continue;
     context.report.notes.push_back(fmt::format("{} and {} were one tensor in the base and are {} now",
-                                               quoted(keys[0].first), quoted(keys[1].first), storages.size()));
+                                               quoted(keys[0].first), quoted(keys[1].first),
+                                               storages.size()));
   }
 }
 

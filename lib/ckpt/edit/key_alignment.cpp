@@ -17,7 +17,9 @@ namespace {
 std::pair<std::string_view, std::string_view> differing_prefixes(std::string_view a, std::string_view b) {
   std::size_t same = 0;
   while (same < a.size() && same < b.size() && a[a.size() - 1 - same] == b[b.size() - 1 - same]) ++same;
-  const auto starts_segment = [](std::string_view key, std::size_t at) { return at == 0 || key[at - 1] == '.'; };
+  const auto starts_segment = [](std::string_view key, std::size_t at) {
+    return at == 0 || key[at - 1] == '.';
+  };
   while (same > 0 && !(starts_segment(a, a.size() - same) && starts_segment(b, b.size() - same))) --same;
   return {a.substr(0, a.size() - same), b.substr(0, b.size() - same)};
 }

@@ -67,8 +67,8 @@ struct DropEntries {
 
 /// One file that gives tensors to the base.
 struct MergeSource {
-  std::string file;                        ///< as the user calls it
-  std::optional<std::string> root;         ///< path of its state dict; none: the one that pairs with the base's
+  std::string file;                 ///< as the user calls it
+  std::optional<std::string> root;  ///< path of its state dict; none: the one that pairs with the base's
   std::shared_ptr<Checkpoint> checkpoint;  ///< read, with its storages located
 };
 

@@ -37,6 +37,7 @@ class CKPT_EXPORT Format {
   /// Reads the metadata. Errors: kCorrupt, kUnsupported (named for what it is), kIo.
   virtual Result<Checkpoint> read(std::shared_ptr<const ByteSource> source, Diagnostics& diagnostics,
                                   Intent intent) const = 0;
+
   /// Fills in the extents of storages that only the container's headers know, for who copies their bytes into
   /// another file; a storage in a compressed record stays without. Errors: kRefused where readers disagree
   /// about the file, kCorrupt, kIo.

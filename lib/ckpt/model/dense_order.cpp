@@ -12,7 +12,8 @@ std::optional<std::vector<std::size_t>> dense_order(std::span<const std::int64_t
   std::iota(order.begin(), order.end(), std::size_t{0});
   if (strides.empty()) return order;
   // Dimensions of size 1 have any stride and matter nowhere.
-  const auto counted = std::stable_partition(order.begin(), order.end(), [&](std::size_t axis) { return shape[axis] != 1; });
+  const auto counted =
+      std::stable_partition(order.begin(), order.end(), [&](std::size_t axis) { return shape[axis] != 1; });
   std::stable_sort(order.begin(), counted,
                    [&](std::size_t a, std::size_t b) { return strides[a] > strides[b]; });
   std::vector<std::int64_t> sizes;

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "support/checkpoint_builder.h"
+#include "support/run_cli.h"
+
+namespace ckpt::test {
+namespace {
+
+using Keys = std::vector<std::string>;
+
+std::string zip_of(std::string_view description) {
+  return std::string(as_text(build_torch_zip(description)));
+}
+
+/// The builder's values follow from the storage's key, so tensors of one name differ by where they lie in it.
+class MergeCli : public Cli {
+ public:
+  MergeCli() {
+    write("base.pt", zip_of("a float32 2x3; b float32 4; fc.w float32 5"));
+    write("other.pt",
+          zip_of("pad float32 9; b float32 4 storage=pad offset=1; a float32 2x3 storage=pad offset=3; "
+                 "new float32 2"));
+  }
+
+  std::string values(const std::string& file, const std::string& key) const {
+    return good("inspect " + file + " --get " + key + " --values 99");
+  }
+};
+
+TEST_CASE("a base is updated with what it knows, in its own order", "[cli][merge]") {
+  const MergeCli cli;
+  const auto report = cli.good("merge base.pt other.pt -o out.pt");
+  CHECK(report.find("2 of 3 tensors of 'base.pt' now come from 'other.pt'") != report.npos);
+  CHECK(report.find(R"(Missing key(s) in state_dict: "fc.w".)") != report.npos);
+  CHECK(report.find(R"(Unexpected key(s) in state_dict: "pad", "new".)") != report.npos);
+  CHECK(cli.keys("out.pt") == Keys{"a", "b", "fc.w"});
+  CHECK(cli.values("out.pt", "a") == cli.values("other.pt", "a"));
+  CHECK(cli.values("out.pt", "b") == cli.values("other.pt", "b"));
+  CHECK(cli.values("out.pt", "fc.w") == cli.values("base.pt", "fc.w"));
+  CHECK(cli.values("base.pt", "a") != cli.values("other.pt", "a"));
+}
+
+TEST_CASE("--keys decides which keys the result has", "[cli][merge]") {
+  const MergeCli cli;
+  cli.good("merge base.pt other.pt --keys union -o out.pt");
+  CHECK(cli.keys("out.pt") == Keys{"a", "b", "fc.w", "pad", "new"});
+  cli.good("merge base.pt other.pt --keys intersection -f -o out.pt");
+  CHECK(cli.keys("out.pt") == Keys{"a", "b"});
+  CHECK(cli.bad("merge base.pt other.pt --keys equal -f -o out.pt").find("'fc.w'") != std::string::npos);
+}
+
+TEST_CASE("of several others the last one that has a key counts", "[cli][merge]") {
+  const MergeCli cli;
+  cli.write("third.pt", zip_of("x float32 8; y float32 3; a float32 2x3 storage=x offset=2"));
+  const auto report = cli.good("merge base.pt other.pt third.pt -o out.pt");
+  CHECK(report.find("1 of 3 tensors of 'base.pt' now come from 'other.pt'") != report.npos);
+  CHECK(report.find("1 of 3 tensors of 'base.pt' now come from 'third.pt'") != report.npos);
+  CHECK(cli.values("out.pt", "a") == cli.values("third.pt", "a"));
+  CHECK(cli.values("out.pt", "b") == cli.values("other.pt", "b"));
+}
+
+TEST_CASE("shapes and dtypes that differ are refused with the option that decides", "[cli][merge]") {
+  const MergeCli cli;
+  cli.write("shape.pt", zip_of("x float32 12; a float32 3x3 storage=x offset=3; b float32 4"));
+  const auto shape = cli.bad("merge base.pt shape.pt -o out.pt");
+  CHECK(shape.find(
+            "size mismatch for a: copying a param with shape torch.Size([3, 3]) from checkpoint, the shape "
+            "in current model is torch.Size([2, 3]).") != shape.npos);
+  CHECK(shape.find("--on-shape-mismatch") != shape.npos);
+  cli.good("merge base.pt shape.pt -o out.pt --on-shape-mismatch keep-base");
+  CHECK(cli.values("out.pt", "a") == cli.values("base.pt", "a"));
+  cli.good("merge base.pt shape.pt -f -o out.pt --on-shape-mismatch take-other");
+  CHECK(cli.values("out.pt", "a") == cli.values("shape.pt", "a"));
+
+  cli.write("dtype.pt", zip_of("a float64 2x3; b float32 4"));
+  const auto dtype = cli.bad("merge base.pt dtype.pt -f -o out.pt");
+  CHECK(dtype.find("'a' is of dtype float32 in the base and float64 in 'dtype.pt'") != dtype.npos);
+  CHECK(dtype.find("--dtype") != dtype.npos);
+  cli.good("merge base.pt dtype.pt -f -o out.pt --dtype other");
+  CHECK(cli.good("inspect out.pt --get a").find("float64") != std::string::npos);
+  cli.good("merge base.pt dtype.pt -f -o out.pt --dtype base");
+  CHECK(cli.good("inspect out.pt --get a").find("float32") != std::string::npos);
+}
+
+TEST_CASE("a file of which nothing fits is an error that names the prefix", "[cli][merge]") {
+  const MergeCli cli;
+  cli.write("ddp.pt", zip_of("module.a float32 2x3; module.b float32 4"));
+  const auto error = cli.bad("merge base.pt ddp.pt -o out.pt");
+  CHECK(error.find("none of its 2 keys is in the base") != error.npos);
+  CHECK(error.find("2 would match after: ckpt rename-keys ddp.pt --strip-prefix module.") != error.npos);
+}
+
+TEST_CASE("state dicts pair by path, or the only one with the only one", "[cli][merge]") {
+  const MergeCli cli;
+  cli.write("two.pt", zip_of("model/a float32 2x3; ema/a float32 2x3; epoch = 3"));
+  cli.write("same.pt", zip_of("x/q float32 7; ema/a float32 2x3 storage=x/q offset=1"));
+  cli.good("merge two.pt same.pt -o out.pt");
+  CHECK(cli.values("out.pt", "ema.a") == cli.values("same.pt", "ema.a"));
+  CHECK(cli.values("out.pt", "model.a") == cli.values("two.pt", "model.a"));
+  const auto error = cli.bad("merge two.pt other.pt -f -o out.pt");
+  CHECK(error.find("don't pair") != error.npos);
+  CHECK(error.find("--other-root") != error.npos);
+  cli.good("merge two.pt other.pt --root model -f -o out.pt");
+  CHECK(cli.values("out.pt", "model.a") == cli.values("other.pt", "a"));
+  CHECK(cli.values("out.pt", "ema.a") == cli.values("two.pt", "ema.a"));
+  CHECK(cli.good("inspect out.pt --get epoch") == "3\n");
+  cli.good("merge base.pt same.pt --other-root ema -f -o out.pt");
+  CHECK(cli.values("out.pt", "a") == cli.values("same.pt", "ema.a"));
+}
+
+TEST_CASE("containers may differ", "[cli][merge]") {
+  const MergeCli cli;
+  const char* description = "pad float32 1; b float32 4; a float32 2x3";  // the bases have integers
+  cli.write("other.bin", std::string(as_text(build_torch_legacy(description))));
+  cli.write("other.safetensors", std::string(as_text(build_safetensors(description))));
+  cli.write("base.bin", std::string(as_text(build_torch_legacy("a int32 2x3; b int32 4"))));
+  cli.write("base.safetensors", std::string(as_text(build_safetensors("a int32 2x3; b int32 4"))));
+  cli.write("zip.pt", zip_of(description));
+  cli.write("base.zip", zip_of("a int32 2x3; b int32 4"));
+  for (const std::string base : {"base.zip", "base.bin", "base.safetensors"}) {
+    for (const std::string other : {"zip.pt", "other.bin", "other.safetensors"}) {
+      cli.good("merge " + base + " " + other + " --dtype other -f --verify -o out");
+      CHECK(cli.values("out", "a") == cli.values(other, "a"));
+      CHECK(cli.values("out", "b") == cli.values(other, "b"));
+    }
+  }
+}
+
+TEST_CASE("tensors tied in the base stay tied if they get one storage, and else it is said", "[cli][merge]") {
+  const MergeCli cli;
+  cli.write("tied.pt", zip_of("a float32 3; b float32 3 storage=a"));
+  cli.write("same.pt", zip_of("x float32 9; a float32 3 storage=x offset=2; b float32 3 storage=x offset=2"));
+  cli.write("apart.pt", zip_of("x float32 9; a float32 3; b float32 3"));
+  CHECK(cli.good("merge tied.pt same.pt -o out.pt").find("one tensor in the base") == std::string::npos);
+  CHECK(cli.good("inspect out.pt").find("tied") != std::string::npos);
+  CHECK(cli.good("merge tied.pt apart.pt -f -o out.pt").find("'a' and 'b' were one tensor in the base") !=
+        std::string::npos);
+  CHECK(cli.good("inspect out.pt").find("tied") == std::string::npos);
+}
+
+TEST_CASE("one file is nothing to merge", "[cli][merge]") {
+  const MergeCli cli;
+  CHECK(cli.bad("merge base.pt -o out.pt").find("at least one OTHER") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace ckpt::test
