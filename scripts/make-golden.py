@@ -24,8 +24,9 @@ import tempfile
 import types
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import numpy
 import torch
@@ -626,6 +627,74 @@ def save(name: str, folder: Path) -> None:
     for container in containers.split():
         target = file_in(folder, name if container == "zip" else f"{name}-legacy")
         torch.save(value, target, _use_new_zipfile_serialization=container == "zip")
+
+
+def init_cases() -> Iterator[tuple[int, list[str]]]:
+    """Seeds and commands of tests/support/init_commands.h that draw one after the other."""
+    for seed in (0, 5, 1234, (1 << 32) - 1, (1 << 40) + 5):
+        yield seed, ["layer default float32 100x512 1 0"]
+    for dtype in ("float64", "float16", "bfloat16"):
+        for seed in (0, 1234):
+            yield seed, [f"layer default {dtype} 100x512 1 0"]
+    for seed in range(1, 6):
+        yield seed, ["normal float64 15 1"]  # releases differ in few last bits
+    yield 0, ["layer default float32 4096x4096 1 0"]
+    for shape in ("2x3", "10x64x1x1", "8x3x3x3", "4x6x2x1x3"):
+        yield 0, [f"layer default float32 {shape} 1 0"]
+    yield 3, ["layer default float32 6x2x3x3 1 2"]
+    yield 3, ["layer default float32 7x30 1 0", "layer default float64 5x30 1 0", "layer normal:0.5 float32 3x3 0 0",
+              "layer normal float64 3x5 1 0", "layer default bfloat16 5x30 0 0", "uniform float32 4 0 1"]
+    for dtype in ("float32", "float64", "float16", "bfloat16"):
+        for count in (1, 5, 15, 16, 17, 40, 1000, 51200):
+            yield 0, [f"normal {dtype} {count} 1", "uniform float64 2 0 1"]
+            yield 0, [f"uniform {dtype} {count} 0 1"]
+        yield 0, [f"normal {dtype} 1000 0.02"]
+        yield 77, [f"uniform {dtype} 999 -0.123 0.0777"]
+        methods = ["xavier-uniform", "xavier-uniform:2", "xavier-normal", "kaiming-uniform", "kaiming-uniform:fan-out", "kaiming-normal"]
+        if VERSION >= (2, 12):  # before, the last bits depend on the library that torch was built with
+            methods += ["trunc-normal", "trunc-normal:0.02", "trunc-normal:6"]
+        for method in methods:
+            yield 0, [f"layer {method} {dtype} 100x512 0 0", "uniform float64 2 0 1"]
+
+
+def drawn(command: str) -> list[torch.Tensor]:
+    """What torch makes of a command."""
+    name, *words = command.split()
+    if name != "layer":
+        tensor = torch.empty(int(words[1]), dtype=getattr(torch, words[0]))
+        return [tensor.normal_(0, float(words[2])) if name == "normal" else tensor.uniform_(float(words[2]), float(words[3]))]
+    method, dtype, shape, has_bias, groups = words[0], getattr(torch, words[1]), [int(n) for n in words[2].split("x")], words[3] == "1", int(words[4])
+    if method == "default":
+        kernel, options = shape[2:], {"bias": has_bias, "dtype": dtype}
+        if groups:
+            layer = getattr(nn, f"ConvTranspose{len(kernel)}d")(shape[0], shape[1] * groups, kernel, groups=groups, **options)
+        elif kernel:
+            layer = getattr(nn, f"Conv{len(kernel)}d")(shape[1], shape[0], kernel, **options)
+        else:
+            layer = nn.Linear(shape[1], shape[0], **options)
+        return [parameter.detach() for parameter in layer.parameters()]
+    name, _, argument = method.partition(":")
+    options = {} if not argument else {"mode": argument.replace("-", "_")} if name.startswith("kaiming") else {
+        "gain" if name.startswith("xavier") else "std": float(argument)}
+    weight = torch.empty(shape, dtype=dtype)
+    getattr(nn.init, name.replace("-", "_") + "_")(weight, **options)
+    return [weight] + ([torch.zeros(shape[0], dtype=dtype)] if has_bias else [])
+
+
+@special()
+def initial_values(folder: Path) -> None:
+    """Random values of layers: seed, commands, and the checksum of all bytes that torch draws for them."""
+    if "CPU capability usage: AVX" not in torch.__config__.show():
+        sys.exit("make-golden: initial values are those of a processor with AVX2")
+    lines = []
+    for seed, commands in init_cases():
+        torch.manual_seed(seed)
+        crc = 0
+        for command in commands:
+            for tensor in drawn(command):
+                crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().tobytes(), crc)
+        lines.append(f"{seed}\t{'; '.join(commands)}\t{crc:08x}\n")
+    file_in(folder, "initial-values", ".tsv").write_text("".join(lines))
 
 
 def main() -> None:
