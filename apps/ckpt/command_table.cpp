@@ -11,6 +11,7 @@ const std::vector<Command>& commands() {
       filter_keys_command(),
       rename_keys_command(),
       merge_command(),
+      replace_head_command(),
   };
   return all;
 }

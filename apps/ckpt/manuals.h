@@ -11,5 +11,6 @@ std::string_view manual_strip_dataparallel();
 std::string_view manual_filter_keys();
 std::string_view manual_rename_keys();
 std::string_view manual_merge();
+std::string_view manual_replace_head();
 
 }  // namespace ckpt::cli

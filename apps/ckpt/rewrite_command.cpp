@@ -86,6 +86,7 @@ class Rewrite {
     log_step(fmt::format("reading {} ({})", source_->name(), human_bytes(source_->size())));
     Diagnostics diagnostics;
     CKPT_ASSIGN_OR_RETURN(checkpoint_, read_checkpoint(source_, diagnostics, Intent::kRewrite));
+    if (reads_values(plan_)) CKPT_RETURN_IF_ERROR(format_of(checkpoint_.format).locate_storages(checkpoint_));
     result_.format = format_of(checkpoint_.format).name();
     result_.bytes_in = source_->size();
     result_.findings = diagnostics.findings();

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / "tests" / "data"
 SCHEMAS = ROOT / "docs" / "reference" / "schema"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-EDITS = ("strip-dataparallel", "filter-keys", "rename-keys", "merge")
+EDITS = ("strip-dataparallel", "filter-keys", "rename-keys", "merge", "replace-head")
 
 # -- a validator for the part of draft 2020-12 that the schemas use ---------------------------------------------------
 
@@ -165,6 +165,8 @@ class Judge:
             "filter-keys": [["--drop", key, "--optimizer", "drop"], ["--keep", "re:.", "--optimizer", "keep"], ["--drop", "no.such.key"],
                             ["--like", path], ["--like", DATA / "torch-2.15-dataparallel.pt", "--strict"], ["--drop-entry", "epoch"]],
             "rename-keys": [["--add-prefix", "net."], ["--map", f"={key}=renamed"], ["--map", "re:.*=same"]],
+            "replace-head": [["--num-classes", "3", "--optimizer", "keep"], ["--head", key.rpartition(".")[0] or "x", "--num-classes", "9", "--rename", "new",
+                                                                             "--keep-rows", "--optimizer", "drop"]],
             "merge": [[path], [DATA / "torch-2.15-many.pt", "--keys", "union", "--dtype", "other", "--on-shape-mismatch", "keep-base"],
                       [DATA / "torch-2.15-flat.pt", path, "--keys", "intersection", "--optimizer", "keep"], ["missing.pt"]],
         }
@@ -191,7 +193,8 @@ class Judge:
         for name in ["empty.pt", "text.pt", "page.pt", "cut.pt", "missing.pt", "."]:
             self.judge(name, "inspect", [name], directory, status=2, files=[name])
             for command in EDITS:
-                rule = {"filter-keys": ["--drop", "fc"], "rename-keys": ["--add-prefix", "a."], "merge": [flat]}.get(command, [])
+                rule = {"filter-keys": ["--drop", "fc"], "rename-keys": ["--add-prefix", "a."], "merge": [flat],
+                        "replace-head": ["--num-classes", "3"]}.get(command, [])
                 self.judge(name, command, [name, "-n", *rule], directory, status=2, files=[name])
         self.judge("an odd file name", "inspect", ["in\udcffvalid \"name\n.pt"], directory, status=0)
         self.judge("an odd key", "inspect", ["odd-key.pt"], directory, status=0)

@@ -11,5 +11,6 @@ Command strip_dataparallel_command();
 Command filter_keys_command();
 Command rename_keys_command();
 Command merge_command();
+Command replace_head_command();
 
 }  // namespace ckpt::cli

@@ -42,14 +42,25 @@ void print_renamed(Stream& out, const StateDictReport& dict) {
                                     : "\n");
 }
 
+void print_head(Stream& out, const HeadReport& head) {
+  out.format("    head {}: {} -> {}", quoted(head.name), torch_size(head.old_shape),
+             torch_size(head.new_shape));
+  if (head.new_name != head.name) out.format(", now {}", quoted(head.new_name));
+  out.format(", seed {}", head.seed);
+  if (head.kept_rows > 0) out.format(", {} kept", counted(head.kept_rows, "row"));
+  out.print("\n");
+}
+
 void print_state_dict(Stream& out, const StateDictReport& dict, const std::string& file) {
   for (const auto& [source, count] : dict.taken) {
     out.format("  {} of {} of {} now come from {}\n", with_separators(count),
                counted(dict.tensors_after, "tensor"), quoted(file), quoted(source));
   }
-  out.format(
-      "  {}: {} of {} kept, {}\n", dict.root.empty() ? "state dict" : "state dict " + quoted(dict.root),
-      with_separators(dict.keys_after - dict.added.size()), counted(dict.keys_before, "key"), human_bytes(dict.bytes_after));
+  out.format("  {}: {} of {} kept, {}\n",
+             dict.root.empty() ? "state dict" : "state dict " + quoted(dict.root),
+             with_separators(dict.keys_after - dict.added.size()), counted(dict.keys_before, "key"),
+             human_bytes(dict.bytes_after));
+  for (const auto& head : dict.heads) print_head(out, head);
   print_renamed(out, dict);
   if (!dict.added.empty())
     out.format("    {} added: {}\n", counted(dict.added.size(), "key"), names(dict.added));
@@ -107,6 +118,20 @@ void write_state_dict(JsonWriter& json, const StateDictReport& dict) {
   }
   json.end_array();
   write_names(json, "dropped", "dropped_hex", dict.dropped);
+  json.key("heads").begin_array();
+  for (const auto& head : dict.heads) {
+    json.begin_object();
+    json.key("name").string(head.name);
+    write_hex_if_needed(json, "name_hex", head.name);
+    json.key("new_name").string(head.new_name);
+    write_hex_if_needed(json, "new_name_hex", head.new_name);
+    write_shape(json, "old_shape", head.old_shape);
+    write_shape(json, "new_shape", head.new_shape);
+    json.key("kept_rows").number(head.kept_rows);
+    json.key("seed").number(head.seed);
+    json.end_object();
+  }
+  json.end_array();
   write_names(json, "added", "added_hex", dict.added);
   json.key("taken").begin_array();
   for (const auto& [file, tensors] : dict.taken) {

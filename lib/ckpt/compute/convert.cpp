@@ -2,37 +2,24 @@
 #include "ckpt/compute/convert.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
+
+#include "ckpt/compute/narrow_floats.h"
 
 namespace ckpt {
 namespace {
 
-struct Half {
-  std::uint16_t bits;
-};
-
-struct Brain {
-  std::uint16_t bits;
-};
-
-template <typename T>
-constexpr bool kIsShort = std::is_same_v<T, Half> || std::is_same_v<T, Brain>;
-
-float widened(Half value) {
-  return float16_value(value.bits);
-}
-
-float widened(Brain value) {
-  return bfloat16_value(value.bits);
-}
-
-template <typename T>
-
-requires(!kIsShort<T>) T widened(T value) {
-  return value;
+/// What arithmetic sees of a stored value.
+template <typename Stored>
+auto widened(Stored value) {
+  if constexpr (std::is_class_v<Stored>) {
+    return static_cast<float>(value);
+  } else {
+    return value;
+  }
 }
 
 /// C++ leaves a float that no integer of the type can hold undefined; processors of the x86 family give the
@@ -49,10 +36,8 @@ template <typename To, typename From>
 To converted(From stored) {
   const auto value = widened(stored);
   using Value = decltype(value + 0);
-  if constexpr (std::is_same_v<To, Half>) {
-    return {float16_bits(static_cast<float>(value))};
-  } else if constexpr (std::is_same_v<To, Brain>) {
-    return {bfloat16_bits(static_cast<float>(value))};
+  if constexpr (std::is_class_v<To>) {
+    return To(static_cast<float>(value));
   } else if constexpr (std::is_same_v<To, bool>) {
     return value != 0;
   } else if constexpr (std::is_floating_point_v<Value> && std::is_integral_v<To>) {
@@ -85,8 +70,8 @@ bool with_type(Dtype dtype, Use use) {
     case Dtype::kUint16: return use(std::uint16_t{}), true;
     case Dtype::kUint32: return use(std::uint32_t{}), true;
     case Dtype::kUint64: return use(std::uint64_t{}), true;
-    case Dtype::kFloat16: return use(Half{}), true;
-    case Dtype::kBfloat16: return use(Brain{}), true;
+    case Dtype::kFloat16: return use(Float16{}), true;
+    case Dtype::kBfloat16: return use(Bfloat16{}), true;
     case Dtype::kFloat32: return use(float{}), true;
     case Dtype::kFloat64: return use(double{}), true;
     case Dtype::kBool: return use(bool{}), true;
@@ -99,42 +84,6 @@ bool is_number(Dtype dtype) {
 }
 
 }  // namespace
-
-// The significand with its hidden bit, shifted to where the half has it, plus what rounding adds.
-std::uint16_t float16_bits(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const auto sign = (bits >> 16U) & 0x8000U;
-  const auto magnitude = bits & 0x7FFFFFFFU;
-  if (magnitude > 0x7F800000U) return static_cast<std::uint16_t>(sign | 0x7E00U);   // NaN
-  if (magnitude >= 0x477FF000U) return static_cast<std::uint16_t>(sign | 0x7C00U);  // 65520 and more
-  if (magnitude < 0x38800000U) {  // subnormal: below 2^-14 halves are multiples of 2^-24
-    const auto rounded = std::bit_cast<float>(magnitude) + 0.5F;  // ulp of 0.5 is 2^-24
-    return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(rounded) - 0x3F000000U));
-  }
-  const auto odd = (magnitude >> 13U) & 1U;
-  return static_cast<std::uint16_t>(sign | ((magnitude - 0x38000000U + 0xFFFU + odd) >> 13U));
-}
-
-std::uint16_t bfloat16_bits(float value) {
-  if (std::isnan(value)) return 0x7FC0U;
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  return static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16U) & 1U)) >> 16U);
-}
-
-float float16_value(std::uint16_t bits) {
-  const auto sign = (bits & 0x8000U) << 16U;
-  const auto rest = bits & 0x7FFFU;
-  if (rest >= 0x7C00U) return std::bit_cast<float>(sign | 0x7F800000U | ((rest & 0x3FFU) << 13U));
-  if (rest < 0x400U) {
-    const auto value = static_cast<float>(rest) * 0x1p-24F;
-    return sign != 0 ? -value : value;
-  }
-  return std::bit_cast<float>(sign | ((rest << 13U) + 0x38000000U));
-}
-
-float bfloat16_value(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16U);
-}
 
 bool can_convert(Dtype from, Dtype to) {
   return from == to || (is_number(from) && is_number(to));

@@ -4,20 +4,13 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
+#include <span>
 
 #include "ckpt/base/bytes.h"
 #include "ckpt/base/export.h"
 #include "ckpt/model/dtype.h"
 
 namespace ckpt {
-
-/// The bits of `value` as an IEEE half; too large ones become infinities.
-CKPT_EXPORT std::uint16_t float16_bits(float value);
-/// The bits of `value` as a bfloat16; every NaN becomes 0x7FC0.
-CKPT_EXPORT std::uint16_t bfloat16_bits(float value);
-CKPT_EXPORT float float16_value(std::uint16_t bits);
-CKPT_EXPORT float bfloat16_value(std::uint16_t bits);
 
 /// Is there a conversion? Between floats of 16 bits and more, integers and booleans; any dtype to itself.
 CKPT_EXPORT bool can_convert(Dtype from, Dtype to);

@@ -22,6 +22,7 @@ bool edits_state_dicts(const Plan& plan) {
 /// Does a key come, go or get another name? Else only values do.
 bool edits_keys(const Edit& edit) {
   if (std::holds_alternative<DropEntries>(edit)) return false;
+  if (const auto* head = std::get_if<ReplaceHead>(&edit)) return head->rename || head->no_bias;
   const auto* merge = std::get_if<MergeTensors>(&edit);
   return merge == nullptr || merge->keys == MergeTensors::Keys::kUnion ||
          merge->keys == MergeTensors::Keys::kIntersection;
@@ -136,7 +137,8 @@ StateDictReport& report_of(PlanReport& report, const std::string& root) {
 bool PlanReport::changes_nothing() const {
   return dropped_entries.empty() &&
          std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {
-           return dict.renamed.empty() && dict.dropped.empty() && dict.added.empty() && dict.taken.empty();
+           return dict.renamed.empty() && dict.dropped.empty() && dict.added.empty() && dict.taken.empty() &&
+                  dict.heads.empty();
          });
 }
 
@@ -182,6 +184,8 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
     Status operator()(const RenameKeys& edit) const { return apply_rename(edit, context); }
 
     Status operator()(const MergeTensors& edit) const { return apply_merge(edit, context); }
+
+    Status operator()(const ReplaceHead& edit) const { return apply_head(edit, context); }
 
     Status operator()(const DropEntries& edit) const { return apply_drop_entries(edit, context); }
   };

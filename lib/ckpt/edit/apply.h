@@ -24,6 +24,16 @@ struct ShapeMismatch {
   std::vector<std::int64_t> in_reference;
 };
 
+/// A layer that got another number of rows.
+struct HeadReport {
+  std::string name;
+  std::string new_name;
+  std::vector<std::int64_t> old_shape;  ///< of its weight
+  std::vector<std::int64_t> new_shape;
+  std::uint64_t kept_rows = 0;
+  std::int64_t seed = 0;  ///< as it was given
+};
+
 /// What changed in one state dict.
 struct StateDictReport {
   std::string root;  ///< path; "" is the root of the file
@@ -38,6 +48,7 @@ struct StateDictReport {
   std::vector<std::string> missing;     ///< in the reference only
   std::vector<std::string> unexpected;  ///< in the file only (and so dropped)
   std::vector<ShapeMismatch> mismatched;
+  std::vector<HeadReport> heads;
   std::vector<std::string> added;                            ///< keys that the file did not have
   std::vector<std::pair<std::string, std::uint64_t>> taken;  ///< file, and how many tensors came from it
 };

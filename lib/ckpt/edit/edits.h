@@ -24,6 +24,7 @@ Status apply_strip(const StripWrappers& edit, EditContext& context);
 Status apply_filter(const FilterKeys& edit, EditContext& context);
 Status apply_rename(const RenameKeys& edit, EditContext& context);
 Status apply_merge(const MergeTensors& edit, EditContext& context);
+Status apply_head(const ReplaceHead& edit, EditContext& context);
 Status apply_drop_entries(const DropEntries& edit, EditContext& context);
 
 /// What is said about the state dict at `root`, begun on first use.

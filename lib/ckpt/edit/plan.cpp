@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/edit/plan.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
@@ -17,10 +19,17 @@ std::string_view edit_name(const Edit& edit) {
 
     std::string_view operator()(const MergeTensors&) const { return "merge"; }
 
+    std::string_view operator()(const ReplaceHead&) const { return "replace-head"; }
+
     std::string_view operator()(const DropEntries&) const { return "drop-entry"; }
   };
 
   return std::visit(Name{}, edit);
+}
+
+bool reads_values(const Plan& plan) {
+  return std::any_of(plan.edits.begin(), plan.edits.end(),
+                     [](const Edit& edit) { return std::holds_alternative<ReplaceHead>(edit); });
 }
 
 Result<RenameRule> parse_rename_rule(std::string_view text) {

@@ -13,6 +13,8 @@
 
 #include "ckpt/base/export.h"
 #include "ckpt/base/result.h"
+#include "ckpt/compute/init_method.h"
+#include "ckpt/compute/torch_version.h"
 #include "ckpt/model/checkpoint.h"
 #include "ckpt/model/dtype.h"
 #include "ckpt/model/name_pattern.h"
@@ -89,7 +91,31 @@ struct MergeTensors {
   OnDtypeMismatch on_dtype_mismatch = OnDtypeMismatch::kError;
 };
 
-using Edit = std::variant<StripWrappers, FilterKeys, RenameKeys, DropEntries, MergeTensors>;
+/// Last layers get another number of rows. Stable name: "replace-head".
+struct ReplaceHead {
+  /// A row of the new head that is one of the old head's.
+  struct KeptRow {
+    std::int64_t to = 0;
+    std::int64_t from = 0;
+  };
+
+  enum class Background : std::uint8_t { kNone, kFirst, kLast };
+
+  std::vector<std::string> heads;           ///< names of layers, "fc"; empty: the one that looks like it
+  std::optional<std::int64_t> num_classes;  ///< none: as many as `rows` need, or the old head has
+  InitMethod init;
+  std::int64_t seed = 0;  ///< of the random values; each state dict begins with it anew
+  TorchVersion torch = kNewestComputedTorch;
+  bool keep_rows = false;  ///< each row that both have
+  std::vector<KeptRow> rows;
+  std::int64_t label_offset = 0;              ///< new row i is old row i + this
+  Background background = Background::kNone;  ///< which row is no class and stays the one it is
+  std::optional<std::string> rename;
+  bool no_bias = false;
+  std::optional<std::int64_t> in_features;
+};
+
+using Edit = std::variant<StripWrappers, FilterKeys, RenameKeys, DropEntries, MergeTensors, ReplaceHead>;
 
 /// The edit's stable name, as plan files and reports spell it.
 CKPT_EXPORT std::string_view edit_name(const Edit& edit);
@@ -103,6 +129,9 @@ struct Plan {
   OptimizerPolicy optimizer = OptimizerPolicy::kUnsaid;
   bool allow_unmatched = false;  ///< patterns may match nothing
 };
+
+/// Does an edit read values of the file itself, so that its storages must be located?
+CKPT_EXPORT bool reads_values(const Plan& plan);
 
 /// "OLD=NEW", split at the last '='. Errors: kUsage.
 CKPT_EXPORT Result<RenameRule> parse_rename_rule(std::string_view text);

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Last layers for another number of classes: initialised as PyTorch would, with the old rows that the user
+// wants to keep.
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "ckpt/base/text.h"
+#include "ckpt/compute/convert.h"
+#include "ckpt/compute/gathered_source.h"
+#include "ckpt/compute/layer_init.h"
+#include "ckpt/edit/edits.h"
+#include "ckpt/model/key_path.h"
+
+namespace ckpt {
+namespace {
+
+using Shape = std::vector<std::int64_t>;
+using Kept = std::vector<ReplaceHead::KeptRow>;
+
+bool is_weight(const Checkpoint& checkpoint, const EditedKey& key) {
+  if (key.dropped || key.tensor == kNoIndex || !key.name.ends_with(".weight")) return false;
+  const auto rank = checkpoint.tensors[key.tensor].rank;
+  return rank >= 2 && rank <= 5;
+}
+
+std::string layer_of(const EditedKey& weight) {
+  return weight.name.substr(0, weight.name.size() - std::string_view(".weight").size());
+}
+
+bool looks_like_embedding(std::string_view layer) {
+  for (const auto* word : {"embed", "emb.", "wte", "wpe"}) {
+    if (layer.find(word) != layer.npos) return true;
+  }
+  return layer.ends_with("emb");
+}
+
+Shape shape_of(const Checkpoint& checkpoint, const EditedKey& key) {
+  const auto shape = checkpoint.shape(checkpoint.tensors[key.tensor]);
+  return {shape.begin(), shape.end()};
+}
+
+/// Another key of the dict on the same storage, or null.
+const EditedKey* tied_to(const Checkpoint& checkpoint, const EditedStateDict& dict, const EditedKey& key) {
+  const auto storage = checkpoint.tensors[key.tensor].storage;
+  if (storage == kNoIndex || checkpoint.numel(checkpoint.tensors[key.tensor]) == 0) return nullptr;
+  for (const auto& other : dict.keys) {
+    if (&other == &key || other.dropped || other.tensor == kNoIndex) continue;
+    const auto& row = checkpoint.tensors[other.tensor];
+    if (row.storage == storage &&
+        checkpoint.view_extent(row).offset < checkpoint.view_extent(checkpoint.tensors[key.tensor]).end() &&
+        checkpoint.view_extent(checkpoint.tensors[key.tensor]).offset < checkpoint.view_extent(row).end())
+      return &other;
+  }
+  return nullptr;
+}
+
+std::string described(const Checkpoint& checkpoint, const EditedKey& weight) {
+  return fmt::format("{} {}", quoted(layer_of(weight)), torch_size(shape_of(checkpoint, weight)));
+}
+
+/// The layer whose weight comes last, if it is a head by its looks.
+Result<std::string> find_head(const Checkpoint& checkpoint, const EditedStateDict& dict) {
+  std::vector<const EditedKey*> weights;
+  for (const auto& key : dict.keys) {
+    if (is_weight(checkpoint, key) && !looks_like_embedding(layer_of(key)) &&
+        tied_to(checkpoint, dict, key) == nullptr)
+      weights.push_back(&key);
+  }
+  const auto first_size = [&](const EditedKey* key) {
+    return checkpoint.shape(checkpoint.tensors[key->tensor])[0];
+  };
+  if (!weights.empty()) {
+    const auto same = std::count_if(weights.begin(), weights.end(), [&](const EditedKey* key) {
+      return first_size(key) == first_size(weights.back());
+    });
+    if (same == 1) return layer_of(*weights.back());
+  }
+  constexpr std::size_t kShown = 5;
+  std::vector<std::string> candidates;
+  for (auto weight = weights.rbegin(); weight != weights.rend() && candidates.size() < kShown; ++weight)
+    candidates.push_back(described(checkpoint, **weight));
+  if (candidates.empty())
+    return Error(ErrorCode::kNotFound, "no layer looks like a head").with_hint("name it with --head");
+  return Error(ErrorCode::kRefused, "no single layer looks like the head")
+      .with_hint(fmt::format("name it with --head; the last layers are {}", fmt::join(candidates, ", ")));
+}
+
+/// A head in one state dict.
+struct Head {
+  EditedKey* weight = nullptr;
+  EditedKey* bias = nullptr;  ///< null if there is none
+};
+
+class HeadReplacement {
+ public:
+  HeadReplacement(const ReplaceHead& edit, EditContext& context, EditedStateDict& dict)
+      : edit_(edit),
+        checkpoint_(context.checkpoint),
+        dict_(dict),
+        report_(report_of(context.report, dict.root)) {}
+
+  bool has(const std::string& name) const {
+    return std::any_of(dict_.keys.begin(), dict_.keys.end(), [&](const EditedKey& key) {
+      return !key.dropped && key.name.size() > name.size() && key.name.starts_with(name) &&
+             key.name[name.size()] == '.';
+    });
+  }
+
+  Status replace(const std::string& name, TorchRandom& random) {
+    CKPT_ASSIGN_OR_RETURN(const auto head, locate(name));
+    const auto old = checkpoint_.tensors[head.weight->tensor];  // a copy: the row changes
+    const auto old_shape = shape_of(checkpoint_, *head.weight);
+    CKPT_ASSIGN_OR_RETURN(const auto kept, rows_to_keep(old_shape[0]));
+    auto shape = old_shape;
+    shape[0] = classes_;
+    if (edit_.in_features) {
+      if (!kept.empty() && *edit_.in_features != shape[1])
+        return usage("rows can't be kept where --in-features changes their size");
+      shape[1] = *edit_.in_features;
+    }
+    const bool has_bias = head.bias != nullptr && !edit_.no_bias;
+    auto values = initial_layer(random, edit_.init, edit_.torch, old.dtype, shape, has_bias, false);
+    if (!values.ok()) return at(name, std::move(values).error());
+    CKPT_RETURN_IF_ERROR(keep_rows(kept, old, values->weight));
+    if (has_bias) {
+      const auto old_bias = checkpoint_.tensors[head.bias->tensor];
+      if (old_bias.dtype != old.dtype)
+        return at(name, Error(ErrorCode::kUnsupported, "the bias has another dtype than the weight"));
+      CKPT_RETURN_IF_ERROR(keep_rows(kept, old_bias, values->bias));
+      put(*head.bias, std::move(values->bias), {classes_});
+    }
+    put(*head.weight, std::move(values->weight), shape);
+    if (head.bias != nullptr && edit_.no_bias) head.bias->dropped = true;
+    report_.heads.push_back({name, edit_.rename.value_or(name), old_shape, shape, kept.size(), edit_.seed});
+    if (edit_.rename) rename(name, *edit_.rename);
+    return {};
+  }
+
+ private:
+  static Error usage(std::string message) { return Error(ErrorCode::kUsage, std::move(message)); }
+
+  static Error at(const std::string& name, const Error& error) {
+    return Error(error.code(), fmt::format("head {}: {}", quoted(name), error.message()))
+        .with_hint(error.hint());
+  }
+
+  EditedKey* find(const std::string& name) const {
+    for (auto& key : dict_.keys) {
+      if (!key.dropped && key.name == name) return &key;
+    }
+    return nullptr;
+  }
+
+  Result<Head> locate(const std::string& name) const {
+    const auto refused = [&](std::string_view why) {
+      return Error(ErrorCode::kUnsupported, fmt::format("head {} {}", quoted(name), why));
+    };
+    if (find(name + ".weight_g") != nullptr || find(name + ".parametrizations.weight.original0") != nullptr)
+      return refused("is weight-normed: its weight is computed from two tensors");
+    if (find(name + ".parametrizations.weight.original") != nullptr)
+      return refused("has a parametrised weight");
+    if (find(name + "._packed_params._packed_params") != nullptr ||
+        find(name + "._packed_params.dtype") != nullptr)
+      return refused("is quantised: its weight is packed");
+    Head head{find(name + ".weight"), find(name + ".bias")};
+    if (head.weight == nullptr || head.weight->tensor == kNoIndex) {
+      std::vector<std::string> layers;
+      for (const auto& key : dict_.keys) {
+        if (is_weight(checkpoint_, key)) layers.push_back(layer_of(key));
+      }
+      Error error(ErrorCode::kNotFound, fmt::format("no key is called {}", quoted(name + ".weight")));
+      const auto near = nearest(name, layers);
+      if (near.empty()) return error;
+      return std::move(error).with_hint(fmt::format("did you mean --head {}?", near));
+    }
+    const auto& row = checkpoint_.tensors[head.weight->tensor];
+    if (row.layout != TensorLayout::kStrided || row.storage == kNoIndex)
+      return refused(fmt::format("has a weight of layout {}", tensor_layout_name(row.layout)));
+    if (row.rank < 2 || row.rank > 5)
+      return refused(fmt::format("has a weight of shape {}: expected 2 to 5 dimensions",
+                                 torch_size(shape_of(checkpoint_, *head.weight))));
+    if (const auto* other = tied_to(checkpoint_, dict_, *head.weight))
+      return refused(fmt::format("is tied: {} is the same tensor", quoted(other->name)));
+    const bool strange_bias = head.bias != nullptr && (head.bias->tensor == kNoIndex ||
+                                                       shape_of(checkpoint_, *head.bias) !=
+                                                           Shape{shape_of(checkpoint_, *head.weight)[0]});
+    if (strange_bias) return refused("has a bias of another size than its weight");
+    return head;
+  }
+
+  /// Which old rows stay, and where; sets the number of classes.
+  Result<Kept> rows_to_keep(std::int64_t old_classes) {
+    Kept kept = edit_.rows;
+    classes_ = kept.empty() ? old_classes - edit_.label_offset : 0;
+    for (const auto& [to, from] : kept) classes_ = std::max(classes_, to + 1);
+    classes_ = edit_.num_classes.value_or(classes_);
+    if (classes_ < 1)
+      return usage(fmt::format("no class would be left: the old head has {}, --label-offset is {}",
+                               old_classes, edit_.label_offset));
+    const auto background = edit_.background;
+    const auto last = ReplaceHead::Background::kLast;
+    if (edit_.keep_rows || edit_.label_offset > 0) {
+      const auto begin = std::int64_t{background == ReplaceHead::Background::kFirst ? 1 : 0};
+      const auto new_end = classes_ - (background == last ? 1 : 0);
+      const auto old_end = old_classes - (background == last ? 1 : 0);
+      for (auto to = begin; to < new_end && to + edit_.label_offset < old_end; ++to)
+        kept.push_back({to, to + edit_.label_offset});
+    }
+    if (background == ReplaceHead::Background::kFirst) kept.push_back({0, 0});
+    if (background == last) kept.push_back({classes_ - 1, old_classes - 1});
+    for (const auto& [to, from] : kept) {
+      if (to >= 0 && to < classes_ && from >= 0 && from < old_classes) continue;
+      return usage(fmt::format("row {} can't be row {} of the new head: the old one has {}, the new one {}",
+                               from, to, counted(static_cast<std::uint64_t>(old_classes), "row"), classes_));
+    }
+    return kept;
+  }
+
+  /// Copies rows of the old tensor over those of `values`.
+  Status keep_rows(const Kept& kept, const TensorInfo& old, Bytes& values) const {
+    if (kept.empty() || values.empty()) return {};
+    const auto& storage = checkpoint_.storages[old.storage];
+    if (storage.is_added || (storage.bytes > 0 && storage.extent.size == 0))
+      return Error(ErrorCode::kUnsupported,
+                   fmt::format("rows of {} can't be read: it lies in a compressed record or was just made",
+                               quoted(old.name)));
+    const auto shape = checkpoint_.shape(old);
+    GatheredSource rows("rows of the old head");
+    rows.add({checkpoint_.parts.front().source,
+              storage.extent.offset,
+              old.offset,
+              {shape.begin(), shape.end()},
+              checkpoint_.strides(old),
+              old.dtype,
+              old.dtype,
+              false});
+    const auto size = values.size() / static_cast<std::size_t>(classes_);
+    for (const auto& [to, from] : kept) {
+      const auto row = std::span(values).subspan(static_cast<std::size_t>(to) * size, size);
+      CKPT_RETURN_IF_ERROR(rows.read_at(static_cast<std::uint64_t>(from) * size, row));
+      if (is_turned(old)) swap_byte_order(old.dtype, row);
+    }
+    return {};
+  }
+
+  void put(EditedKey& key, Bytes values, Shape shape) {
+    const auto row = checkpoint_.tensors[key.tensor];
+    if (is_turned(row)) swap_byte_order(row.dtype, values);
+    const auto device = std::string(checkpoint_.devices[checkpoint_.storages[row.storage].device]);
+    TensorView view{row.dtype, kNoIndex, 0, std::move(shape), {}};
+    view.storage = checkpoint_.add_storage(DataRef::of_bytes(std::move(values)), row.dtype, device);
+    checkpoint_.replace(dict_.index, key.entry, view);
+  }
+
+  /// Do its numbers lie in the file the other way round?
+  bool is_turned(const TensorInfo& row) const {
+    return checkpoint_.big_endian && !checkpoint_.storages[row.storage].untyped;
+  }
+
+  void rename(const std::string& from, const std::string& to) {
+    for (auto& key : dict_.keys) {
+      if (!key.dropped && key.name.starts_with(from) && key.name[from.size()] == '.')
+        key.name.replace(0, from.size(), to);
+    }
+  }
+
+  const ReplaceHead& edit_;
+  Checkpoint& checkpoint_;
+  EditedStateDict& dict_;
+  StateDictReport& report_;
+  std::int64_t classes_ = 0;
+};
+
+}  // namespace
+
+Status apply_head(const ReplaceHead& edit, EditContext& context) {
+  auto heads = edit.heads;
+  if (heads.empty()) {
+    CKPT_ASSIGN_OR_RETURN(auto head, find_head(context.checkpoint, context.dicts.front()));
+    heads.push_back(std::move(head));
+  }
+  std::set<std::string> found;
+  for (auto& dict : context.dicts) {
+    HeadReplacement replacement(edit, context, dict);
+    TorchRandom random(static_cast<std::uint64_t>(edit.seed));
+    for (const auto& head : heads) {
+      if (!replacement.has(head) && context.dicts.size() > 1) continue;
+      CKPT_RETURN_IF_ERROR(replacement.replace(head, random));
+      found.insert(head);
+    }
+  }
+  for (const auto& head : heads) {
+    if (!found.contains(head))
+      return Error(ErrorCode::kNotFound, fmt::format("no state dict has a head {}", quoted(head)));
+  }
+  return {};
+}
+
+}  // namespace ckpt
