@@ -9,8 +9,8 @@
 namespace ckpt {
 namespace {
 
-constexpr std::array<std::string_view, 3> kBufferNames = {"running_mean", "running_var",
-                                                          "num_batches_tracked"};
+constexpr std::array<std::string_view, 4> kBufferNames = {"running_mean", "running_var",
+                                                          "num_batches_tracked", "weight_u"};
 
 std::string_view last_segment(std::string_view key) {
   const auto dot = key.rfind('.');
@@ -52,6 +52,9 @@ std::string_view evidence_name(RoleEvidence evidence) {
   switch (evidence) {
     case RoleEvidence::kModule: return "module";
     case RoleEvidence::kObject: return "object";
+    case RoleEvidence::kOption: return "option";
+    case RoleEvidence::kOptimizer: return "optimizer";
+    case RoleEvidence::kMetadata: return "metadata";
     case RoleEvidence::kDtype: return "dtype";
     case RoleEvidence::kName: return "name";
     case RoleEvidence::kPlace: return "place";
@@ -70,6 +73,7 @@ TensorRole role_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
     return {RoleKind::kParameter, RoleEvidence::kModule};
   if (tensor.has(kIsParameter) || tensor.has(kRequiresGrad))
     return {RoleKind::kParameter, RoleEvidence::kObject};
+  if (tensor.noted.evidence != RoleEvidence::kNothing) return tensor.noted;
   const auto leaf = last_segment(tensor.name);
   if (std::find(kBufferNames.begin(), kBufferNames.end(), leaf) != kBufferNames.end()) {
     return {RoleKind::kBuffer, RoleEvidence::kName};
