@@ -188,6 +188,39 @@ class Odd(nn.Module):
         return (torch.randn(3, 4),)
 
 
+class Parametrized(nn.Module):
+    """torch.nn.utils.parametrize; can't be saved whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kinds = nn.utils.parametrizations
+        self.spectral = kinds.spectral_norm(nn.Linear(4, 4))
+        self.orthogonal = kinds.orthogonal(nn.Linear(4, 4), orthogonal_map="cayley")
+        self.norm = kinds.weight_norm(nn.Linear(4, 4)) if hasattr(kinds, "weight_norm") else nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.norm(self.orthogonal(self.spectral(x)))
+
+    def example(self):
+        return (torch.randn(3, 4),)
+
+
+class Scaled(nn.Module):
+    """Parameters whose names tell nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit_scale = nn.Parameter(torch.tensor(2.0))
+        self.gain = nn.Parameter(torch.ones(4))
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.fc(x) * self.gain * self.logit_scale
+
+    def example(self):
+        return (torch.randn(3, 4),)
+
+
 SMALL_VIT = {"image": 32, "layers": 2, "width": 16, "heads": 2, "hidden": 32, "classes": 5}
 SMALL_BERT = {"words": 30, "positions": 16, "width": 16, "layers": 2, "heads": 2, "hidden": 32}
 
@@ -363,8 +396,8 @@ class Judge:
 
     # ---- a model
 
-    def judge_model(self, name: str, make: Callable[[], nn.Module], kinds: list[str], *, steps: bool = True) -> None:
-        """`kinds`: the options that tell the kinds of a bare state dict."""
+    def judge_model(self, name: str, make: Callable[[], nn.Module], kinds: list[str], *, steps: bool = True, whole: bool = True) -> None:
+        """`kinds`: the options that tell the kinds of a bare state dict. `whole`: can the module itself be saved?"""
         def seeded() -> nn.Module:
             torch.manual_seed(0)
             return make()
@@ -373,18 +406,19 @@ class Judge:
         files = {"state dict": (self.save(model.state_dict()), kinds)}
         if steps:
             files["legacy state dict"] = (self.save(model.state_dict(), legacy=True), kinds)
-            files["module"] = (self.save(model), [])
-            files["legacy module"] = (self.save(model, legacy=True), [])
+            if whole:
+                files["module"] = (self.save(model), [])
+                files["legacy module"] = (self.save(model, legacy=True), [])
             trained = seeded()
             optimizer = torch.optim.AdamW(trained.parameters(), lr=0.01)
             one_step(trained, optimizer)
-            # what PyTorch itself can't tell from the optimizer has to be said here, too
+            # an optimizer proves parameters, and no buffers
             unknown = [] if "--parameters" in kinds else kinds
             files["with optimizer"] = (self.save({"model": trained.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 1}), unknown)
         total = len(list(model.parameters()))
         for file, (path, options) in files.items():
             self.case(f"{name}, {file}: counts", lambda: self.judge_counts(model, path, *options))
-            for last in sorted({0, 1, 2, 5, total}):
+            for last in sorted({0, 1, 2, min(5, total), total}):
                 freeze = lambda live: freeze_but_last(live, last)  # noqa: E731
                 self.case(f"{name}, {file}: --train-last {last}",
                           lambda: self.judge_frozen(seeded, path, [*options, "--train-last", last], freeze))
@@ -398,20 +432,22 @@ class Judge:
             for kind in KINDS:
                 for last in (0, 2, total):
                     freeze = lambda live: freeze_but_last(live, last)  # noqa: E731
-                    for file in ("state dict", "module"):
+                    for file in {"state dict", "module"} & files.keys():
                         path, options = files[file]
                         self.case(f"{name}, {file}: --emit python, {kind}, --train-last {last}",
                                   lambda: self.judge_python(seeded, path, [*options, "--train-last", last], freeze, kind))
             self.case(f"{name}: --base", lambda: self.judge_base(seeded, kinds))
         if kinds:
-            self.case(f"{name}: unknown kinds", lambda: self.judge_unknown(files["state dict"][0]))
+            self.case(f"{name}: unknown kinds", lambda: self.judge_refusal(files["state dict"][0], ["--train-last", 2], "--buffers PATTERN"))
+        self.case(f"{name}: too many last parameters", lambda: self.judge_refusal(
+            files["state dict"][0], [*kinds, "--train-last", total + 1], f"--train-last {total + 1}, but"))
         for path, _ in files.values():
             path.unlink()
 
-    def judge_unknown(self, path: Path) -> None:
-        done = ckpt(path, "--train-last", 2)
+    def judge_refusal(self, path: Path, options: list[Any], words: str) -> None:
+        done = ckpt(path, *options)
         expect("the status", done.returncode, 2)
-        if "--buffers PATTERN" not in done.stderr or done.stdout:
+        if words not in done.stderr or done.stdout:
             raise Wrong(f"the message: {done.stderr}")
 
     # ---- what a module says of itself
@@ -448,16 +484,17 @@ def main() -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as directory:
         judge = Judge(Path(directory))
-        tokens = ["--parameters", "class_token", "--parameters", "encoder.pos_embedding"]
         judge.judge_model("ResNet-18", ResNet18, [])
-        judge.judge_model("small ViT", lambda: ViT(**SMALL_VIT), tokens)
+        judge.judge_model("small ViT", lambda: ViT(**SMALL_VIT), [])
         judge.judge_model("small BERT", lambda: Bert(**SMALL_BERT), [])
         judge.judge_model("tied BERT", lambda: Bert(**SMALL_BERT, tied=True), [])
         judge.judge_model("small BERT in float64", lambda: Bert(**SMALL_BERT).double(), [])
         judge.judge_model("wrapped ResNet", lambda: nn.DataParallel(ResNet18(3)), [], steps=False)
         judge.judge_model("odd", Odd, ["--buffers", "mean"])
+        judge.judge_model("parametrized", Parametrized, [], whole=False)
+        judge.judge_model("scaled", Scaled, ["--parameters", "gain", "--parameters", "logit_scale"])
         if "--quick" not in sys.argv[1:]:  # half the bytes tell the same numbers
-            judge.judge_model("ViT-B/16", lambda: ViT().half(), tokens, steps=False)
+            judge.judge_model("ViT-B/16", lambda: ViT().half(), [], steps=False)
             judge.judge_model("BERT-base", lambda: Bert().half(), [], steps=False)
         judge.case("a frozen module", judge.judge_frozen_module)
         judge.case("shared memory", judge.judge_shared_memory)

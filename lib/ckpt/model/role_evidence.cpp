@@ -35,6 +35,10 @@ bool is_statistic(std::string_view leaf) {
   return leaf == "running_mean" || leaf == "running_var" || leaf == "num_batches_tracked";
 }
 
+bool is_class_token(std::string_view leaf) {
+  return leaf == "class_token" || leaf == "cls_token";
+}
+
 /// What `_metadata` has about modules, as far as it tells kinds.
 struct ModuleFacts {
   std::unordered_set<std::string> norms;       ///< modules of version 2
@@ -95,6 +99,7 @@ class Notes {
       const auto leaf = split(tensor.name).leaf;
       has_statistics_ = has_statistics_ || is_statistic(leaf);
       has_originals_ = has_originals_ || leaf.ends_with("_orig");
+      has_class_token_ = has_class_token_ || is_class_token(leaf);
     });
   }
 
@@ -120,28 +125,9 @@ class Notes {
     });
   }
 
-  /// The same from names that only stand together where spectral_norm or prune put them.
   void from_siblings() {
-    if (!has_originals_) return;
-    std::unordered_map<std::string_view, bool> originals;  // by name without suffix: has it a `_u`?
-    each([&](TensorInfo& tensor) {
-      if (tensor.name.ends_with("_orig"))
-        originals.emplace(tensor.name.substr(0, tensor.name.size() - 5), false);
-    });
-    const auto original_of = [&](std::string_view name, std::string_view suffix) {
-      return name.ends_with(suffix) ? originals.find(name.substr(0, name.size() - suffix.size()))
-                                    : originals.end();
-    };
-    each([&](TensorInfo& tensor) {
-      if (const auto found = original_of(tensor.name, "_u"); found != originals.end()) found->second = true;
-    });
-    each([&](TensorInfo& tensor) {
-      const auto spectral = original_of(tensor.name, "_v");
-      const bool is_vector = spectral != originals.end() && spectral->second;
-      const bool is_mask = original_of(tensor.name, "_mask") != originals.end();
-      const bool has_none = tensor.noted.evidence == RoleEvidence::kNothing;
-      if (has_none && (is_vector || is_mask)) tensor.noted = {RoleKind::kBuffer, RoleEvidence::kName};
-    });
+    if (has_originals_) from_originals();
+    if (has_class_token_) from_class_tokens();
   }
 
   void from_optimizer(const OptimizerParameters& optimizer) {
@@ -163,6 +149,45 @@ class Notes {
 
   static constexpr std::array<Suffix, 3> kSpectral = {
       {{"_orig", RoleKind::kParameter}, {"_u", RoleKind::kBuffer}, {"_v", RoleKind::kBuffer}}};
+
+  /// What `_metadata` says of spectral_norm, from names that stand together where it or prune put them.
+  void from_originals() {
+    std::unordered_map<std::string_view, bool> originals;  // by name without suffix: has it a `_u`?
+    each([&](TensorInfo& tensor) {
+      if (tensor.name.ends_with("_orig"))
+        originals.emplace(tensor.name.substr(0, tensor.name.size() - 5), false);
+    });
+    const auto original_of = [&](std::string_view name, std::string_view suffix) {
+      return name.ends_with(suffix) ? originals.find(name.substr(0, name.size() - suffix.size()))
+                                    : originals.end();
+    };
+    each([&](TensorInfo& tensor) {
+      if (const auto found = original_of(tensor.name, "_u"); found != originals.end()) found->second = true;
+    });
+    each([&](TensorInfo& tensor) {
+      const auto spectral = original_of(tensor.name, "_v");
+      const bool is_vector = spectral != originals.end() && spectral->second;
+      const bool is_mask = original_of(tensor.name, "_mask") != originals.end();
+      const bool has_none = tensor.noted.evidence == RoleEvidence::kNothing;
+      if (has_none && (is_vector || is_mask)) tensor.noted = {RoleKind::kBuffer, RoleEvidence::kName};
+    });
+  }
+
+  /// Positions are learned where there is a class token beside them, or in the module around: in
+  /// torchvision's ViT and its kin. Elsewhere they may be computed.
+  void from_class_tokens() {
+    std::unordered_set<std::string_view> modules;
+    each([&](const TensorInfo& tensor) {
+      const auto key = split(tensor.name);
+      if (is_class_token(key.leaf)) modules.insert(key.module);
+    });
+    each([&](TensorInfo& tensor) {
+      const auto [module, leaf] = split(tensor.name);
+      if (leaf != "pos_embedding" && leaf != "pos_embed" && leaf != "position_embeddings") return;
+      if (modules.contains(module) || modules.contains(split(module).module))
+        tensor.noted = {RoleKind::kParameter, RoleEvidence::kName};
+    });
+  }
 
   template <typename Do>
   void each(const Do& act) {
@@ -220,6 +245,7 @@ class Notes {
   const StateDict& dict_;
   bool has_statistics_ = false;
   bool has_originals_ = false;
+  bool has_class_token_ = false;
 };
 
 }  // namespace

@@ -70,6 +70,16 @@ TEST_CASE("names beside each other tell of spectral_norm, weight_norm and prune"
         Lines{"a.weight_orig parameter by name", "a.weight_mask buffer by name"});
 }
 
+TEST_CASE("positions near a class token are learned", "[model]") {
+  CHECK(roles(described("class_token float32 2; encoder.pos_embedding float32 2")) ==
+        Lines{"class_token parameter by name", "encoder.pos_embedding parameter by name"});
+  CHECK(roles(described("vit.cls_token float32 2; vit.pos_embed float32 2; decoder.pos_embed float32 2")) ==
+        Lines{"vit.cls_token parameter by name", "vit.pos_embed parameter by name",
+              "decoder.pos_embed unknown by nothing"});
+  CHECK(roles(described("encoding.pos_embedding float32 2")) ==
+        Lines{"encoding.pos_embedding unknown by nothing"});
+}
+
 namespace {
 
 /// Assembly of a tensor of this size; any size fits, and different offsets make different tensors.
