@@ -2,44 +2,23 @@
 #include "ckpt/inspect/freeze.h"
 
 #include <algorithm>
-#include <unordered_map>
-#include <unordered_set>
 
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
-#include "ckpt/model/key_path.h"
+#include "ckpt/inspect/freeze_effects.h"
+#include "ckpt/model/module_names.h"
 #include "ckpt/model/parameter_roles.h"
 #include "ckpt/model/role_evidence.h"
 #include "ckpt/model/state_dicts.h"
 #include "ckpt/model/ties.h"
-#include "ckpt/model/wrappers.h"
 
 namespace ckpt {
 namespace {
 
-constexpr std::size_t kNamed = 5;        // examples in a message
-constexpr std::uint64_t kStepBytes = 4;  // Adam keeps a float32 a parameter, on every torch since 1.12
+constexpr std::size_t kNamed = 5;  // examples in a message
 
 constexpr std::uint32_t kNoRule = kNoIndex;
-
-std::string_view module_of(std::string_view key) {
-  const auto dot = key.rfind('.');
-  return dot == key.npos ? std::string_view() : key.substr(0, dot);
-}
-
-std::string_view leaf_of(std::string_view key) {
-  const auto dot = key.rfind('.');
-  return dot == key.npos ? key : key.substr(dot + 1);
-}
-
-bool is_statistic(std::string_view leaf) {
-  return leaf == "running_mean" || leaf == "running_var" || leaf == "num_batches_tracked";
-}
-
-bool is_parameter(const FreezeEntry& entry) {
-  return entry.role.kind == RoleKind::kParameter;
-}
 
 std::string examples(const std::vector<std::string_view>& names) {
   std::string out;
@@ -49,11 +28,17 @@ std::string examples(const std::vector<std::string_view>& names) {
   return out;
 }
 
-void add(FreezeAmount& amount, std::uint64_t numel, std::uint64_t bytes) {
-  ++amount.tensors;
-  amount.numel += numel;
-  amount.bytes += bytes;
-}
+/// Which patterns matched.
+struct Uses {
+  explicit Uses(const FreezeQuestion& question)
+      : rules(question.rules.size()),
+        buffers(question.buffers.size()),
+        parameters(question.parameters.size()) {}
+
+  std::vector<bool> rules;
+  std::vector<bool> buffers;
+  std::vector<bool> parameters;
+};
 
 /// One state dict on its way to its report.
 class DictFreeze {
@@ -64,43 +49,42 @@ class DictFreeze {
     report_.root = checkpoint.path(dict_.place);
   }
 
-  /// Which keys the user's words about kinds match is noted in `used`, a flag a pattern.
-  Status collect(std::vector<bool>& buffers_used, std::vector<bool>& parameters_used);
-  /// The rules that match a parameter, too, are noted in `used`.
-  void match(std::vector<bool>& used);
+  /// Fills the entries. Which of the user's words about kinds match a key is noted in `uses`.
+  void collect(Uses& uses);
+  /// kRefused for keys whose kind nobody tells, or about which the user is wrong.
+  Status check_kinds() const;
+  /// The same of the rules, which match parameters alone.
+  void match(Uses& uses);
+  /// Which parameters train. Errors: those of --train-last.
   Status decide();
-  void count();
-  void find_overlaps();
-  void find_moving_statistics();
+
+  /// What messages call it.
+  std::string called() const { return report_.root.empty() ? "the state dict" : quoted(report_.root); }
 
   std::string_view name(const FreezeEntry& entry) const { return checkpoint_.tensors[entry.tensor].name; }
 
   FreezeReport& report() { return report_; }
 
  private:
-  Result<TensorRole> role(const TensorInfo& tensor, std::vector<bool>& buffers_used,
-                          std::vector<bool>& parameters_used) const;
+  TensorRole role(const TensorInfo& tensor, Uses& uses);
   void tie();
   bool starts_training(const FreezeEntry& entry) const;
   Status keep_last();
   bool order_is_known() const;
-  std::size_t wrapper_size() const;
-  std::uint32_t group_of(std::string_view key);
-  std::string_view module_group(std::string_view key) const;
+  void apply_rules();
 
   const Checkpoint& checkpoint_;
   const FreezeQuestion& question_;
   const StateDict& dict_;
   FreezeReport report_;
-  std::vector<std::uint32_t> last_rule_;  ///< by entry: the last rule that matches its key, or kNoRule
-  std::vector<bool> starts_;              ///< by entry: what it is before rules act
-  std::unordered_map<std::string, std::uint32_t> group_indices_;
-  std::size_t wrapper_ = 0;  ///< bytes of "module." that stand in front of every key
+  std::vector<std::uint32_t> last_rule_;   ///< by entry: the last rule that matches its key, or kNoRule
+  std::vector<bool> starts_;               ///< by entry: what it is before rules act
+  std::vector<std::string_view> unknown_;  ///< keys whose kind nobody tells
+  const TensorInfo* no_buffer_ = nullptr;  ///< proven to be a parameter, and said to be a buffer
 };
 
-Result<TensorRole> DictFreeze::role(const TensorInfo& tensor, std::vector<bool>& buffers_used,
-                                    std::vector<bool>& parameters_used) const {
-  auto role = role_of(checkpoint_, tensor);
+TensorRole DictFreeze::role(const TensorInfo& tensor, Uses& uses) {
+  const auto role = role_of(checkpoint_, tensor);
   const auto said = [&](const std::vector<NamePattern>& patterns, std::vector<bool>& used) {
     bool matches = false;
     for (std::size_t i = 0; i < patterns.size(); ++i) {
@@ -110,50 +94,46 @@ Result<TensorRole> DictFreeze::role(const TensorInfo& tensor, std::vector<bool>&
     }
     return matches;
   };
-  const bool parameter = said(question_.parameters, parameters_used);
-  if (said(question_.buffers, buffers_used) && role.kind != RoleKind::kBuffer) {
-    if (role.kind == RoleKind::kParameter && role.evidence < RoleEvidence::kOption) {
-      return Error(
-          ErrorCode::kRefused,
-          fmt::format("key {} is said to be a buffer, but it is a parameter: {}", quoted(tensor.name),
-                      role.evidence == RoleEvidence::kModule
-                          ? "its module says so"
-                          : "it is an nn.Parameter or requires a gradient"));
-    }
-    return TensorRole{RoleKind::kBuffer, RoleEvidence::kOption};
+  const bool parameter = said(question_.parameters, uses.parameters);
+  const bool buffer = said(question_.buffers, uses.buffers);
+  if (buffer && role.kind != RoleKind::kBuffer) {
+    if (role.kind == RoleKind::kParameter && role.evidence < RoleEvidence::kOption) no_buffer_ = &tensor;
+    return {RoleKind::kBuffer, RoleEvidence::kOption};
   }
-  if (parameter && role.kind == RoleKind::kUnknown) role = {RoleKind::kParameter, RoleEvidence::kOption};
+  if (parameter && role.kind == RoleKind::kUnknown) return {RoleKind::kParameter, RoleEvidence::kOption};
   return role;
 }
 
-Status DictFreeze::collect(std::vector<bool>& buffers_used, std::vector<bool>& parameters_used) {
-  std::vector<std::string_view> unknown;
+void DictFreeze::collect(Uses& uses) {
   for (const auto& entry : dict_.entries) {
-    if (entry.tensor == kNoIndex) {
+    if (entry.tensor == kNoIndex || leaf_of(checkpoint_.tensors[entry.tensor].name) == "_extra_state") {
       ++report_.extra_states;
       continue;
     }
     const auto& tensor = checkpoint_.tensors[entry.tensor];
-    if (leaf_of(tensor.name) == "_extra_state") {
-      ++report_.extra_states;
-      continue;
-    }
-    auto kind = role(tensor, buffers_used, parameters_used);
-    if (!kind.ok()) return std::move(kind).error();
-    if (kind->kind == RoleKind::kUnknown) unknown.push_back(tensor.name);
-    report_.entries.push_back({entry.tensor, *kind, 0, 0, false});
+    report_.entries.push_back({entry.tensor, role(tensor, uses), 0, 0, false});
+    if (report_.entries.back().role.kind == RoleKind::kUnknown) unknown_.push_back(tensor.name);
   }
   tie();
-  if (unknown.empty()) return {};
+}
+
+Status DictFreeze::check_kinds() const {
+  if (no_buffer_ != nullptr) {
+    const bool by_module = role_of(checkpoint_, *no_buffer_).evidence == RoleEvidence::kModule;
+    return Error(
+        ErrorCode::kRefused,
+        fmt::format("key {} is said to be a buffer, but it is a parameter: {}", quoted(no_buffer_->name),
+                    by_module ? "its module says so" : "it is an nn.Parameter or requires a gradient"));
+  }
+  if (unknown_.empty()) return {};
+  const bool one = unknown_.size() == 1;
+  const bool several = checkpoint_.state_dicts.size() > 1;
   return Error(ErrorCode::kRefused,
-               fmt::format("{} of {} may be {} or {}: {}", counted(unknown.size(), "key"),
-                           report_.root.empty() ? "the state dict" : quoted(report_.root),
-                           unknown.size() == 1 ? "a parameter" : "parameters",
-                           unknown.size() == 1 ? "a buffer" : "buffers", examples(unknown)))
-      .with_hint(
-          fmt::format("say which are buffers with --buffers PATTERN and which are parameters with "
-                      "--parameters PATTERN{}",
-                      checkpoint_.state_dicts.size() > 1 ? "; or choose a state dict with --root PATH" : ""));
+               fmt::format("{} of {} may be {}: {}", counted(unknown_.size(), "key"), called(),
+                           one ? "a parameter or a buffer" : "parameters or buffers", examples(unknown_)))
+      .with_hint(fmt::format("say which are buffers with --buffers PATTERN and which are parameters with "
+                             "--parameters PATTERN{}",
+                             several ? "; or choose a state dict with --root PATH" : ""));
 }
 
 /// `first` of all entries. Where a parameter and a buffer are one tensor, each counts for itself.
@@ -172,14 +152,14 @@ void DictFreeze::tie() {
   }
 }
 
-void DictFreeze::match(std::vector<bool>& used) {
+void DictFreeze::match(Uses& uses) {
   const auto& rules = question_.rules;
   last_rule_.assign(report_.entries.size(), kNoRule);
   for (std::size_t i = 0; i < report_.entries.size(); ++i) {
     if (!is_parameter(report_.entries[i])) continue;
     for (std::uint32_t rule = 0; rule < rules.size(); ++rule) {
       if (!rules[rule].pattern.matches(name(report_.entries[i]))) continue;
-      used[rule] = true;
+      uses.rules[rule] = true;
       last_rule_[i] = rule;
     }
   }
@@ -224,8 +204,7 @@ Status DictFreeze::keep_last() {
   const auto there = *question_.train_last - left;
   if (there == 0) return {};  // a dict without parameters: none to freeze
   return Error(ErrorCode::kUsage, fmt::format("--train-last {}, but {} has {}", *question_.train_last,
-                                              report_.root.empty() ? "the state dict" : quoted(report_.root),
-                                              counted(there, "parameter")));
+                                              called(), counted(there, "parameter")));
 }
 
 Status DictFreeze::decide() {
@@ -243,7 +222,14 @@ Status DictFreeze::decide() {
     starts_[i] = is_parameter(entries[i]) && starts_training(entries[i]);
   if (question_.train_last) CKPT_RETURN_IF_ERROR(keep_last());
 
-  // A tensor is one object whatever its keys: the last rule that matches any of them decides.
+  apply_rules();
+  return {};
+}
+
+/// A tensor is one object whatever its keys: the last rule that matches any of them decides.
+void DictFreeze::apply_rules() {
+  auto& entries = report_.entries;
+  const auto& rules = question_.rules;
   auto deciding = last_rule_;
   std::vector<std::uint32_t> decider(entries.size());
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
@@ -267,146 +253,7 @@ Status DictFreeze::decide() {
     if (alone != wanted && differentiable)
       report_.conflicts.push_back({name(entry), name(entries[decider[entry.first]]), wanted, false});
   }
-  return {};
 }
-
-/// Wrappers in front of all keys are no level of the model.
-std::size_t DictFreeze::wrapper_size() const {
-  const auto& wrappers = known_wrappers();
-  std::size_t size = 0;
-  for (;;) {
-    std::string_view wrapper;
-    for (const auto& entry : report_.entries) {
-      const auto rest = name(entry).substr(std::min(size, name(entry).size()));
-      const auto segment = rest.substr(0, rest.find('.'));
-      if (wrapper.empty()) {
-        if (std::find(wrappers.begin(), wrappers.end(), segment) == wrappers.end()) return size;
-        wrapper = segment;
-      }
-      if (segment != wrapper || segment.size() == rest.size()) return size;
-    }
-    if (wrapper.empty()) return size;
-    size += wrapper.size() + 1;
-  }
-}
-
-/// The first levels of the module that has the key; the key itself where it is the root's.
-std::string_view DictFreeze::module_group(std::string_view key) const {
-  if (question_.grouping.depth == 0) return {};
-  const auto inner = key.substr(wrapper_);
-  const auto module = module_of(inner);
-  if (module.empty()) return key;
-  auto end = module.find('.');
-  for (std::uint64_t level = 1; level < question_.grouping.depth && end != module.npos; ++level)
-    end = module.find('.', end + 1);
-  return key.substr(0, wrapper_ + std::min(end, module.size()));
-}
-
-std::uint32_t DictFreeze::group_of(std::string_view key) {
-  std::string name;
-  if (const auto& expression = question_.grouping.expression) {
-    name = expression->captured(key).value_or("(no match)");
-  } else {
-    name = module_group(key);
-  }
-  const auto [found, is_new] =
-      group_indices_.emplace(std::move(name), static_cast<std::uint32_t>(report_.groups.size()));
-  if (is_new) report_.groups.push_back({found->first, {}, {}, {}});
-  return found->second;
-}
-
-void DictFreeze::count() {
-  const bool momentum = question_.optimizer == OptimizerKind::kMomentum;
-  const bool adam =
-      question_.optimizer == OptimizerKind::kAdam || question_.optimizer == OptimizerKind::kAdamW;
-  wrapper_ = wrapper_size();
-  for (std::uint32_t i = 0; i < report_.entries.size(); ++i) {
-    auto& entry = report_.entries[i];
-    const auto& tensor = checkpoint_.tensors[entry.tensor];
-    entry.group = group_of(tensor.name);
-    if (entry.first != i) continue;
-    const auto numel = checkpoint_.numel(tensor);
-    const auto bytes = checkpoint_.bytes(tensor);
-    for (auto* group : {&report_.groups[entry.group], &report_.total}) {
-      add(is_parameter(entry) ? group->parameters : group->buffers, numel, bytes);
-      if (entry.trains) add(group->trainable, numel, bytes);
-    }
-  }
-  const auto& trainable = report_.total.trainable;
-  auto& memory = report_.memory;
-  memory.gradients = trainable.bytes;
-  memory.steps = adam ? kStepBytes * trainable.tensors : 0;
-  memory.state = (momentum ? 1 : adam ? 2 : 0) * trainable.bytes + memory.steps;
-}
-
-/// Parameters that are objects of their own and yet show some of the same bytes.
-void DictFreeze::find_overlaps() {
-  struct View {
-    StorageId storage;
-    Extent extent;
-    std::uint32_t entry;
-  };
-
-  std::vector<View> views;
-  for (std::uint32_t i = 0; i < report_.entries.size(); ++i) {
-    const auto& entry = report_.entries[i];
-    const auto& tensor = checkpoint_.tensors[entry.tensor];
-    if (!is_parameter(entry) || entry.first != i || tensor.storage == kNoIndex) continue;
-    const auto extent = checkpoint_.view_extent(tensor);
-    // between the elements of a view with holes others may lie
-    if (extent.size > 0 && extent.size == checkpoint_.bytes(tensor))
-      views.push_back({tensor.storage, extent, i});
-  }
-  std::sort(views.begin(), views.end(), [](const View& a, const View& b) {
-    if (a.storage != b.storage) return a.storage < b.storage;
-    if (a.extent.offset != b.extent.offset) return a.extent.offset < b.extent.offset;
-    return a.entry < b.entry;
-  });
-  const View* reach[2] = {nullptr, nullptr};  // the view that ends last, of the frozen and the training ones
-  for (const auto& view : views) {
-    const bool trains = report_.entries[view.entry].trains;
-    const auto* other = reach[trains ? 0 : 1];
-    if (other != nullptr && other->storage == view.storage && other->extent.end() > view.extent.offset) {
-      const auto& frozen = trains ? *other : view;
-      const auto& training = trains ? view : *other;
-      report_.conflicts.push_back(
-          {name(report_.entries[frozen.entry]), name(report_.entries[training.entry]), false, true});
-    }
-    auto*& own = reach[trains ? 1 : 0];
-    if (own == nullptr || own->storage != view.storage || own->extent.end() < view.extent.end()) own = &view;
-  }
-}
-
-void DictFreeze::find_moving_statistics() {
-  if (report_.total.trainable.tensors == report_.total.parameters.tensors) return;
-  std::unordered_map<std::string_view, std::size_t> modules;
-  auto& moving = report_.moving;
-  for (const auto& entry : report_.entries) {
-    const auto key = name(entry);
-    if (is_parameter(entry) || !is_statistic(leaf_of(key))) continue;
-    const auto [found, is_new] = modules.emplace(module_of(key), moving.size());
-    if (is_new) moving.push_back({module_of(key), {}});
-    moving[found->second].buffers.push_back(key);
-  }
-  if (moving.empty()) return;
-  std::unordered_set<std::string_view> training;
-  for (const auto& entry : report_.entries) {
-    if (entry.trains) training.insert(module_of(name(entry)));
-  }
-  std::erase_if(moving, [&](const MovingStatistics& module) { return training.contains(module.module); });
-}
-
-/// Which patterns matched.
-struct Uses {
-  explicit Uses(const FreezeQuestion& question)
-      : rules(question.rules.size()),
-        buffers(question.buffers.size()),
-        parameters(question.parameters.size()) {}
-
-  std::vector<bool> rules;
-  std::vector<bool> buffers;
-  std::vector<bool> parameters;
-};
 
 enum class Among : std::uint8_t { kAll, kParameters };
 
@@ -433,16 +280,21 @@ Error no_match(const NamePattern& pattern, std::vector<DictFreeze>& dicts, Among
   return Error(error.code(), error.message()).with_hint(hint);
 }
 
-Status check_uses(const FreezeQuestion& question, const Uses& uses, std::vector<DictFreeze>& dicts) {
+Status check_kind_patterns(const FreezeQuestion& question, const Uses& uses, std::vector<DictFreeze>& dicts) {
   if (question.allow_unmatched) return {};
-  for (std::size_t i = 0; i < question.rules.size(); ++i) {
-    if (!uses.rules[i]) return no_match(question.rules[i].pattern, dicts, Among::kParameters);
-  }
   for (std::size_t i = 0; i < question.buffers.size(); ++i) {
     if (!uses.buffers[i]) return no_match(question.buffers[i], dicts, Among::kAll);
   }
   for (std::size_t i = 0; i < question.parameters.size(); ++i) {
     if (!uses.parameters[i]) return no_match(question.parameters[i], dicts, Among::kAll);
+  }
+  return {};
+}
+
+Status check_rules(const FreezeQuestion& question, const Uses& uses, std::vector<DictFreeze>& dicts) {
+  if (question.allow_unmatched) return {};
+  for (std::size_t i = 0; i < question.rules.size(); ++i) {
+    if (!uses.rules[i]) return no_match(question.rules[i].pattern, dicts, Among::kParameters);
   }
   return {};
 }
@@ -454,22 +306,23 @@ Result<std::vector<FreezeReport>> freeze_report(Checkpoint& checkpoint, const Fr
   note_roles(checkpoint);
   Uses uses(question);
   std::vector<DictFreeze> dicts;
-  Status unknown;
   for (const auto index : chosen) {
     dicts.emplace_back(checkpoint, question, index);
-    auto known = dicts.back().collect(uses.buffers, uses.parameters);
-    if (!known.ok() && unknown.ok()) unknown = std::move(known);
-    dicts.back().match(uses.rules);
+    dicts.back().collect(uses);
+    dicts.back().match(uses);
   }
-  CKPT_RETURN_IF_ERROR(check_uses(question, uses, dicts));
-  CKPT_RETURN_IF_ERROR(std::move(unknown));
+  CKPT_RETURN_IF_ERROR(check_kind_patterns(question, uses, dicts));
+  for (const auto& dict : dicts) CKPT_RETURN_IF_ERROR(dict.check_kinds());
+  CKPT_RETURN_IF_ERROR(check_rules(question, uses, dicts));
   std::vector<FreezeReport> reports;
   for (auto& dict : dicts) {
     CKPT_RETURN_IF_ERROR(dict.decide());
-    dict.count();
-    dict.find_overlaps();
-    dict.find_moving_statistics();
-    reports.push_back(std::move(dict.report()));
+    auto& report = dict.report();
+    count_groups(checkpoint, question.grouping, report);
+    count_memory(question.optimizer, report);
+    find_overlaps(checkpoint, report);
+    find_moving_statistics(checkpoint, report);
+    reports.push_back(std::move(report));
   }
   return reports;
 }

@@ -6,20 +6,14 @@
 #include <cctype>
 #include <string>
 
+#include "ckpt/model/module_names.h"
+
 namespace ckpt {
 namespace {
 
-constexpr std::array<std::string_view, 4> kBufferNames = {"running_mean", "running_var",
-                                                          "num_batches_tracked", "weight_u"};
-
-std::string_view last_segment(std::string_view key) {
-  const auto dot = key.rfind('.');
-  return dot == key.npos ? key : key.substr(dot + 1);
-}
-
 /// The last segment of `key`, which loses it and the dot in front.
 std::string_view take_leaf(std::string_view& key) {
-  const auto leaf = last_segment(key);
+  const auto leaf = leaf_of(key);
   key.remove_suffix(std::min(key.size(), leaf.size() + 1));
   return leaf;
 }
@@ -88,6 +82,10 @@ std::string_view evidence_name(RoleEvidence evidence) {
   return "nothing";
 }
 
+bool is_running_statistic(std::string_view leaf) {
+  return leaf == "running_mean" || leaf == "running_var" || leaf == "num_batches_tracked";
+}
+
 TensorRole role_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
   if (tensor.state_dict == kNoIndex) {
     const bool optimizer = section_of(checkpoint, tensor) == Section::kOptimizer;
@@ -99,10 +97,8 @@ TensorRole role_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
   if (tensor.has(kIsParameter) || tensor.has(kRequiresGrad))
     return {RoleKind::kParameter, RoleEvidence::kObject};
   if (tensor.noted.evidence != RoleEvidence::kNothing) return tensor.noted;
-  const auto leaf = last_segment(tensor.name);
-  if (std::find(kBufferNames.begin(), kBufferNames.end(), leaf) != kBufferNames.end()) {
-    return {RoleKind::kBuffer, RoleEvidence::kName};
-  }
+  const auto leaf = leaf_of(tensor.name);
+  if (is_running_statistic(leaf) || leaf == "weight_u") return {RoleKind::kBuffer, RoleEvidence::kName};
   const auto dtype_class = dtype_info(tensor.dtype).dtype_class;
   if (dtype_class == DtypeClass::kInteger || dtype_class == DtypeClass::kBool)
     return {RoleKind::kBuffer, RoleEvidence::kDtype};

@@ -12,6 +12,8 @@ namespace ckpt {
 
 CKPT_EXPORT std::string_view role_name(RoleKind kind);
 CKPT_EXPORT std::string_view evidence_name(RoleEvidence evidence);
+/// Does a norm layer keep its statistics under that name?
+bool is_running_statistic(std::string_view leaf);
 /// From the tensor itself, its key, and what `note_roles` (role_evidence.h) wrote down, if that was asked.
 CKPT_EXPORT TensorRole role_of(const Checkpoint& checkpoint, const TensorInfo& tensor);
 

@@ -11,6 +11,7 @@
 #include <unordered_set>
 
 #include "ckpt/model/anatomy.h"
+#include "ckpt/model/module_names.h"
 #include "ckpt/model/optimizer_parameters.h"
 #include "ckpt/model/parameter_roles.h"
 #include "ckpt/model/ties.h"
@@ -19,21 +20,6 @@ namespace ckpt {
 namespace {
 
 constexpr std::int64_t kVersionOfNorms = 2;  // of batch and instance norms; every other layer has 1
-
-struct SplitKey {
-  std::string_view module;
-  std::string_view leaf;
-};
-
-SplitKey split(std::string_view key) {
-  const auto dot = key.rfind('.');
-  if (dot == key.npos) return {{}, key};
-  return {key.substr(0, dot), key.substr(dot + 1)};
-}
-
-bool is_statistic(std::string_view leaf) {
-  return leaf == "running_mean" || leaf == "running_var" || leaf == "num_batches_tracked";
-}
 
 bool is_class_token(std::string_view leaf) {
   return leaf == "class_token" || leaf == "cls_token";
@@ -96,8 +82,8 @@ class Notes {
   /// One look at all keys, most of which tell nothing.
   void look() {
     each([&](const TensorInfo& tensor) {
-      const auto leaf = split(tensor.name).leaf;
-      has_statistics_ = has_statistics_ || is_statistic(leaf);
+      const auto leaf = leaf_of(tensor.name);
+      has_statistics_ = has_statistics_ || is_running_statistic(leaf);
       has_originals_ = has_originals_ || leaf.ends_with("_orig");
       has_class_token_ = has_class_token_ || is_class_token(leaf);
     });
@@ -108,14 +94,14 @@ class Notes {
     const auto facts = MetadataReader(checkpoint_.graph()).read(dict_);
     std::unordered_set<std::string_view> with_statistics;
     each([&](TensorInfo& tensor) {
-      const auto key = split(tensor.name);
-      if (!is_statistic(key.leaf) || !facts.norms.contains(std::string(key.module))) return;
-      with_statistics.insert(key.module);
+      const auto module = module_of(tensor.name);
+      if (!is_running_statistic(leaf_of(tensor.name)) || !facts.norms.contains(std::string(module))) return;
+      with_statistics.insert(module);
       tensor.noted = {RoleKind::kBuffer, RoleEvidence::kMetadata};
     });
     each([&](TensorInfo& tensor) {
-      const auto key = split(tensor.name);
-      if ((key.leaf == "weight" || key.leaf == "bias") && with_statistics.contains(key.module))
+      const auto leaf = leaf_of(tensor.name);
+      if ((leaf == "weight" || leaf == "bias") && with_statistics.contains(module_of(tensor.name)))
         tensor.noted = {RoleKind::kParameter, RoleEvidence::kMetadata};
       for (const auto& [suffix, kind] : kSpectral) {
         if (!tensor.name.ends_with(suffix)) continue;
@@ -178,13 +164,13 @@ class Notes {
   void from_class_tokens() {
     std::unordered_set<std::string_view> modules;
     each([&](const TensorInfo& tensor) {
-      const auto key = split(tensor.name);
-      if (is_class_token(key.leaf)) modules.insert(key.module);
+      if (is_class_token(leaf_of(tensor.name))) modules.insert(module_of(tensor.name));
     });
     each([&](TensorInfo& tensor) {
-      const auto [module, leaf] = split(tensor.name);
+      const auto leaf = leaf_of(tensor.name);
+      const auto module = module_of(tensor.name);
       if (leaf != "pos_embedding" && leaf != "pos_embed" && leaf != "position_embeddings") return;
-      if (modules.contains(module) || modules.contains(split(module).module))
+      if (modules.contains(module) || modules.contains(module_of(module)))
         tensor.noted = {RoleKind::kParameter, RoleEvidence::kName};
     });
   }

@@ -12,7 +12,8 @@ namespace ckpt {
 /// Fills `noted` of tensors in state dicts that are no modules'; `role_of` then knows more.
 ///
 /// * `_metadata` has version 2 for batch and instance norms, and lists what spectral_norm registered.
-/// * `weight_orig` beside `weight_u` is a spectral norm, beside `weight_mask` a pruned layer; positions near a
+/// * `weight_orig` beside `weight_u` is a spectral norm, beside `weight_mask` a pruned layer; positions near
+/// a
 ///   `class_token` are learned.
 /// * An optimizer names its parameters, or the shapes of its states fit the keys, in order, in one way alone.
 ///   That proves parameters. It proves no buffers: an optimizer need not have every parameter.

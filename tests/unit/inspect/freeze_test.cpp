@@ -221,6 +221,9 @@ TEST_CASE("keys of unknown kind are an error until somebody says what they are",
       refusal("m/x float32 2; n/y.weight float32 2", "") ==
       "refused: 1 key of 'm' may be a parameter or a buffer: 'x'; hint: say which are buffers with --buffers "
       "PATTERN and which are parameters with --parameters PATTERN; or choose a state dict with --root PATH");
+  // what is asked about it comes after, but for a pattern that names no kind
+  CHECK(refusal(text, "train token").starts_with("refused: 2 keys"));
+  CHECK(refusal(text, "buffers pee").starts_with("not-found: 'pee' matches no key"));
   const auto told = ask(text, "buffers pe, parameters **, last 2");
   CHECK(told.keys(true) == Names{"token", "proj.weight"});
   CHECK(told.report.total.buffers.tensors == 1);
