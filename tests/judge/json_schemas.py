@@ -170,6 +170,11 @@ class Judge:
             "merge": [[path], [DATA / "torch-2.15-many.pt", "--keys", "union", "--dtype", "other", "--on-shape-mismatch", "keep-base"],
                       [DATA / "torch-2.15-flat.pt", path, "--keys", "intersection", "--optimizer", "keep"], ["missing.pt"]],
         }
+        for line in ([], ["--parameters", "**", "--groups", "2"], ["--train", "**.bias", "--buffers", key, "--allow-unmatched"],
+                     ["--train-last", "2", "--parameters", "**", "--optimizer-kind", "sgd"],
+                     ["--parameters", "**", "--base", DATA / "torch-2.15-dataparallel.pt", "--root", "model"]):
+            files = None if "--base" in line else [str(path)]
+            self.judge(f"{name} {' '.join(map(str, line))}", "freeze-report", [path, *line], directory, files=files)
         for command in EDITS:
             for line in lines[command]:
                 told = f"{name} {' '.join(map(str, line))}".replace(str(DATA) + "/", "")
@@ -192,12 +197,15 @@ class Judge:
                 file.write(data)
         for name in ["empty.pt", "text.pt", "page.pt", "cut.pt", "missing.pt", "."]:
             self.judge(name, "inspect", [name], directory, status=2, files=[name])
+            self.judge(name, "freeze-report", [name], directory, status=2, files=[name])
             for command in EDITS:
                 rule = {"filter-keys": ["--drop", "fc"], "rename-keys": ["--add-prefix", "a."], "merge": [flat],
                         "replace-head": ["--num-classes", "3"]}.get(command, [])
                 self.judge(name, command, [name, "-n", *rule], directory, status=2, files=[name])
         self.judge("an odd file name", "inspect", ["in\udcffvalid \"name\n.pt"], directory, status=0)
         self.judge("an odd key", "inspect", ["odd-key.pt"], directory, status=0)
+        self.judge("an odd key", "freeze-report", ["odd-key.pt", "--parameters", "**", "--base", "odd-key.pt"], directory, status=0)
+        self.judge("a base", "freeze-report", [flat, "--train", "fc", "--base", flat], directory, status=0, files=[str(flat)])
         self.judge("an odd key", "filter-keys", ["odd-key.pt", "-n", "--drop", "fc"], directory, status=0)
         self.judge("an odd key", "filter-keys", ["odd-key.pt", "-n", "--like", flat], directory, status=0)
         self.judge("an odd key", "rename-keys", ["odd-key.pt", "-n", "--map", "=fc.b\udcffas=bias"], directory, status=0)
@@ -211,10 +219,12 @@ class Judge:
         self.judge("--must-change", "strip-dataparallel", [flat, "-n", "--must-change"], directory, status=1, files=[str(flat)])
         self.judge("an existing output", "strip-dataparallel", [flat, "-o", "empty.pt"], directory, status=2, files=[str(flat)])
         self.judge("-o -", "strip-dataparallel", [wrapped, "-o", "-"], directory, status=0, files=[str(wrapped)], on_error=True)
-        for command in ("inspect", *EDITS):
+        for command in ("inspect", "freeze-report", *EDITS):
             for arguments in ([], ["--no-such-option", flat], ["--color", "blue", flat]):
                 self.judge("usage: " + " ".join(map(str, arguments[:2])), command, arguments, directory, status=2, files=[])
-        for command, arguments in [("inspect", [flat, "--values", "3"]), ("inspect", [flat, "--keys", "--tree"]),
+        for command, arguments in [("freeze-report", [flat, "--emit", "names"]), ("freeze-report", [flat, "--base-root", "x"]),
+                                   ("freeze-report", [flat, "--groups", "("]), ("freeze-report", [flat, "--base", "missing.pt"]),
+                                   ("inspect", [flat, "--values", "3"]), ("inspect", [flat, "--keys", "--tree"]),
                                    ("strip-dataparallel", [flat]), ("strip-dataparallel", [flat, "-o", "x.pt", "-i"]),
                                    ("strip-dataparallel", [flat, wrapped, "-o", "x.pt"]), ("strip-dataparallel", ["-", "-i"]),
                                    ("filter-keys", [flat, "-n"]), ("filter-keys", [flat, "-n", "--keep", "re:("]),

@@ -175,6 +175,9 @@ def many_tensors(tally, ckpt, directory, count):
         done = Done([ckpt, "inspect", *view, path], address_space=(128 + count // 500) * MIB)
         tally.check(f"{count:,} tensors, inspect {' '.join(view)}: {done.seconds:.2f} s",
                     done.complaints() + ["slower than 5 s" if done.seconds > 5 + count / 100_000 else ""])
+    done = Done([ckpt, "freeze-report", "--train-last", "2", path], address_space=(128 + count // 500) * MIB)
+    tally.check(f"{count:,} tensors, freeze-report: {done.seconds:.2f} s",
+                done.complaints() + ["slower than 5 s" if done.seconds > 5 + count / 100_000 else ""])
     path.unlink()
 
 

@@ -29,7 +29,9 @@
 
 #include "ckpt/edit/apply.h"
 #include "ckpt/format/format.h"
+#include "ckpt/inspect/base_comparison.h"
 #include "ckpt/inspect/findings.h"
+#include "ckpt/inspect/freeze.h"
 #include "ckpt/inspect/value_json.h"
 #include "ckpt/inspect/values.h"
 #include "ckpt/pickle/opcode.h"
@@ -143,6 +145,13 @@ void look(Checkpoint& checkpoint) {
     (void)first_values(checkpoint, tensor, 3);
   }
   for (const auto& entry : checkpoint.entries) (void)describe_entry(checkpoint.graph(), entry.use, 60);
+  FreezeQuestion question;
+  question.train_last = 1;
+  question.parameters.push_back(NamePattern::parse("**").value());
+  const auto reports = freeze_report(checkpoint, question);
+  if (!reports.ok()) return;
+  for (const auto& report : *reports)
+    (void)compare_with_base(checkpoint, report, checkpoint, report.state_dict, nullptr);
 }
 
 /// Of three edits, one at a time, so that each sees every kind of damage somewhere.

@@ -12,5 +12,6 @@ Command filter_keys_command();
 Command rename_keys_command();
 Command merge_command();
 Command replace_head_command();
+Command freeze_report_command();
 
 }  // namespace ckpt::cli

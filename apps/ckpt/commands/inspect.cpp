@@ -10,6 +10,7 @@
 #include "ckpt/inspect/value_json.h"
 #include "ckpt/inspect/values.h"
 #include "ckpt/model/lookup.h"
+#include "ckpt/model/role_evidence.h"
 #include "ckpt/model/state_dicts.h"
 #include "commands/all.h"
 #include "logging.h"
@@ -132,6 +133,7 @@ Status inspect_file(const InspectOptions& options, const std::vector<NamePattern
   out.file.bytes = out.source->size();
   CKPT_ASSIGN_OR_RETURN(out.file.checkpoint, read_checkpoint(out.source, diagnostics));
   log_step("read");
+  note_roles(out.file.checkpoint);
   auto chosen = choose_tensors(options, patterns, out.file.checkpoint);
   if (!chosen.ok()) return std::move(chosen).error().in_file(out.source->name());
   out.file.tensors = std::move(chosen).value();

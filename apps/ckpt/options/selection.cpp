@@ -7,16 +7,32 @@
 
 namespace ckpt::cli {
 
-void SelectionOptions::attach(CLI::App& app) {
+void OrderedPatterns::attach(CLI::App& app, const Names& first, const Names& second) {
   app_ = &app;
-  keep_option_ =
-      app.add_option("--keep", keep,
-                     "Keep the keys that match; repeatable, the last --keep or --drop that matches decides")
-          ->option_text("PATTERN")
-          ->allow_extra_args(false);
-  drop_option_ = app.add_option("--drop", drop, "Drop the keys that match; repeatable")
-                     ->option_text("PATTERN")
-                     ->allow_extra_args(false);
+  first_option_ =
+      app.add_option(first.option, first_, first.help)->option_text("PATTERN")->allow_extra_args(false);
+  second_option_ =
+      app.add_option(second.option, second_, second.help)->option_text("PATTERN")->allow_extra_args(false);
+}
+
+Result<std::vector<OrderedPattern>> OrderedPatterns::read(bool null) const {
+  std::vector<OrderedPattern> out;
+  std::size_t firsts = 0;
+  std::size_t seconds = 0;
+  for (const auto* option : app_->parse_order()) {  // one mention of an option each time it was given
+    const bool is_first = option == first_option_;
+    if (!is_first && option != second_option_) continue;
+    const auto& argument = is_first ? first_[firsts++] : second_[seconds++];
+    CKPT_ASSIGN_OR_RETURN(auto patterns, read_patterns(argument, null));
+    for (auto& pattern : patterns) out.push_back({is_first, std::move(pattern)});
+  }
+  return out;
+}
+
+void SelectionOptions::attach(CLI::App& app) {
+  patterns_.attach(
+      app, {"--keep", "Keep the keys that match; repeatable, the last --keep or --drop that matches decides"},
+      {"--drop", "Drop the keys that match; repeatable"});
   app.add_flag("-0,--null", null, "Lists in @FILE are separated by NUL, not by newlines");
 }
 
@@ -43,16 +59,9 @@ Result<std::vector<NamePattern>> read_patterns(const std::string& argument, bool
 }
 
 Result<std::vector<KeyRule>> SelectionOptions::rules() const {
+  CKPT_ASSIGN_OR_RETURN(auto patterns, patterns_.read(null));
   std::vector<KeyRule> rules;
-  std::size_t kept = 0;
-  std::size_t dropped = 0;
-  for (const auto* option : app_->parse_order()) {  // one mention of an option each time it was given
-    const bool is_keep = option == keep_option_;
-    if (!is_keep && option != drop_option_) continue;
-    const auto& argument = is_keep ? keep[kept++] : drop[dropped++];
-    CKPT_ASSIGN_OR_RETURN(auto patterns, read_patterns(argument, null));
-    for (auto& pattern : patterns) rules.push_back({is_keep, std::move(pattern)});
-  }
+  for (auto& [keep, pattern] : patterns) rules.push_back({keep, std::move(pattern)});
   return rules;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// --keep and --drop, in the order in which they were given.
+// Patterns on the command line: --keep and --drop, and other pairs of options that act in the order in which
+// they were given.
 #pragma once
 
 #include <string>
@@ -15,19 +16,42 @@ class Option;
 
 namespace ckpt::cli {
 
+/// A pattern, and which of two options it was given to.
+struct OrderedPattern {
+  bool is_first = false;
+  NamePattern pattern;
+};
+
+/// Two repeatable options whose patterns act in one order.
+class OrderedPatterns {
+ public:
+  struct Names {
+    const char* option;
+    const char* help;
+  };
+
+  void attach(CLI::App& app, const Names& first, const Names& second);
+  /// Reads @FILEs, whose lines end in NUL with `null`. Errors: kUsage for patterns, kNotFound and kIo for
+  /// files.
+  Result<std::vector<OrderedPattern>> read(bool null) const;
+
+ private:
+  std::vector<std::string> first_;
+  std::vector<std::string> second_;
+  const CLI::App* app_ = nullptr;
+  const CLI::Option* first_option_ = nullptr;
+  const CLI::Option* second_option_ = nullptr;
+};
+
 struct SelectionOptions {
-  std::vector<std::string> keep;
-  std::vector<std::string> drop;
   bool null = false;
 
   void attach(CLI::App& app);
-  /// Reads @FILEs. Errors: kUsage for patterns, kNotFound and kIo for files.
+  /// Errors: those of OrderedPatterns.
   Result<std::vector<KeyRule>> rules() const;
 
  private:
-  const CLI::App* app_ = nullptr;
-  const CLI::Option* keep_option_ = nullptr;
-  const CLI::Option* drop_option_ = nullptr;
+  OrderedPatterns patterns_;
 };
 
 /// A pattern argument: one pattern, or those of @FILE, @=FILE.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What renaming and dropping keys means for the modules they belong to, for `_metadata`: its keys are
-// module paths ("layer1.0", "" for the root).
+// The modules that keys belong to, and what renaming and dropping keys means for them, for `_metadata`: its
+// keys are module paths ("layer1.0", "" for the root).
 #pragma once
 
 #include <map>
@@ -10,6 +10,18 @@
 #include <vector>
 
 namespace ckpt {
+
+/// "layer1.bn" of "layer1.bn.weight"; "", the root, where there is no dot.
+inline std::string_view module_of(std::string_view key) {
+  const auto dot = key.rfind('.');
+  return dot == key.npos ? std::string_view() : key.substr(0, dot);
+}
+
+/// "weight" of "layer1.bn.weight".
+inline std::string_view leaf_of(std::string_view key) {
+  const auto dot = key.rfind('.');
+  return dot == key.npos ? key : key.substr(dot + 1);
+}
 
 /// A key before and after an edit; `after` is empty with `dropped`.
 struct KeyMove {

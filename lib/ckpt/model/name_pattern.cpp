@@ -137,6 +137,17 @@ std::string NamePattern::replace(std::string_view key, std::string_view replacem
   return out;
 }
 
+std::optional<std::string> NamePattern::captured(std::string_view key) const {
+  if (kind_ != Kind::kRegex || negated_) return std::nullopt;
+  std::array<re2::StringPiece, 2> groups;
+  const auto& expression = expression_->re2;
+  const int count = expression.NumberOfCapturingGroups() > 0 ? 2 : 1;
+  if (!expression.Match(piece(key), 0, key.size(), RE2::UNANCHORED, groups.data(), count))
+    return std::nullopt;
+  const auto& found = groups[static_cast<std::size_t>(count - 1)];
+  return std::string(found.data() == nullptr ? "" : found.data(), found.size());
+}
+
 std::string NamePattern::wider() const {
   if (kind_ == Kind::kGlob) {
     std::string out = negated_ ? "!" : "";

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,10 @@ class CKPT_EXPORT NamePattern {
   /// a glob the whole key ('*', '**' and '?' in `replacement` stand for what the same wildcard matched, as
   /// do \1 to \9), a regular expression every match (with \0 to \9). The key itself where nothing matches.
   std::string replace(std::string_view key, std::string_view replacement) const;
+
+  /// What the first group of a regular expression matched, or all that it matched where it has none. Nothing
+  /// where the key does not match, and for other patterns.
+  std::optional<std::string> captured(std::string_view key) const;
 
   /// A wider pattern worth suggesting when this one matches nothing; empty if there is none.
   std::string wider() const;

@@ -6,20 +6,39 @@
 #include <cctype>
 #include <string>
 
+#include "ckpt/model/module_names.h"
+
 namespace ckpt {
 namespace {
 
-constexpr std::array<std::string_view, 3> kBufferNames = {"running_mean", "running_var",
-                                                          "num_batches_tracked"};
-
-std::string_view last_segment(std::string_view key) {
-  const auto dot = key.rfind('.');
-  return dot == key.npos ? key : key.substr(dot + 1);
+/// The last segment of `key`, which loses it and the dot in front.
+std::string_view take_leaf(std::string_view& key) {
+  const auto leaf = leaf_of(key);
+  key.remove_suffix(std::min(key.size(), leaf.size() + 1));
+  return leaf;
 }
 
+/// Learned by the transformers of torchvision and of others; nobody computes these.
+constexpr std::array<std::string_view, 3> kLearned = {"class_token", "cls_token",
+                                                      "relative_position_bias_table"};
+
 bool is_parameter_name(std::string_view leaf) {
+  if (std::find(kLearned.begin(), kLearned.end(), leaf) != kLearned.end()) return true;
   return leaf == "weight" || leaf == "bias" || leaf.starts_with("weight_") || leaf.starts_with("bias_") ||
          leaf.ends_with("_weight") || leaf.ends_with("_bias");
+}
+
+/// Keys below torch.nn.utils.parametrize: `M.parametrizations.weight.original`, with a number where there are
+/// several, and what the parametrizations of PyTorch keep, `M.parametrizations.weight.0._u`.
+RoleKind parametrized_kind(std::string_view key) {
+  if (key.find("parametrizations.") == key.npos) return RoleKind::kUnknown;
+  const auto leaf = take_leaf(key);
+  const bool is_original = leaf.starts_with("original");
+  if (!is_original) take_leaf(key);  // the number of the parametrization
+  const auto name = take_leaf(key);
+  if (take_leaf(key) != "parametrizations") return RoleKind::kUnknown;
+  if (is_original) return is_parameter_name(name) ? RoleKind::kParameter : RoleKind::kUnknown;
+  return leaf == "_u" || leaf == "_v" || leaf == "base" ? RoleKind::kBuffer : RoleKind::kUnknown;
 }
 
 /// "ema" as a word of its own: "ema", "model_ema", "ema_state_dict", not "schema".
@@ -52,12 +71,19 @@ std::string_view evidence_name(RoleEvidence evidence) {
   switch (evidence) {
     case RoleEvidence::kModule: return "module";
     case RoleEvidence::kObject: return "object";
+    case RoleEvidence::kOption: return "option";
+    case RoleEvidence::kOptimizer: return "optimizer";
+    case RoleEvidence::kMetadata: return "metadata";
     case RoleEvidence::kDtype: return "dtype";
     case RoleEvidence::kName: return "name";
     case RoleEvidence::kPlace: return "place";
     case RoleEvidence::kNothing: return "nothing";
   }
   return "nothing";
+}
+
+bool is_running_statistic(std::string_view leaf) {
+  return leaf == "running_mean" || leaf == "running_var" || leaf == "num_batches_tracked";
 }
 
 TensorRole role_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
@@ -70,14 +96,15 @@ TensorRole role_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
     return {RoleKind::kParameter, RoleEvidence::kModule};
   if (tensor.has(kIsParameter) || tensor.has(kRequiresGrad))
     return {RoleKind::kParameter, RoleEvidence::kObject};
-  const auto leaf = last_segment(tensor.name);
-  if (std::find(kBufferNames.begin(), kBufferNames.end(), leaf) != kBufferNames.end()) {
-    return {RoleKind::kBuffer, RoleEvidence::kName};
-  }
+  if (tensor.noted.evidence != RoleEvidence::kNothing) return tensor.noted;
+  const auto leaf = leaf_of(tensor.name);
+  if (is_running_statistic(leaf) || leaf == "weight_u") return {RoleKind::kBuffer, RoleEvidence::kName};
   const auto dtype_class = dtype_info(tensor.dtype).dtype_class;
   if (dtype_class == DtypeClass::kInteger || dtype_class == DtypeClass::kBool)
     return {RoleKind::kBuffer, RoleEvidence::kDtype};
   if (is_parameter_name(leaf)) return {RoleKind::kParameter, RoleEvidence::kName};
+  if (const auto kind = parametrized_kind(tensor.name); kind != RoleKind::kUnknown)
+    return {kind, RoleEvidence::kName};
   return {};
 }
 

@@ -10,24 +10,11 @@
 
 namespace ckpt {
 
-enum class RoleKind : std::uint8_t { kParameter, kBuffer, kUnknown, kOptimizer, kOther };
-/// What the file says, from strong to weak.
-enum class RoleEvidence : std::uint8_t {
-  kModule,  ///< it lies among a module's parameters or buffers
-  kObject,  ///< it is an nn.Parameter, or requires a gradient
-  kDtype,   ///< integers and booleans can't be trained
-  kName,    ///< names that PyTorch's own layers give
-  kPlace,   ///< it lies in an optimizer's state, or in no state dict
-  kNothing,
-};
-
-struct TensorRole {
-  RoleKind kind = RoleKind::kUnknown;
-  RoleEvidence evidence = RoleEvidence::kNothing;
-};
-
 CKPT_EXPORT std::string_view role_name(RoleKind kind);
 CKPT_EXPORT std::string_view evidence_name(RoleEvidence evidence);
+/// Does a norm layer keep its statistics under that name?
+bool is_running_statistic(std::string_view leaf);
+/// From the tensor itself, its key, and what `note_roles` (role_evidence.h) wrote down, if that was asked.
 CKPT_EXPORT TensorRole role_of(const Checkpoint& checkpoint, const TensorInfo& tensor);
 
 /// Which part of a training run a tensor belongs to.

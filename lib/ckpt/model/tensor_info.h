@@ -42,6 +42,27 @@ enum class TensorLayout : std::uint8_t {
 
 CKPT_EXPORT std::string_view tensor_layout_name(TensorLayout layout);
 
+/// What a tensor is to the model; see parameter_roles.h.
+enum class RoleKind : std::uint8_t { kParameter, kBuffer, kUnknown, kOptimizer, kOther };
+
+/// What says so, from strong to weak.
+enum class RoleEvidence : std::uint8_t {
+  kModule,     ///< it lies among a module's parameters or buffers
+  kObject,     ///< it is an nn.Parameter, or requires a gradient
+  kOption,     ///< the user says so
+  kOptimizer,  ///< an optimizer of the file has a state for it
+  kMetadata,   ///< `_metadata` tells what its module is
+  kDtype,      ///< integers and booleans can't be trained
+  kName,       ///< names that PyTorch's own layers give
+  kPlace,      ///< it lies in an optimizer's state, or in no state dict
+  kNothing,
+};
+
+struct TensorRole {
+  RoleKind kind = RoleKind::kUnknown;
+  RoleEvidence evidence = RoleEvidence::kNothing;
+};
+
 /// One row. Sizes and strides lie in the checkpoint's pool: `rank` sizes, then `rank` strides unless
 /// kContiguous.
 struct TensorInfo {
@@ -57,6 +78,7 @@ struct TensorInfo {
   TensorLayout layout = TensorLayout::kStrided;
   std::uint8_t rank = 0;
   std::uint8_t parts = 0;  ///< rows that follow and belong to this composite
+  TensorRole noted;        ///< what the rest of the file tells about it, after `note_roles`
 
   bool has(TensorFlag flag) const { return (flags & flag) != 0; }
 };

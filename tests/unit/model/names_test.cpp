@@ -15,6 +15,20 @@ namespace {
 
 using Names = std::vector<std::string>;
 
+TEST_CASE("an expression captures its first group, or all that it matches", "[model]") {
+  const auto captured = [](std::string_view text, std::string_view key) {
+    const auto pattern = NamePattern::parse(text);
+    if (!pattern.ok()) FAIL(pattern.error().text());
+    return pattern->captured(key).value_or("nothing");
+  };
+  CHECK(captured("re:layer[0-9]", "net.layer1.0.weight") == "layer1");
+  CHECK(captured("re:layer([0-9])[.](.)", "net.layer1.0.weight") == "1");
+  CHECK(captured("re:(x)?weight", "net.weight") == "");
+  CHECK(captured("re:bias", "net.weight") == "nothing");
+  CHECK(captured("**.weight", "net.weight") == "nothing");
+  CHECK(captured("!re:bias", "net.weight") == "nothing");
+}
+
 TEST_CASE("a path of any keys is read as it was written", "[model]") {
   const Names keys = {"a",
                       "a.b",

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/model/ties.h"
+
+#include <algorithm>
+#include <compare>
+#include <numeric>
+#include <unordered_map>
+
+namespace ckpt {
+namespace {
+
+/// Orders tensors by what they show: equal ones are tied.
+class ByView {
+ public:
+  ByView(const Checkpoint& checkpoint, const StateDict& dict) : checkpoint_(checkpoint), dict_(dict) {}
+
+  std::weak_ordering compare(std::uint32_t left, std::uint32_t right) const {
+    const auto& a = checkpoint_.tensors[dict_.entries[left].tensor];
+    const auto& b = checkpoint_.tensors[dict_.entries[right].tensor];
+    if (const auto order = a.storage <=> b.storage; order != 0) return order;
+    if (const auto order = a.offset <=> b.offset; order != 0) return order;
+    if (const auto order = a.dtype <=> b.dtype; order != 0) return order;
+    if (const auto order = in_order(checkpoint_.shape(a), checkpoint_.shape(b)); order != 0) return order;
+    if (a.has(kContiguous) && b.has(kContiguous)) return std::weak_ordering::equivalent;
+    const auto strides_a = checkpoint_.strides(a);
+    const auto strides_b = checkpoint_.strides(b);
+    return in_order(strides_a, strides_b);
+  }
+
+ private:
+  static std::weak_ordering in_order(std::span<const std::int64_t> a, std::span<const std::int64_t> b) {
+    return std::lexicographical_compare_three_way(a.begin(), a.end(), b.begin(), b.end());
+  }
+
+  const Checkpoint& checkpoint_;
+  const StateDict& dict_;
+};
+
+/// Entries whose storage another entry views, too: all others can't be tied.
+std::vector<std::uint32_t> entries_on_shared_storages(const Checkpoint& checkpoint, const StateDict& dict,
+                                                      const std::vector<std::uint32_t>& plain) {
+  std::vector<std::uint8_t> views(checkpoint.storages.size());
+  const auto storage = [&](std::uint32_t entry) {
+    return checkpoint.tensors[dict.entries[entry].tensor].storage;
+  };
+  for (const auto entry : plain) {
+    auto& count = views[storage(entry)];
+    count = static_cast<std::uint8_t>(std::min(count + 1, 2));
+  }
+  std::vector<std::uint32_t> out;
+  for (const auto entry : plain) {
+    if (views[storage(entry)] > 1) out.push_back(entry);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> first_of_ties(const Checkpoint& checkpoint, const StateDict& dict) {
+  std::vector<std::uint32_t> first(dict.entries.size());
+  std::iota(first.begin(), first.end(), 0U);
+  std::unordered_map<Use, std::uint32_t> objects;
+  std::vector<std::uint32_t> plain;
+  for (std::uint32_t i = 0; i < dict.entries.size(); ++i) {
+    if (dict.entries[i].tensor == kNoIndex) continue;
+    const auto& tensor = checkpoint.tensors[dict.entries[i].tensor];
+    if (tensor.has(kIsParameter) && tensor.use != kNoUse) {
+      first[i] = objects.emplace(checkpoint.graph().resolve(tensor.use), i).first->second;
+    } else if (tensor.storage != kNoIndex && checkpoint.numel(tensor) > 0) {
+      plain.push_back(i);
+    }
+  }
+  auto shared = entries_on_shared_storages(checkpoint, dict, plain);
+  const ByView view(checkpoint, dict);
+  std::sort(shared.begin(), shared.end(), [&](std::uint32_t a, std::uint32_t b) {
+    const auto order = view.compare(a, b);
+    return order != 0 ? order < 0 : a < b;
+  });
+  for (std::size_t i = 1; i < shared.size(); ++i) {
+    if (view.compare(shared[i - 1], shared[i]) == 0) first[shared[i]] = first[shared[i - 1]];
+  }
+  return first;
+}
+
+}  // namespace ckpt
