@@ -49,6 +49,7 @@ struct CKPT_EXPORT PlanReport {
   bool changes_nothing() const;
 };
 
+/// Edits act in order, each on the keys as those before left them. Of several, errors tell which it was.
 /// Errors: kNotFound (no state dict; a pattern or path that matches nothing, with the nearest name), kUsage,
 /// kUnsupported (keys of a whole module), kRefused (collisions, with both names; a state dict left empty; an
 /// optimizer that would lose its parameters without a word).
