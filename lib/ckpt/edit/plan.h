@@ -71,6 +71,11 @@ CKPT_EXPORT std::string_view edit_name(const Edit& edit);
 /// What to do with optimizer state when keys go.
 enum class OptimizerPolicy : std::uint8_t { kUnsaid, kKeep, kDrop };
 
+/// "keep", "drop", as plan files and the command line spell them; empty: unsaid.
+CKPT_EXPORT std::string_view optimizer_policy_name(OptimizerPolicy policy);
+/// Errors: kUsage with the words that there are.
+CKPT_EXPORT Result<OptimizerPolicy> parse_optimizer_policy(std::string_view name);
+
 struct Plan {
   std::vector<Edit> edits;
   std::vector<std::string> roots;  ///< paths of the state dicts to edit; empty: all
@@ -80,5 +85,11 @@ struct Plan {
 
 /// "OLD=NEW", split at the last '='. Errors: kUsage.
 CKPT_EXPORT Result<RenameRule> parse_rename_rule(std::string_view text);
+
+/// "module" and "module." → "module". Errors: kUsage.
+CKPT_EXPORT Result<std::string> parse_wrapper(std::string_view text);
+
+/// "float32". Errors: kUsage with the nearest dtype.
+CKPT_EXPORT Result<Dtype> parse_dtype(std::string_view name);
 
 }  // namespace ckpt
