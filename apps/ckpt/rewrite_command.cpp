@@ -8,6 +8,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/edit/apply.h"
+#include "ckpt/edit/plan_json.h"
 #include "ckpt/format/format.h"
 #include "ckpt/io/output_set.h"
 #include "ckpt/rewrite/execute.h"
@@ -144,6 +145,10 @@ ExitCode fail(std::string_view command, const Error& error, Console& console) {
 
 ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output,
                  const Plan& plan, Console& console) {
+  if (output.print_plan) {
+    console.out.print(plan_to_json(plan));
+    return ExitCode::kDone;
+  }
   if (auto usage = output.check(input.files); !usage.ok()) return fail(command, usage.error(), console);
   auto& report_stream = output.output == "-" ? console.err : console.out;
   std::optional<JsonDocument> document;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What every editing command does once it has its Plan: for each input read, apply, lay out, write, verify,
-// publish and report. --dry-run stops in front of the writing.
+// publish and report. --dry-run stops in front of the writing, --print-plan in front of the inputs.
 #pragma once
 
 #include <string_view>
