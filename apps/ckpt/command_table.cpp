@@ -9,10 +9,8 @@ namespace ckpt::cli {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      inspect_command(),
-      strip_dataparallel_command(),
-      filter_keys_command(),
-      rename_keys_command(),
+      inspect_command(), strip_dataparallel_command(), filter_keys_command(), rename_keys_command(),
+      apply_command(),
   };
   return all;
 }

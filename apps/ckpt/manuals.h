@@ -10,5 +10,6 @@ std::string_view manual_inspect();
 std::string_view manual_strip_dataparallel();
 std::string_view manual_filter_keys();
 std::string_view manual_rename_keys();
+std::string_view manual_apply();
 
 }  // namespace ckpt::cli

@@ -234,7 +234,8 @@ TEST_CASE("a usage error is a document too, wherever --json stands", "[cli][json
         "inspect in.pt --sort x --json", "strip in.pt --json", "strip --json a.pt b.pt -o out.pt",
         "filter in.pt -n --json", "filter in.pt --keep 're:(' -n --json",
         "filter in.pt --only-dtype x -n --json", "rename in.pt -n --json", "frobnicate --json",
-        "help nothing --json", "strip --wrapper a.b in.pt -n --json", "inspect --values 3 --json in.pt"}) {
+        "help nothing --json", "apply --json", "apply -e strip --json", "apply -e 'strip x' in.pt --json",
+        "strip --wrapper a.b in.pt -n --json", "inspect --values 3 --json in.pt"}) {
     const auto all = document(cli, line, 2);
     REQUIRE(all["errors"].size() == 1);
     CHECK(all["errors"][0]["code"] == "usage");

@@ -39,6 +39,26 @@ TEST_CASE("every command lists its options and has a manual, under both of its n
   }
 }
 
+TEST_CASE("every command that edits prints its plan, and apply knows it", "[cli]") {
+  const Cli cli;
+  std::size_t editing = 0;
+  for (const auto& command : cli::commands()) {
+    const std::string name(command.name);
+    CAPTURE(name);
+    const auto usage = cli.good(name + " --help");
+    CHECK((usage.find("--print-plan") != std::string::npos) ==
+          (usage.find("--dry-run") != std::string::npos));
+    const auto known = cli.run("apply -n -e '" + name + " --no-such-option' m.pt").err;
+    if (command.attach_edit == nullptr) {
+      CHECK(known.find("is no command that edits") != std::string::npos);
+    } else {
+      CHECK(known.find("unknown option '--no-such-option'") != std::string::npos);
+      ++editing;
+    }
+  }
+  CHECK(editing >= 3);
+}
+
 TEST_CASE("help wins over what else is on the command line", "[cli]") {
   const Cli cli;
   CHECK(cli.good("strip missing.pt -o missing.pt --help").starts_with("Remove"));

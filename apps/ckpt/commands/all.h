@@ -10,5 +10,6 @@ Command inspect_command();
 Command strip_dataparallel_command();
 Command filter_keys_command();
 Command rename_keys_command();
+Command apply_command();
 
 }  // namespace ckpt::cli
