@@ -9,6 +9,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/edit/plan_json.h"
+#include "ckpt/io/whole_file.h"
 #include "commands/all.h"
 #include "edit_command.h"
 #include "manuals.h"
@@ -98,16 +99,10 @@ Result<std::vector<Edit>> make_edits(const std::vector<std::string>& texts) {
 }
 
 Result<Plan> read_plan(const std::string& path) {
-  CKPT_ASSIGN_OR_RETURN(const auto source, open_input(path, ""));
-  if (source->size() > kLargestPlan) {
-    return Error(ErrorCode::kUnsupported,
-                 fmt::format("a plan of {} bytes, at most {} are read", source->size(), kLargestPlan))
-        .in_file(source->name());
-  }
-  CKPT_ASSIGN_OR_RETURN(const auto bytes, source->read({0, source->size()}));
-  auto plan = plan_from_json(as_text(bytes));
+  CKPT_ASSIGN_OR_RETURN(const auto text, read_whole_file(path, kLargestPlan));
+  auto plan = plan_from_json(text);
   if (plan.ok()) return plan;
-  auto error = std::move(plan).error().in_file(source->name());
+  auto error = std::move(plan).error().in_file(path == "-" ? "standard input" : path);
   if (error.code() != ErrorCode::kCorrupt) return error;
   return std::move(error).with_hint("the first word behind 'apply' is the plan, unless -e tells the edits");
 }
