@@ -266,6 +266,7 @@ TEST_CASE("a command line of apply that means nothing says what would", "[cli][a
       {"apply -e", "--edit needs a value\n  hint: see 'ckpt apply --help'\n"},
       {"apply -e strip in.pt", "no output: give --output FILE or --in-place\n"},
       {"apply missing.json in.pt -n", "missing.json: cannot open for reading: No such file or directory\n"},
+      {"apply '' in.pt -n", "cannot open for reading: No such file or directory\n"},
       {"apply . in.pt -n", ".: is a directory\n"},
       {"apply in.pt in.pt -n",
        "in.pt: byte 4: this is no well-formed JSON\n"

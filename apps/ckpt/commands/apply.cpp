@@ -109,7 +109,7 @@ Result<Plan> read_plan(const std::string& path) {
 
 /// The command line's word counts before the plan's own.
 Result<Plan> make_plan(const ApplyOptions& options, const std::string& path) {
-  if (path.empty()) {
+  if (!options.edits.empty()) {
     CKPT_ASSIGN_OR_RETURN(auto edits, make_edits(options.edits));
     return options.frame.plan(std::move(edits));
   }
@@ -155,7 +155,7 @@ Runner attach(CLI::App& app) {
         ->option_text("'COMMAND OPTIONS'")
         ->allow_extra_args(false);
   });
-  app.callback([options = options.get()] { check_words(*options); });
+  app.callback([options = options.get()] { check_words(*options); });  // in place of the frame's
   return [options](Console& console) { return run(*options, console); };
 }
 
