@@ -2,6 +2,9 @@
 // What all parsers of command lines have in common, and what they have against one, in our words.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "ckpt/base/result.h"
 
 namespace CLI {

@@ -48,7 +48,7 @@ void OutputFlags::attach(CLI::App& app) {
 
 OptimizerPolicy OutputFlags::optimizer_policy() const {
   const auto policy = parse_optimizer_policy(optimizer);
-  return policy.ok() ? *policy : OptimizerPolicy::kUnsaid;
+  return policy.ok() ? *policy : Plan().optimizer;
 }
 
 bool OutputFlags::is_directory() const {
