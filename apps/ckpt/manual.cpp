@@ -7,21 +7,32 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "ckpt/version.h"
+#include "parser.h"
+#include "render/json_writer.h"
+
 namespace ckpt::cli {
 namespace {
 
 constexpr std::size_t kNameColumn = 26;
 constexpr std::size_t kWidth = 80;
 
-/// "-o, --output FILE".
-std::string spelled(const CLI::Option& option) {
+std::vector<std::string> names_of(const CLI::Option& option) {
   std::vector<std::string> names;
   for (const auto& name : option.get_snames()) names.push_back("-" + name);
   for (const auto& name : option.get_lnames()) names.push_back("--" + name);
-  auto text = fmt::format("{}", fmt::join(names, ", "));
-  if (option.get_type_size_max() > 0 && !option.get_option_text().empty())
-    text += " " + option.get_option_text();
-  return text;
+  return names;
+}
+
+/// "FILE"; empty for flags.
+std::string operand_of(const CLI::Option& option) {
+  return option.get_type_size_max() > 0 ? option.get_option_text() : std::string();
+}
+
+/// "-o, --output FILE".
+std::string spelled(const CLI::Option& option) {
+  const auto operand = operand_of(option);
+  return fmt::format("{}{}{}", fmt::join(names_of(option), ", "), operand.empty() ? "" : " ", operand);
 }
 
 /// Words of `text` in lines that start at `column`.
@@ -58,12 +69,35 @@ std::string options_text(const CLI::App& app) {
   return out;
 }
 
-}  // namespace
-
-void set_up_parser(CLI::App& app) {
-  app.set_help_flag("-h,--help", "Print this help");
-  app.allow_windows_style_options(false);
+void write_option(JsonWriter& json, const CLI::Option& option) {
+  json.begin_object();
+  json.key("names").begin_array();
+  for (const auto& name : names_of(option)) json.string(name);
+  json.end_array();
+  json.key("operand").string_or_null(operand_of(option));
+  json.key("description").string(option.get_description());
+  json.end_object();
 }
+
+void write_command(JsonWriter& json, const Command& command) {
+  CLI::App app{std::string(command.summary), std::string(command.name)};
+  set_up_parser(app);
+  command.attach(app);
+  json.begin_object();
+  json.key("name").string(command.name);
+  json.key("alias").string_or_null(command.alias);
+  json.key("summary").string(command.summary);
+  json.key("operands").string(command.operands);
+  json.key("options").begin_array();
+  for (const auto* option : app.get_options()) {
+    if (!option->get_lnames().empty()) write_option(json, *option);
+  }
+  json.end_array();
+  json.key("manual").string(command.manual);
+  json.end_object();
+}
+
+}  // namespace
 
 std::string usage_text(const Command& command, const CLI::App& app) {
   return fmt::format(
@@ -81,6 +115,21 @@ void print_manual(const Command& command, Stream& out) {
   out.print("\n");
   out.print(command.manual);
   out.format("\n## Options\n\n{}", options_text(app));
+}
+
+void print_help_document(std::span<const Command> commands, Stream& out) {
+  JsonWriter json(out);
+  json.begin_object();
+  json.key("schema").string("ckpt.help/1");
+  json.key("version").string(kVersion);
+  json.key("commands").begin_array();
+  for (const auto& command : commands) write_command(json, command);
+  json.end_array();
+  json.key("files").begin_array().end_array();
+  json.key("errors").begin_array().end_array();
+  json.key("status").number(0);
+  json.end_object();
+  json.finish();
 }
 
 }  // namespace ckpt::cli

@@ -3,6 +3,7 @@
 // beside the command's source.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "command.h"
@@ -13,9 +14,10 @@ class App;
 
 namespace ckpt::cli {
 
-/// What every command's parser has in common.
-void set_up_parser(CLI::App& app);
 std::string usage_text(const Command& command, const CLI::App& app);
 void print_manual(const Command& command, Stream& out);
+
+/// The same as a document of --json, with the program's version.
+void print_help_document(std::span<const Command> commands, Stream& out);
 
 }  // namespace ckpt::cli

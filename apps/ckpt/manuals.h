@@ -13,5 +13,6 @@ std::string_view manual_freeze_report();
 std::string_view manual_rename_keys();
 std::string_view manual_merge();
 std::string_view manual_replace_head();
+std::string_view manual_apply();
 
 }  // namespace ckpt::cli

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Arguments → a command → exit status. The only place where a usage error of the parser becomes text.
+// Arguments → a command → exit status.
 #include <algorithm>
 
 #include <CLI/CLI.hpp>
@@ -9,29 +9,14 @@
 #include "ckpt/version.h"
 #include "command.h"
 #include "manual.h"
-#include "render/json.h"
+#include "parser.h"
 #include "rewrite_command.h"
 
 namespace ckpt::cli {
 namespace {
 
-constexpr std::string_view kHelp = "help";  // a command, but for the table; its documents tell of names only
-
-const Command* find_command(std::string_view name) {
-  for (const auto& command : commands()) {
-    if (name == command.name || name == command.alias) return &command;
-  }
-  return nullptr;
-}
-
-std::vector<std::string> command_names() {
-  std::vector<std::string> names = {std::string(kHelp)};
-  for (const auto& command : commands()) {
-    names.emplace_back(command.name);
-    if (!command.alias.empty()) names.emplace_back(command.alias);
-  }
-  return names;
-}
+constexpr std::string_view kHelp =
+    "help";  // a command, but for the table; what is printed about it is told of all commands
 
 void print_overview(Stream& out) {
   out.print(
@@ -39,65 +24,42 @@ void print_overview(Stream& out) {
       "[OPTIONS] FILE...\n\nCommands:\n");
   for (const auto& command : commands()) {
     out.format("  {:<20} {}", command.name, command.summary);
-    if (!command.alias.empty()) out.format(" (short: {})", command.alias);
-    out.print("\n");
+    out.print(command.alias.empty() ? "\n" : fmt::format(" (short: {})\n", command.alias));
   }
   out.print("  help                 Show the manual of a command: ckpt help COMMAND\n\n");
   out.print("'ckpt COMMAND --help' lists a command's options.\n");
 }
 
-/// A name that no command has: as a command, or asked about.
-ExitCode unknown_command(const std::string& name, Console& console) {
-  Error error(ErrorCode::kUsage, fmt::format("no command is called {}", ckpt::quoted(name)));
-  if (name.starts_with('-'))
-    return fail(kHelp, std::move(error).with_hint("options stand behind the command"), console);
-  const auto near = nearest(name, command_names());
-  if (near.empty()) return fail(kHelp, error, console);
-  return fail(kHelp, std::move(error).with_hint(fmt::format("did you mean '{}'?", near)), console);
-}
-
-/// What the parser has against a command line, in our words.
-std::string describe_parse_error(const CLI::ParseError& error, const CLI::App& app) {
-  std::string message = error.what();
-  const auto name = message.substr(0, message.find(':'));
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    std::vector<std::string> words;
-    for (const auto& word : app.remaining(true)) words.push_back(ckpt::quoted(word));
-    return fmt::format("unknown option{} {}", words.size() > 1 ? "s" : "", fmt::join(words, ", "));
+ExitCode show_overview(Console& console) {
+  if (console.json) {
+    print_help_document(commands(), console.out);
+  } else {
+    print_overview(console.out);
   }
-  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
-    const bool missing = message.ends_with("missing");
-    return name + (missing ? " needs a value" : " is given more than once");
-  }
-  return printable(message);
-}
-
-/// The words, with the nearest option that exists.
-Error usage_error(const CLI::ParseError& error, const CLI::App& app) {
-  Error described(ErrorCode::kUsage, describe_parse_error(error, app));
-  std::vector<std::string> names;
-  for (const auto* option : app.get_options()) {
-    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
-  }
-  for (const auto& word : app.remaining(true)) {
-    const auto name = word.substr(0, word.find('='));
-    if (const auto near = nearest(name, names); !near.empty()) {
-      return std::move(described).with_hint(fmt::format("did you mean {}?", near));
-    }
-  }
-  return std::move(described).with_hint(fmt::format("see 'ckpt {} --help'", app.get_name()));
+  return ExitCode::kDone;
 }
 
 ExitCode show_manual(const std::vector<std::string>& arguments, Console& console) {
   const auto name = std::find_if(arguments.begin() + 1, arguments.end(),
                                  [](const std::string& word) { return word != "--json"; });
-  if (name == arguments.end() || *name == kHelp || *name == "-h" || *name == "--help") {
-    print_overview(console.out);
-    return ExitCode::kDone;
-  }
+  if (name == arguments.end() || *name == kHelp || *name == "-h" || *name == "--help")
+    return show_overview(console);
   const auto* command = find_command(*name);
-  if (command == nullptr) return unknown_command(*name, console);
-  print_manual(*command, console.out);
+  if (command == nullptr) return fail(kHelp, unknown_command(*name), console);
+  if (console.json) {
+    print_help_document({command, 1}, console.out);
+  } else {
+    print_manual(*command, console.out);
+  }
+  return ExitCode::kDone;
+}
+
+ExitCode show_version(Console& console) {
+  if (console.json) {
+    print_help_document({}, console.out);
+  } else {
+    console.out.format("ckpt {}\n", kVersion);
+  }
   return ExitCode::kDone;
 }
 
@@ -109,7 +71,11 @@ ExitCode run_command(const Command& command, std::vector<std::string> arguments,
   try {
     app.parse(std::move(arguments));
   } catch (const CLI::CallForHelp&) {
-    console.out.print(usage_text(command, app));
+    if (console.json) {
+      print_help_document({&command, 1}, console.out);
+    } else {
+      console.out.print(usage_text(command, app));
+    }
     return ExitCode::kDone;
   } catch (const CLI::ParseError& error) {
     return fail(command.name, usage_error(error, app), console);
@@ -123,19 +89,17 @@ ExitCode dispatch(const std::vector<std::string>& arguments, Console& console) {
     return ExitCode::kCouldNotDoIt;
   }
   const auto& first = arguments.front();
-  if (first == "-h" || first == "--help") {
-    print_overview(console.out);
-    return ExitCode::kDone;
-  }
-  if (first == "--version") {
-    console.out.format("ckpt {}\n", kVersion);
-    return ExitCode::kDone;
-  }
+  if (first == "-h" || first == "--help") return show_overview(console);
+  if (first == "--version") return show_version(console);
   if (first == kHelp) return show_manual(arguments, console);
   const auto* command = find_command(first);
-  if (command == nullptr) return unknown_command(first, console);
+  if (command == nullptr && first.starts_with('-')) {
+    const Error error(ErrorCode::kUsage, fmt::format("no command is called {}", ckpt::quoted(first)));
+    return fail(kHelp, Error(error).with_hint("options stand behind the command"), console);
+  }
+  if (command == nullptr) return fail(kHelp, unknown_command(first), console);
   if (std::find(arguments.begin() + 1, arguments.end(), "--version") != arguments.end())
-    return dispatch({"--version"}, console);
+    return show_version(console);
   return run_command(*command, {arguments.begin() + 1, arguments.end()}, console);
 }
 

@@ -8,11 +8,13 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/edit/apply.h"
+#include "ckpt/edit/plan_json.h"
 #include "ckpt/format/format.h"
 #include "ckpt/io/output_set.h"
 #include "ckpt/rewrite/execute.h"
 #include "ckpt/rewrite/verify.h"
 #include "logging.h"
+#include "merge_sources.h"
 #include "progress_bar.h"
 #include "render/json.h"
 #include "render/report.h"
@@ -143,9 +145,14 @@ ExitCode fail(std::string_view command, const Error& error, Console& console) {
   return ExitCode::kCouldNotDoIt;
 }
 
-ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output,
-                 const Plan& plan, Console& console) {
+ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output, Plan plan,
+                 Console& console) {
+  if (output.print_plan) {
+    console.out.print(plan_to_json(plan));
+    return ExitCode::kDone;
+  }
   if (auto usage = output.check(input.files); !usage.ok()) return fail(command, usage.error(), console);
+  if (auto opened = open_merge_sources(plan); !opened.ok()) return fail(command, opened.error(), console);
   auto& report_stream = output.output == "-" ? console.err : console.out;
   std::optional<JsonDocument> document;
   if (console.json) document.emplace(report_stream, command);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What every editing command does once it has its Plan: for each input read, apply, lay out, write, verify,
-// publish and report. --dry-run stops in front of the writing.
+// publish and report. --dry-run stops in front of the writing, --print-plan in front of the inputs.
 #pragma once
 
 #include <string_view>
@@ -13,8 +13,8 @@
 
 namespace ckpt::cli {
 
-ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output,
-                 const Plan& plan, Console& console);
+ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output, Plan plan,
+                 Console& console);
 
 /// An error found before any input was read: printed, or as the JSON document.
 ExitCode fail(std::string_view command, const Error& error, Console& console);

@@ -150,6 +150,36 @@ TEST_CASE("a command that does not exist is a document, too", "[cli][json]") {
   }
 }
 
+TEST_CASE("help and version are documents, too, when asked for as such", "[cli][json]") {
+  const Cli cli;
+  for (const auto* line :
+       {"help --json", "--help --json", "-h --json", "help help --json", "help --json -h"}) {
+    const auto all = document(cli, line);
+    CHECK(all["schema"] == "ckpt.help/1");
+    CHECK(all["commands"].size() == cli::commands().size());
+    CHECK(all["errors"].empty());
+  }
+  for (const auto* line : {"help strip --json", "help --json strip-dataparallel", "strip --help --json"}) {
+    const auto all = document(cli, line);
+    REQUIRE(all["commands"].size() == 1);
+    const auto& command = all["commands"][0];
+    CHECK(command["name"] == "strip-dataparallel");
+    CHECK(command["alias"] == "strip");
+    CHECK(command["operands"] == "FILE...");
+    CHECK(command["manual"].get<std::string>().starts_with("## Examples"));
+    CHECK(command["options"][0] ==
+          json::parse(R"({"names": ["-h", "--help"], "operand": null, "description": "Print this help"})"));
+    CHECK(command["options"][1]["names"] == json::parse(R"(["--root"])"));
+    CHECK(command["options"][1]["operand"] == "PATH");
+  }
+  const auto version = cli.good("--version");
+  for (const auto* line : {"--version --json", "inspect --version --json"}) {
+    const auto all = document(cli, line);
+    CHECK("ckpt " + all["version"].get<std::string>() + '\n' == version);
+    CHECK(all["commands"].empty());
+  }
+}
+
 TEST_CASE("several inputs have one object each, in order, also those that can't be read", "[cli][json]") {
   const Cli cli;
   cli.take("torch-2.15-tiny.pt", "a.pt");
@@ -204,7 +234,8 @@ TEST_CASE("a usage error is a document too, wherever --json stands", "[cli][json
         "inspect in.pt --sort x --json", "strip in.pt --json", "strip --json a.pt b.pt -o out.pt",
         "filter in.pt -n --json", "filter in.pt --keep 're:(' -n --json",
         "filter in.pt --only-dtype x -n --json", "rename in.pt -n --json", "frobnicate --json",
-        "help nothing --json", "strip --wrapper a.b in.pt -n --json", "inspect --values 3 --json in.pt"}) {
+        "help nothing --json", "apply --json", "apply -e strip --json", "apply -e 'strip x' in.pt --json",
+        "strip --wrapper a.b in.pt -n --json", "inspect --values 3 --json in.pt"}) {
     const auto all = document(cli, line, 2);
     REQUIRE(all["errors"].size() == 1);
     CHECK(all["errors"][0]["code"] == "usage");

@@ -22,8 +22,8 @@ TEST_CASE("every command lists its options and has a manual, under both of its n
     const std::string alias(command.alias);
     CAPTURE(name);
     const auto usage = cli.good(name + " --help");
-    CHECK(usage.find("Usage: ckpt " + name + " [OPTIONS] " + std::string(command.operands)) !=
-          std::string::npos);
+    const auto line = "Usage: ckpt " + name + " [OPTIONS] " + std::string(command.operands) + '\n';
+    CHECK(usage.find(line) != std::string::npos);
     for (const auto* option : {"-h, --help", "-q, --quiet", "-v, --verbose", "--json", "--color WHEN",
                                "--progress WHEN", "--root PATH"}) {
       CHECK(usage.find(option) != std::string::npos);
@@ -35,8 +35,28 @@ TEST_CASE("every command lists its options and has a manual, under both of its n
       CHECK(manual.find(section) != std::string::npos);
     }
     if (!alias.empty()) CHECK(cli.good("help " + alias) == manual);
-    for (const auto& line : split_lines(usage)) CHECK(line.size() <= 100);
+    for (const auto& one : split_lines(usage)) CHECK(one.size() <= 100);
   }
+}
+
+TEST_CASE("every command that edits prints its plan, and apply knows it", "[cli]") {
+  const Cli cli;
+  std::size_t editing = 0;
+  for (const auto& command : cli::commands()) {
+    const std::string name(command.name);
+    CAPTURE(name);
+    const auto usage = cli.good(name + " --help");
+    CHECK((usage.find("--print-plan") != std::string::npos) ==
+          (usage.find("--dry-run") != std::string::npos));
+    const auto known = cli.run("apply -n -e '" + name + " --no-such-option' m.pt").err;
+    if (command.attach_edit == nullptr) {
+      CHECK(known.find("is no command that edits") != std::string::npos);
+    } else {
+      CHECK(known.find("unknown option '--no-such-option'") != std::string::npos);
+      ++editing;
+    }
+  }
+  CHECK(editing >= 3);
 }
 
 TEST_CASE("help wins over what else is on the command line", "[cli]") {
@@ -67,6 +87,7 @@ TEST_CASE("a command line that means nothing is status 2 and says what would", "
 
   const Case cases[] = {
       {"frobnicate", "ckpt: no command is called 'frobnicate'\n"},
+      {"''", "ckpt: no command is called ''\n"},
       {"stripp model.pt", "ckpt: no command is called 'stripp'\n  hint: did you mean 'strip'?\n"},
       {"filter-key", "ckpt: no command is called 'filter-key'\n  hint: did you mean 'filter-keys'?\n"},
       {"help nothing", "ckpt: no command is called 'nothing'\n"},

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / "tests" / "data"
 SCHEMAS = ROOT / "docs" / "reference" / "schema"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-EDITS = ("strip-dataparallel", "filter-keys", "rename-keys", "merge", "replace-head")
+EDITS = ("strip-dataparallel", "filter-keys", "rename-keys", "merge", "replace-head", "apply")
 
 # -- a validator for the part of draft 2020-12 that the schemas use ---------------------------------------------------
 
@@ -50,8 +50,11 @@ def equal(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b
 
 
-def problems(schema: dict[str, Any], value: Any, root: dict[str, Any], at: str = "$") -> Iterator[str]:
+def problems(schema: dict[str, Any] | bool, value: Any, root: dict[str, Any], at: str = "$") -> Iterator[str]:
     """What of `value` the schema does not accept."""
+    if schema is False:
+        yield f"{at} must not be there"
+        return
     for keyword, wanted in schema.items():
         match keyword:
             case "$ref":
@@ -169,6 +172,8 @@ class Judge:
                                                                              "--keep-rows", "--optimizer", "drop"]],
             "merge": [[path], [DATA / "torch-2.15-many.pt", "--keys", "union", "--dtype", "other", "--on-shape-mismatch", "keep-base"],
                       [DATA / "torch-2.15-flat.pt", path, "--keys", "intersection", "--optimizer", "keep"], ["missing.pt"]],
+            "apply": [["-e", "strip", "-e", "rename --add-prefix net."], ["-e", "strip", "-e", f"filter --drop {key}", "--optimizer", "drop"],
+                      ["-e", "filter --drop-entry epoch", "-e", "rename --map re:.*=same"]],
         }
         for line in ([], ["--parameters", "**", "--groups", "2"], ["--train", "**.bias", "--buffers", key, "--allow-unmatched"],
                      ["--train-last", "2", "--parameters", "**", "--optimizer-kind", "sgd"],
@@ -200,7 +205,7 @@ class Judge:
             self.judge(name, "freeze-report", [name], directory, status=2, files=[name])
             for command in EDITS:
                 rule = {"filter-keys": ["--drop", "fc"], "rename-keys": ["--add-prefix", "a."], "merge": [flat],
-                        "replace-head": ["--num-classes", "3"]}.get(command, [])
+                        "replace-head": ["--num-classes", "3"], "apply": ["-e", "strip"]}.get(command, [])
                 self.judge(name, command, [name, "-n", *rule], directory, status=2, files=[name])
         self.judge("an odd file name", "inspect", ["in\udcffvalid \"name\n.pt"], directory, status=0)
         self.judge("an odd key", "inspect", ["odd-key.pt"], directory, status=0)
@@ -210,6 +215,8 @@ class Judge:
         self.judge("an odd key", "filter-keys", ["odd-key.pt", "-n", "--like", flat], directory, status=0)
         self.judge("an odd key", "rename-keys", ["odd-key.pt", "-n", "--map", "=fc.b\udcffas=bias"], directory, status=0)
         self.judge("no such command", "help", ["nothing"], directory, status=2, files=[])
+        for arguments in ([], ["strip"], ["help"]):
+            self.judge(f"help {arguments}", "help", arguments, directory, status=0, files=[])
         self.judge("-- -dash.pt", "inspect", ["--", "-dash.pt"], directory, status=0, files=["-dash.pt"])
         self.judge("three, one missing", "inspect", [flat, "missing.pt", wrapped], directory, status=2,
                    files=[str(flat), "missing.pt", str(wrapped)])
@@ -230,8 +237,32 @@ class Judge:
                                    ("filter-keys", [flat, "-n"]), ("filter-keys", [flat, "-n", "--keep", "re:("]),
                                    ("filter-keys", [flat, "-n", "--only-dtype", "floaty"]), ("filter-keys", [flat, "-n", "--like", "missing.pt"]),
                                    ("filter-keys", [flat, "-n", "--keep", "@missing.txt"]), ("rename-keys", [flat, "-n"]),
-                                   ("rename-keys", [flat, "-n", "--map", "nothing"])]:
+                                   ("rename-keys", [flat, "-n", "--map", "nothing"]), ("apply", [flat, flat, "-n"]),
+                                   ("apply", ["-e", "strip -o x.pt", flat, "-n"]), ("apply", ["missing.json", flat, "-n"])]:
             self.judge(f"usage: {arguments[1:]}", command, arguments, directory, status=2, files=[])
+
+    def judge_plans(self, directory: str) -> None:
+        """What --print-plan prints; what of a plan ckpt refuses, the schema refuses, and the other way round."""
+        flat, odd = DATA / "torch-2.15-flat.pt", Path(directory, "odd-key.pt")
+        lines = [["rename", "--map", "a=b", "--add-prefix", "\udcff", "--strip-prefix", "x", "--optimizer", "keep"],
+                 ["strip", "--wrapper", "net"], ["strip", "--root", "a", "--optimizer", "drop", "--allow-unmatched"],
+                 ["filter", "--keep", "conv", "--drop", "!re:a", "--only-dtype", "half,int64", "--min-bytes", "0", "--max-bytes", str(2**64 - 1)],
+                 ["filter", "--like", odd, "--ignore-shape", "--strict"], ["filter", "--drop-entry", "a", "--drop-entry", 'b["c d"]'],
+                 ["apply", "-e", "strip", "-e", "filter --keep fc", "-e", "rename --map fc=head", "-e", "filter --drop-entry epoch"]]
+        schema = self.schemas["plan"]
+        whole: dict[str, Any] = {"schema": "ckpt.plan/1", "edits": []}
+        for line in lines:
+            result = run([*line, "--print-plan"], directory, b"")
+            plan = json.loads(result.stdout or "null")
+            told = " ".join(map(str, line)).encode("utf-8", "backslashreplace").decode()
+            self.tally.count(f"plan: {told}", next(problems(schema, plan, schema), None) or (result.stderr.decode() or None))
+            whole = {**plan, "edits": whole["edits"] + plan["edits"]}
+        self.good["plan"] = whole
+        for place, broken in sorted(broken_plans(whole), key=lambda case: case[0]):
+            said = run(["apply", "-", "--print-plan"], directory, json.dumps(broken).encode())
+            refused = any(problems(schema, broken, schema))
+            agree = refused == (said.returncode != 0)
+            self.tally.count(f"plan with another {place}", None if agree else f"schema: {refused}, ckpt: {said.stderr.decode().strip()}")
 
     def judge_schemas(self) -> None:
         """A document without one of its required fields must be refused: else the schema says nothing."""
@@ -242,6 +273,30 @@ class Judge:
                     continue
                 refused = any(problems(schema, broken, schema))
                 self.tally.count(f"schema {command}: without {place}/{name}", None if refused else "accepted")
+
+
+def broken_plans(plan: Any, whole: Any = None, place: str = "") -> Iterator[tuple[str, Any]]:
+    """The plan with one value of another type, one field less, or one more. Texts stay texts: what they mean is not the schema's."""
+    whole = plan if whole is None else whole
+    steps = place.split("/")[1:]
+
+    def changed(change: Any) -> Any:
+        copied = copy.deepcopy(whole)
+        value = copied
+        for step in steps:
+            value = value[int(step) if isinstance(value, list) else step]
+        change(value)
+        return copied
+
+    for step, below in plan.items() if isinstance(plan, dict) else enumerate(plan):
+        for other in (None, True, 7, -1, 1.5, [], {}, {"hex": "f"}):
+            if type(other) is not type(below):
+                yield f"{place}/{step}: {other}", changed(lambda value, step=step, other=other: value.__setitem__(step, other))
+        yield f"{place}/{step}: nothing", changed(lambda value, step=step: value.pop(step))
+        if isinstance(below, (dict, list)):
+            yield from broken_plans(below, whole, f"{place}/{step}")
+    if isinstance(plan, dict):
+        yield f"{place}/more", changed(lambda value: value.__setitem__("more", 1))
 
 
 def required_places(schema: dict[str, Any], root: dict[str, Any], place: str) -> Iterator[tuple[str, str]]:
@@ -274,6 +329,7 @@ def main() -> int:
         for path in files:
             judge.judge_file(path, directory)
         judge.judge_oddities(directory)
+        judge.judge_plans(directory)
     judge.judge_schemas()
     return judge.tally.finish()
 

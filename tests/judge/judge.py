@@ -125,6 +125,19 @@ def entry_commands(root: Any) -> Iterator[Command]:
         yield Command(["filter-keys", "--drop-entry", key], lambda root, key=key: edits.drop_entry(root, key))
 
 
+def plan_commands(root: Any, keys: list[list[str]]) -> Iterator[Command]:
+    """Two edits in one pass."""
+    rules = [("keep", "re:weight$")]
+    if not all(any(edits.matches("re:weight$", key) for key in names) for names in keys):
+        return
+    strip, keep = ["-e", "strip-dataparallel"], ["-e", "filter-keys --keep 're:weight$'"]
+    optimizer = "drop" if isinstance(root, dict) and "optimizer" in root else "keep"
+    yield Command(["apply", *strip, *keep, "--optimizer", optimizer],
+                  lambda root: edits.filter_keys(edits.strip_dataparallel(root), rules, optimizer))
+    yield Command(["apply", *keep, *strip, "--optimizer", optimizer],
+                  lambda root: edits.strip_dataparallel(edits.filter_keys(root, rules, optimizer)))
+
+
 def commands_for(root: Any) -> Iterator[Command]:
     yield Command(["strip-dataparallel"], edits.strip_dataparallel)
     found = [value for _, value in edits.state_dicts(root)]
@@ -136,6 +149,7 @@ def commands_for(root: Any) -> Iterator[Command]:
     yield from rename_commands(keys)
     yield from filter_commands(root, keys)
     yield from entry_commands(root)
+    yield from plan_commands(root, keys)
 
 
 # -- judging one case -------------------------------------------------------------------------------------------------

@@ -3,24 +3,19 @@
 #include <optional>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
-#include "ckpt/base/text.h"
 #include "ckpt/edit/apply.h"
 #include "ckpt/format/format.h"
 #include "commands/all.h"
+#include "edit_command.h"
 #include "manuals.h"
-#include "options/common.h"
+#include "options/input.h"
 #include "options/selection.h"
-#include "rewrite_command.h"
 
 namespace ckpt::cli {
 namespace {
 
 struct FilterOptions {
-  CommonOptions common;
-  InputOptions input;
-  OutputFlags output;
   SelectionOptions selection;
   std::string like;
   std::optional<std::string> like_root;
@@ -32,24 +27,6 @@ struct FilterOptions {
   std::vector<std::string> entries;
 };
 
-Result<std::vector<Dtype>> parse_dtypes(const std::vector<std::string>& names) {
-  std::vector<Dtype> dtypes;
-  std::vector<std::string> known;
-  for (const auto& info : all_dtypes()) known.emplace_back(info.name);
-  for (const auto& name : names) {
-    const auto dtype = dtype_by_name(name);
-    if (!dtype) {
-      Error error(ErrorCode::kUsage, fmt::format("unknown dtype {}", ckpt::quoted(name)));
-      const auto meant = dtype_meant_by(name);
-      const auto near = meant ? std::string(dtype_info(*meant).name) : nearest(name, known);
-      return near.empty() ? std::move(error)
-                          : std::move(error).with_hint(fmt::format("did you mean {}?", ckpt::quoted(near)));
-    }
-    dtypes.push_back(*dtype);
-  }
-  return dtypes;
-}
-
 Result<std::vector<ReferenceKey>> read_reference(const FilterOptions& options) {
   CKPT_ASSIGN_OR_RETURN(const auto source, open_input(options.like, ""));
   Diagnostics diagnostics;
@@ -59,15 +36,15 @@ Result<std::vector<ReferenceKey>> read_reference(const FilterOptions& options) {
   return keys;
 }
 
-Result<Plan> make_plan(const FilterOptions& options) {
-  Plan plan;
-  plan.roots = options.input.roots;
-  plan.allow_unmatched = options.output.allow_unmatched;
-  plan.optimizer = options.output.optimizer_policy();
-  if (!options.entries.empty()) plan.edits.emplace_back(DropEntries{options.entries});
+Result<std::vector<Edit>> make_edits(const FilterOptions& options) {
+  std::vector<Edit> edits;
+  if (!options.entries.empty()) edits.emplace_back(DropEntries{options.entries});
   FilterKeys filter;
   CKPT_ASSIGN_OR_RETURN(filter.rules, options.selection.rules());
-  CKPT_ASSIGN_OR_RETURN(filter.only_dtypes, parse_dtypes(options.dtypes));
+  for (const auto& name : options.dtypes) {
+    CKPT_ASSIGN_OR_RETURN(const auto dtype, parse_dtype(name));
+    filter.only_dtypes.push_back(dtype);
+  }
   filter.min_bytes = options.min_bytes;
   filter.max_bytes = options.max_bytes;
   filter.ignore_shape = options.ignore_shape;
@@ -79,25 +56,17 @@ Result<Plan> make_plan(const FilterOptions& options) {
   }
   const bool filters = !filter.rules.empty() || !filter.only_dtypes.empty() || filter.min_bytes ||
                        filter.max_bytes || filter.like;
-  if (filters) plan.edits.emplace_back(std::move(filter));
-  if (plan.edits.empty()) {
+  if (filters) edits.emplace_back(std::move(filter));
+  if (edits.empty()) {
     return Error(ErrorCode::kUsage,
                  "nothing to filter by: give --keep, --drop, --like, --only-dtype, --min-bytes, --max-bytes "
                  "or --drop-entry");
   }
-  return plan;
+  return edits;
 }
 
-ExitCode run(const FilterOptions& options, Console& console) {
-  options.common.apply(console);
-  const auto plan = make_plan(options);
-  if (!plan.ok()) return fail("filter-keys", plan.error(), console);
-  return rewrite("filter-keys", options.input, options.output, *plan, console);
-}
-
-Runner attach(CLI::App& app) {
+EditMaker attach_edit(CLI::App& app) {
   auto options = std::make_shared<FilterOptions>();
-  options->input.attach(app);
   options->selection.attach(app);
   app.add_option("--like", options->like, "Keep only keys that this checkpoint has, with the same shape")
       ->option_text("REFERENCE");
@@ -121,15 +90,14 @@ Runner attach(CLI::App& app) {
                  "Drop what stands at a path: an optimizer, an epoch; repeatable")
       ->option_text("PATH")
       ->allow_extra_args(false);
-  options->output.attach(app);
-  options->common.attach(app);
-  return [options](Console& console) { return run(*options, console); };
+  return [options] { return make_edits(*options); };
 }
 
 }  // namespace
 
 Command filter_keys_command() {
-  return {"filter-keys", "filter", "Keep or drop keys and entries", manual_filter_keys(), attach};
+  return editing_command("filter-keys", "filter", "Keep or drop keys and entries", manual_filter_keys(),
+                         attach_edit);
 }
 
 }  // namespace ckpt::cli

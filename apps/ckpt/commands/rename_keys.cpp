@@ -4,17 +4,14 @@
 #include <CLI/CLI.hpp>
 
 #include "commands/all.h"
+#include "edit_command.h"
 #include "manuals.h"
-#include "options/common.h"
-#include "rewrite_command.h"
+#include "options/input.h"
 
 namespace ckpt::cli {
 namespace {
 
 struct RenameOptions {
-  CommonOptions common;
-  InputOptions input;
-  OutputFlags output;
   std::vector<std::string> maps;
   std::vector<std::string> add_prefixes;
   std::vector<std::string> strip_prefixes;
@@ -34,7 +31,7 @@ Status append_rule_file(const std::string& path, std::vector<RenameRule>& rules)
 }
 
 /// The rules in the order in which they were given.
-Result<RenameKeys> make_rules(const RenameOptions& options) {
+Result<std::vector<Edit>> make_edits(const RenameOptions& options) {
   RenameKeys rename;
   std::size_t map = 0;
   std::size_t add = 0;
@@ -56,25 +53,12 @@ Result<RenameKeys> make_rules(const RenameOptions& options) {
   if (rename.rules.empty()) {
     return Error(ErrorCode::kUsage, "nothing to rename: give --map, --add-prefix, --strip-prefix or --rules");
   }
-  return rename;
+  return std::vector<Edit>{std::move(rename)};
 }
 
-ExitCode run(const RenameOptions& options, Console& console) {
-  options.common.apply(console);
-  Plan plan;
-  plan.roots = options.input.roots;
-  plan.allow_unmatched = options.output.allow_unmatched;
-  plan.optimizer = OptimizerPolicy::kKeep;  // no key goes, so the positions stay right
-  auto rename = make_rules(options);
-  if (!rename.ok()) return fail("rename-keys", rename.error(), console);
-  plan.edits.emplace_back(std::move(rename).value());
-  return rewrite("rename-keys", options.input, options.output, plan, console);
-}
-
-Runner attach(CLI::App& app) {
+EditMaker attach_edit(CLI::App& app) {
   auto options = std::make_shared<RenameOptions>();
   options->app = &app;
-  options->input.attach(app);
   auto repeatable = [&](const char* name, std::vector<std::string>& values, const char* help,
                         const char* operand) {
     app.add_option(name, values, help)->option_text(operand)->allow_extra_args(false);
@@ -85,16 +69,14 @@ Runner attach(CLI::App& app) {
   repeatable("--strip-prefix", options->strip_prefixes, "Cut a prefix off the keys that have it", "PREFIX");
   repeatable("--rules", options->rule_files,
              "Rules from a file, one OLD=NEW a line; '#' starts a comment line", "FILE");
-  options->output.attach(app);
-  options->common.attach(app);
-  return [options](Console& console) { return run(*options, console); };
+  return [options] { return make_edits(*options); };
 }
 
 }  // namespace
 
 Command rename_keys_command() {
-  return {"rename-keys", "rename", "Rename keys by patterns, add or cut prefixes", manual_rename_keys(),
-          attach};
+  return editing_command("rename-keys", "rename", "Rename keys by patterns, add or cut prefixes",
+                         manual_rename_keys(), attach_edit);
 }
 
 }  // namespace ckpt::cli

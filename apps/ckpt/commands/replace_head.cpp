@@ -8,17 +8,14 @@
 
 #include "ckpt/base/text.h"
 #include "commands/all.h"
+#include "edit_command.h"
 #include "manuals.h"
-#include "options/common.h"
-#include "rewrite_command.h"
+#include "options/input.h"
 
 namespace ckpt::cli {
 namespace {
 
 struct HeadOptions {
-  CommonOptions common;
-  InputOptions input;
-  OutputFlags output;
   std::vector<std::string> heads;
   std::optional<std::uint64_t> num_classes;
   std::string init = "default";
@@ -66,11 +63,7 @@ Result<std::int64_t> positive(std::uint64_t number, std::string_view option) {
   return Error(ErrorCode::kUsage, fmt::format("{} must be from 1 to {}, found {}", option, kMost, number));
 }
 
-Result<Plan> make_plan(const HeadOptions& options) {
-  Plan plan;
-  plan.roots = options.input.roots;
-  plan.allow_unmatched = options.output.allow_unmatched;
-  plan.optimizer = options.output.optimizer_policy();
+Result<std::vector<Edit>> make_edits(const HeadOptions& options) {
   ReplaceHead head;
   head.heads = options.heads;
   if (options.num_classes) {
@@ -86,7 +79,7 @@ Result<Plan> make_plan(const HeadOptions& options) {
     return Error(ErrorCode::kUsage,
                  "how many classes? give --num-classes, --map, --label-offset or --rename");
   CKPT_ASSIGN_OR_RETURN(head.init, parse_init_method(options.init));
-  head.seed = options.seed;
+  head.seed = static_cast<std::uint64_t>(options.seed);
   if (!options.torch.empty()) {
     CKPT_ASSIGN_OR_RETURN(head.torch, parse_torch_version(options.torch));
   }
@@ -102,20 +95,11 @@ Result<Plan> make_plan(const HeadOptions& options) {
   head.rename = options.rename;
   if (head.rename && head.heads.size() > 1) return Error(ErrorCode::kUsage, "--rename goes with one --head");
   head.no_bias = options.no_bias;
-  plan.edits.emplace_back(std::move(head));
-  return plan;
+  return std::vector<Edit>{std::move(head)};
 }
 
-ExitCode run(const HeadOptions& options, Console& console) {
-  options.common.apply(console);
-  const auto plan = make_plan(options);
-  if (!plan.ok()) return fail("replace-head", plan.error(), console);
-  return rewrite("replace-head", options.input, options.output, *plan, console);
-}
-
-Runner attach(CLI::App& app) {
+EditMaker attach_edit(CLI::App& app) {
   auto options = std::make_shared<HeadOptions>();
-  options->input.attach(app);
   app.add_option(
          "--head", options->heads,
          "Name of the layer, 'fc' or 'classifier.6'; repeatable. Default: the last layer, if it is the only "
@@ -153,16 +137,14 @@ Runner attach(CLI::App& app) {
                  "Columns of the new head: the second size of its weight")
       ->check(check_number)
       ->option_text("N");
-  options->output.attach(app);
-  options->common.attach(app);
-  return [options](Console& console) { return run(*options, console); };
+  return [options] { return make_edits(*options); };
 }
 
 }  // namespace
 
 Command replace_head_command() {
-  return {"replace-head", "head", "Give a model a last layer for another number of classes",
-          manual_replace_head(), attach};
+  return editing_command("replace-head", "head", "Give a model a last layer for another number of classes",
+                         manual_replace_head(), attach_edit);
 }
 
 }  // namespace ckpt::cli

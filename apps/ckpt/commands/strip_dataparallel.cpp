@@ -4,56 +4,40 @@
 #include <CLI/CLI.hpp>
 
 #include "commands/all.h"
+#include "edit_command.h"
 #include "manuals.h"
-#include "options/common.h"
-#include "rewrite_command.h"
 
 namespace ckpt::cli {
 namespace {
 
 struct StripOptions {
-  CommonOptions common;
-  InputOptions input;
-  OutputFlags output;
   std::vector<std::string> wrappers;
 };
 
-ExitCode run(const StripOptions& options, Console& console) {
-  options.common.apply(console);
-  Plan plan;
-  plan.roots = options.input.roots;
-  plan.allow_unmatched = options.output.allow_unmatched;
-  plan.optimizer = OptimizerPolicy::kKeep;  // no key goes, so the positions stay right
+Result<std::vector<Edit>> make_edits(const StripOptions& options) {
   StripWrappers strip;
-  for (auto wrapper : options.wrappers) {
-    while (wrapper.ends_with('.')) wrapper.pop_back();
-    if (wrapper.empty() || wrapper.find('.') != wrapper.npos) {
-      return fail("strip-dataparallel", Error(ErrorCode::kUsage, "a wrapper is one name without dots"),
-                  console);
-    }
+  for (const auto& text : options.wrappers) {
+    CKPT_ASSIGN_OR_RETURN(auto wrapper, parse_wrapper(text));
     strip.wrappers.push_back(std::move(wrapper));
   }
-  plan.edits.emplace_back(std::move(strip));
-  return rewrite("strip-dataparallel", options.input, options.output, plan, console);
+  return std::vector<Edit>{std::move(strip)};
 }
 
-Runner attach(CLI::App& app) {
+EditMaker attach_edit(CLI::App& app) {
   auto options = std::make_shared<StripOptions>();
-  options->input.attach(app);
   app.add_option("--wrapper", options->wrappers,
                  "Another name that a wrapper of yours puts into keys; repeatable")
       ->option_text("NAME")
       ->allow_extra_args(false);
-  options->output.attach(app);
-  options->common.attach(app);
-  return [options](Console& console) { return run(*options, console); };
+  return [options] { return make_edits(*options); };
 }
 
 }  // namespace
 
 Command strip_dataparallel_command() {
-  return {"strip-dataparallel", "strip", "Remove 'module.' and other wrappers' names from keys",
-          manual_strip_dataparallel(), attach};
+  return editing_command("strip-dataparallel", "strip",
+                         "Remove 'module.' and other wrappers' names from keys", manual_strip_dataparallel(),
+                         attach_edit);
 }
 
 }  // namespace ckpt::cli

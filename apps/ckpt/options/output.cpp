@@ -35,6 +35,8 @@ void OutputFlags::attach(CLI::App& app) {
   app.add_flag("-i,--in-place", in_place, "Replace each input by its result");
   app.add_flag("-f,--force", force, "Replace an existing output");
   app.add_flag("-n,--dry-run", dry_run, "Report what would be done and write nothing");
+  app.add_flag("--print-plan", print_plan,
+               "Print the edits as JSON for 'ckpt apply' on standard output; read no FILE and write none");
   app.add_flag("--must-change", must_change, "Exit with 1 and write nothing when nothing would change");
   app.add_flag("--verify", verify, "Read the output back and compare it before it is published");
   app.add_flag("--no-fsync", no_fsync, "Don't wait until the output is on disk");
@@ -45,8 +47,8 @@ void OutputFlags::attach(CLI::App& app) {
 }
 
 OptimizerPolicy OutputFlags::optimizer_policy() const {
-  if (optimizer == "keep") return OptimizerPolicy::kKeep;
-  return optimizer == "drop" ? OptimizerPolicy::kDrop : OptimizerPolicy::kUnsaid;
+  const auto policy = parse_optimizer_policy(optimizer);
+  return policy.ok() ? *policy : Plan().optimizer;
 }
 
 bool OutputFlags::is_directory() const {

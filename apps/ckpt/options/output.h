@@ -19,6 +19,7 @@ struct OutputFlags {
   bool in_place = false;
   bool force = false;
   bool dry_run = false;
+  bool print_plan = false;
   bool must_change = false;
   bool verify = false;
   bool no_fsync = false;

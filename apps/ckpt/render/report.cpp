@@ -46,7 +46,7 @@ void print_head(Stream& out, const HeadReport& head) {
   out.format("    head {}: {} -> {}", quoted(head.name), torch_size(head.old_shape),
              torch_size(head.new_shape));
   if (head.new_name != head.name) out.format(", now {}", quoted(head.new_name));
-  out.format(", seed {}", head.seed);
+  out.format(", seed {}", static_cast<std::int64_t>(head.seed));
   if (head.kept_rows > 0) out.format(", {} kept", counted(head.kept_rows, "row"));
   out.print("\n");
 }
@@ -128,7 +128,7 @@ void write_state_dict(JsonWriter& json, const StateDictReport& dict) {
     write_shape(json, "old_shape", head.old_shape);
     write_shape(json, "new_shape", head.new_shape);
     json.key("kept_rows").number(head.kept_rows);
-    json.key("seed").number(head.seed);
+    json.key("seed").number(static_cast<std::int64_t>(head.seed));
     json.end_object();
   }
   json.end_array();

@@ -99,4 +99,12 @@ Result<InitMethod> parse_init_method(std::string_view text) {
   return init;
 }
 
+std::string init_method_text(const InitMethod& method) {
+  const auto* found = std::find_if(kMethods.begin(), kMethods.end(),
+                                   [&](const Method& known) { return known.kind == method.kind; });
+  if (method.parameter) return fmt::format("{}:{}", found->name, *method.parameter);
+  if (method.fan == Fan::kOut) return fmt::format("{}:fan-out", found->name);
+  return std::string(found->name);
+}
+
 }  // namespace ckpt

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "ckpt/base/export.h"
@@ -40,5 +41,8 @@ struct InitMethod {
 /// kUsage: another name, an argument to a method that takes none, or one it can't take: STD and GAIN are
 /// finite and not negative, STD of trunc-normal not zero.
 CKPT_EXPORT Result<InitMethod> parse_init_method(std::string_view text);
+
+/// The same method in words that `parse_init_method` takes.
+CKPT_EXPORT std::string init_method_text(const InitMethod& method);
 
 }  // namespace ckpt

@@ -99,6 +99,14 @@ bool lies_below(std::string_view path, std::string_view above) {
           std::string_view(".[{@<").find(path[above.size()]) != std::string_view::npos);
 }
 
+/// Which of several edits it was.
+Error in_edit(const Edit& edit, const Plan& plan, Error error) {
+  if (plan.edits.size() == 1) return error;
+  auto message = fmt::format("edit {} of {} ({}): {}", &edit - plan.edits.data() + 1, plan.edits.size(),
+                             edit_name(edit), error.message());
+  return Error(error.code(), std::move(message)).with_hint(error.hint());
+}
+
 Status settle_optimizers(const Plan& plan, EditContext& context) {
   const bool drops = std::any_of(context.dicts.begin(), context.dicts.end(), [](const EditedStateDict& dict) {
     return std::any_of(dict.keys.begin(), dict.keys.end(), [](const EditedKey& key) { return key.dropped; });
@@ -143,7 +151,15 @@ bool PlanReport::changes_nothing() const {
 }
 
 Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
+  const auto dropped_before = context.report.dropped_entries;
   for (const auto& path : edit.paths) {
+    const auto gone = std::find_if(dropped_before.begin(), dropped_before.end(),
+                                   [&](const auto& above) { return lies_below(path, above); });
+    if (gone != dropped_before.end()) {
+      if (context.allow_unmatched) continue;
+      return Error(ErrorCode::kNotFound,
+                   fmt::format("{} is gone: an edit before drops {}", quoted(path), quoted(*gone)));
+    }
     auto found = find_value(context.checkpoint, path);
     if (!found.ok()) {
       if (context.allow_unmatched && found.error().code() == ErrorCode::kNotFound) continue;
@@ -161,6 +177,11 @@ Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
     }
     context.report.dropped_entries.push_back(path);
   }
+  std::erase_if(context.dicts, [&](const EditedStateDict& dict) {
+    const auto& dropped = context.report.dropped_entries;
+    return std::any_of(dropped.begin(), dropped.end(),
+                       [&](const auto& above) { return lies_below(dict.root, above); });
+  });
   return {};
 }
 
@@ -190,7 +211,13 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
     Status operator()(const DropEntries& edit) const { return apply_drop_entries(edit, context); }
   };
 
-  for (const auto& edit : plan.edits) CKPT_RETURN_IF_ERROR(std::visit(Apply{context}, edit));
+  for (const auto& edit : plan.edits) {
+    auto status = std::visit(Apply{context}, edit);
+    const bool is_last = &edit == &plan.edits.back();  // whose keys are checked as they are stored
+    for (auto dict = dicts.begin(); !is_last && status.ok() && dict != dicts.end(); ++dict)
+      status = check_keys(*dict, checkpoint);
+    if (!status.ok()) return in_edit(edit, plan, std::move(status).error());
+  }
   note_old_values(context);
   CKPT_RETURN_IF_ERROR(settle_optimizers(plan, context));
   for (auto& dict : dicts) {

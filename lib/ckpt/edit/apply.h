@@ -31,7 +31,7 @@ struct HeadReport {
   std::vector<std::int64_t> old_shape;  ///< of its weight
   std::vector<std::int64_t> new_shape;
   std::uint64_t kept_rows = 0;
-  std::int64_t seed = 0;  ///< as it was given
+  std::uint64_t seed = 0;  ///< of its random values
 };
 
 /// What changed in one state dict.
@@ -63,6 +63,7 @@ struct CKPT_EXPORT PlanReport {
   bool changes_nothing() const;
 };
 
+/// Edits act in order, each on the keys as those before left them. Of several, errors tell which it was.
 /// Errors: kNotFound (no state dict; a pattern or path that matches nothing, with the nearest name), kUsage,
 /// kUnsupported (keys of a whole module), kRefused (collisions, with both names; a state dict left empty; an
 /// optimizer that would lose its parameters without a word).

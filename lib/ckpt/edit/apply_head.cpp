@@ -284,7 +284,7 @@ Status apply_head(const ReplaceHead& edit, EditContext& context) {
   std::set<std::string> found;
   for (auto& dict : context.dicts) {
     HeadReplacement replacement(edit, context, dict);
-    TorchRandom random(static_cast<std::uint64_t>(edit.seed));
+    TorchRandom random(edit.seed);
     for (const auto& head : heads) {
       if (!replacement.has(head) && context.dicts.size() > 1) continue;
       CKPT_RETURN_IF_ERROR(replacement.replace(head, random));

@@ -32,6 +32,22 @@ bool reads_values(const Plan& plan) {
                      [](const Edit& edit) { return std::holds_alternative<ReplaceHead>(edit); });
 }
 
+std::string_view optimizer_policy_name(OptimizerPolicy policy) {
+  switch (policy) {
+    case OptimizerPolicy::kUnsaid: return "";
+    case OptimizerPolicy::kKeep: return "keep";
+    case OptimizerPolicy::kDrop: return "drop";
+  }
+  return "";
+}
+
+Result<OptimizerPolicy> parse_optimizer_policy(std::string_view name) {
+  for (const auto policy : {OptimizerPolicy::kKeep, OptimizerPolicy::kDrop}) {
+    if (name == optimizer_policy_name(policy)) return policy;
+  }
+  return Error(ErrorCode::kUsage, fmt::format("expected keep or drop, found {}", quoted(name)));
+}
+
 Result<RenameRule> parse_rename_rule(std::string_view text) {
   const auto equals = text.rfind('=');
   const bool exact = text.starts_with('=');
@@ -42,6 +58,24 @@ Result<RenameRule> parse_rename_rule(std::string_view text) {
   if (pattern.negated())
     return Error(ErrorCode::kUsage, fmt::format("{}: a negated pattern can't be renamed", quoted(text)));
   return RenameRule{RenameRule::Kind::kMap, std::move(pattern), std::string(text.substr(equals + 1))};
+}
+
+Result<std::string> parse_wrapper(std::string_view text) {
+  while (text.ends_with('.')) text.remove_suffix(1);
+  if (text.empty() || text.find('.') != text.npos)
+    return Error(ErrorCode::kUsage, "a wrapper is one name without dots");
+  return std::string(text);
+}
+
+Result<Dtype> parse_dtype(std::string_view name) {
+  if (const auto dtype = dtype_by_name(name)) return *dtype;
+  Error error(ErrorCode::kUsage, fmt::format("unknown dtype {}", quoted(name)));
+  std::vector<std::string> known;
+  for (const auto& info : all_dtypes()) known.emplace_back(info.name);
+  const auto meant = dtype_meant_by(name);
+  const auto near = meant ? std::string(dtype_info(*meant).name) : nearest(name, known);
+  if (near.empty()) return error;
+  return std::move(error).with_hint(fmt::format("did you mean {}?", quoted(near)));
 }
 
 }  // namespace ckpt

@@ -71,7 +71,8 @@ struct DropEntries {
 struct MergeSource {
   std::string file;                 ///< as the user calls it
   std::optional<std::string> root;  ///< path of its state dict; none: the one that pairs with the base's
-  std::shared_ptr<Checkpoint> checkpoint;  ///< read, with its storages located
+  /// Read, with its storages located, before the plan is applied. No part of the plan's text.
+  std::shared_ptr<Checkpoint> checkpoint = nullptr;
 };
 
 /// Tensors of other files take the place of the base's. Stable name: "merge".
@@ -104,7 +105,7 @@ struct ReplaceHead {
   std::vector<std::string> heads;           ///< names of layers, "fc"; empty: the one that looks like it
   std::optional<std::int64_t> num_classes;  ///< none: as many as `rows` need, or the old head has
   InitMethod init;
-  std::int64_t seed = 0;  ///< of the random values; each state dict begins with it anew
+  std::uint64_t seed = 0;  ///< of the random values; each state dict begins with it anew
   TorchVersion torch = kNewestComputedTorch;
   bool keep_rows = false;  ///< each row that both have
   std::vector<KeptRow> rows;
@@ -123,6 +124,11 @@ CKPT_EXPORT std::string_view edit_name(const Edit& edit);
 /// What to do with optimizer state when keys go.
 enum class OptimizerPolicy : std::uint8_t { kUnsaid, kKeep, kDrop };
 
+/// "keep", "drop", as plan files and the command line spell them; empty: unsaid.
+CKPT_EXPORT std::string_view optimizer_policy_name(OptimizerPolicy policy);
+/// Errors: kUsage with the words that there are.
+CKPT_EXPORT Result<OptimizerPolicy> parse_optimizer_policy(std::string_view name);
+
 struct Plan {
   std::vector<Edit> edits;
   std::vector<std::string> roots;  ///< paths of the state dicts to edit; empty: all
@@ -135,5 +141,11 @@ CKPT_EXPORT bool reads_values(const Plan& plan);
 
 /// "OLD=NEW", split at the last '='. Errors: kUsage.
 CKPT_EXPORT Result<RenameRule> parse_rename_rule(std::string_view text);
+
+/// "module" and "module." → "module". Errors: kUsage.
+CKPT_EXPORT Result<std::string> parse_wrapper(std::string_view text);
+
+/// "float32". Errors: kUsage with the nearest dtype.
+CKPT_EXPORT Result<Dtype> parse_dtype(std::string_view name);
 
 }  // namespace ckpt

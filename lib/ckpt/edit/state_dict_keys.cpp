@@ -81,9 +81,13 @@ Status check_collisions(const EditedStateDict& dict) {
 
 }  // namespace
 
-Status store_keys(EditedStateDict& dict, Checkpoint& checkpoint) {
+Status check_keys(const EditedStateDict& dict, const Checkpoint& checkpoint) {
   CKPT_RETURN_IF_ERROR(check_collisions(dict));
-  CKPT_RETURN_IF_ERROR(check_carried(dict, checkpoint));
+  return check_carried(dict, checkpoint);
+}
+
+Status store_keys(EditedStateDict& dict, Checkpoint& checkpoint) {
+  CKPT_RETURN_IF_ERROR(check_keys(dict, checkpoint));
   for (auto& key : dict.keys) {
     if (key.dropped) {
       checkpoint.drop(dict.index, key.entry);

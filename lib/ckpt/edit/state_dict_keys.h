@@ -31,8 +31,11 @@ struct EditedStateDict {
 /// The checkpoint must outlive the result.
 EditedStateDict load_keys(Checkpoint& checkpoint, std::uint32_t state_dict);
 
-/// Hands the result to the checkpoint's mutators, which take the new names.
 /// Errors: kRefused when two keys would have one name, or none is left.
+Status check_keys(const EditedStateDict& dict, const Checkpoint& checkpoint);
+
+/// Hands the result to the checkpoint's mutators, which take the new names.
+/// Errors: those of `check_keys`.
 Status store_keys(EditedStateDict& dict, Checkpoint& checkpoint);
 
 }  // namespace ckpt

@@ -10,7 +10,6 @@ namespace {
 
 /// What the keys below one module say about its new path.
 struct Evidence {
-  bool has_keys = false;
   bool has_remaining = false;
   bool contradicts = false;
   bool still_used = false;  ///< a key still stands below it
@@ -31,7 +30,6 @@ std::optional<std::string_view> new_path(std::string_view module, const KeyMove&
 }
 
 void weigh(Evidence& evidence, std::string_view module, const KeyMove& move) {
-  evidence.has_keys = true;
   if (move.dropped) return;
   const auto path = new_path(module, move);
   if (!path || (evidence.has_remaining && evidence.path != *path)) {
@@ -46,7 +44,6 @@ void weigh(Evidence& evidence, std::string_view module, const KeyMove& move) {
 }
 
 ModuleMove decide(const Evidence& evidence, std::string_view module) {
-  if (!evidence.has_remaining) return {};
   if (evidence.contradicts && !evidence.still_used) return {ModuleMove::Kind::kGoes, {}};
   if (evidence.contradicts || evidence.path == module) return {};
   return {ModuleMove::Kind::kMoves, evidence.path};
@@ -77,7 +74,7 @@ std::vector<ModuleMove> move_modules(const std::vector<std::string>& modules,
   moves.reserve(modules.size());
   for (const std::string_view module : modules) {
     const auto& own = evidence.find(module)->second;
-    if (own.has_keys) {
+    if (own.has_remaining) {
       moves.push_back(decide(own, module));
       continue;
     }
@@ -86,7 +83,7 @@ std::vector<ModuleMove> move_modules(const std::vector<std::string>& modules,
     while (const auto parent = parent_of(around)) {
       around = *parent;
       const auto found = evidence.find(around);
-      if (found == evidence.end() || !found->second.has_keys) continue;
+      if (found == evidence.end() || !found->second.has_remaining) continue;
       const auto outer = decide(found->second, around);
       if (outer.kind == ModuleMove::Kind::kMoves) {
         const auto rest = around.empty() ? module : module.substr(around.size() + 1);

@@ -38,8 +38,8 @@ struct ModuleMove {
 
 /// Derives the moves of `modules` from those of the keys. A module moves when all remaining keys below it
 /// keep what follows its path and agree on what stands before; it goes when its keys moved elsewhere in
-/// different ways. Where keys were only dropped, it stays: nobody asked to forget what is known about the
-/// module. A module without keys of its own follows the nearest module around it that moves.
+/// different ways. A module of which no key remains, or that had none, follows the nearest module around it
+/// that moves, and stays if there is none: nobody asked to forget what is known about it.
 std::vector<ModuleMove> move_modules(const std::vector<std::string>& modules,
                                      const std::vector<KeyMove>& keys);
 

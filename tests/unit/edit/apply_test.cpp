@@ -247,7 +247,9 @@ TEST_CASE("a rule for renaming is OLD=NEW, and OLD is a pattern that names somet
 TEST_CASE("a plan that fails says what is wrong first, in the order of its edits", "[edit]") {
   auto plan = filter({"-nope"});
   plan.edits.emplace_back(DropEntries{{"nowhere"}});
-  CHECK(applied(plan, "w float32 2").starts_with("not-found: 'nope' matches no key"));
+  CHECK(applied(plan, "w float32 2")
+            .starts_with("not-found: edit 1 of 2 (filter-keys): 'nope' matches no key"));
   std::swap(plan.edits[0], plan.edits[1]);
-  CHECK(applied(plan, "w float32 2").starts_with("not-found: no 'nowhere' in the file"));
+  CHECK(applied(plan, "w float32 2")
+            .starts_with("not-found: edit 1 of 2 (drop-entry): no 'nowhere' in the file"));
 }

@@ -224,6 +224,8 @@ TEST_CASE("modules move with their keys", "[model]") {
   CHECK(moved({"fc"}, {{"fc.w", "", true}, {"fc.b", "head.b"}}) == Names{"fc > head"});
   CHECK(moved({"", "a", "a.drop"}, {{"a.w", "b.w"}}) == Names{"a > b", "a.drop > b.drop"});
   CHECK(moved({"fc"}, {{"fc.w", "fc.weight"}}).empty());
+  CHECK(moved({"", "module", "module.a", "module.fc"}, {{"module.a.w", "a.w"}, {"module.fc.w", "", true}}) ==
+        Names{"module > ", "module.a > a", "module.fc > fc"});  // dropped with all its keys
 }
 
 }  // namespace
