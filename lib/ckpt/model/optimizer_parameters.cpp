@@ -105,14 +105,15 @@ class GroupReader {
 std::vector<OptimizerParameters> optimizer_parameters(const Checkpoint& checkpoint) {
   ShapesByOptimizer shapes;
   for (const auto& mapping : checkpoint.mappings) {
-    if (mapping.is_optimizer) shapes.emplace(mapping.place, StateShapes());
+    if (mapping.is_optimizer && shapes.size() < kMostOptimizers) shapes.emplace(mapping.place, StateShapes());
   }
   if (shapes.empty()) return {};
   collect_shapes(checkpoint, shapes);
   std::vector<OptimizerParameters> out;
   for (const auto& mapping : checkpoint.mappings) {
-    if (mapping.is_optimizer)
-      out.push_back(GroupReader(checkpoint.graph(), shapes.at(mapping.place)).read(mapping.use));
+    const auto found = mapping.is_optimizer ? shapes.find(mapping.place) : shapes.end();
+    if (found != shapes.end())
+      out.push_back(GroupReader(checkpoint.graph(), found->second).read(mapping.use));
   }
   return out;
 }

@@ -21,7 +21,10 @@ struct OptimizerParameters {
   std::size_t groups = 0;  ///< of several, each is in the model's order, and their sequence need not be
 };
 
-/// One for each optimizer of the file, in file order.
+/// One for each optimizer of the file, in file order; of more than `kMostOptimizers`, which no training has,
+/// the first.
 CKPT_EXPORT std::vector<OptimizerParameters> optimizer_parameters(const Checkpoint& checkpoint);
+
+inline constexpr std::size_t kMostOptimizers = 64;
 
 }  // namespace ckpt

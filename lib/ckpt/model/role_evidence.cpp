@@ -121,8 +121,8 @@ class Notes {
       if (optimizer.names.contains(std::string(tensor.name))) note_parameter(tensor);
     });
     if (!optimizer.names.empty()) return;
-    const auto candidates = may_train();
-    for (const auto& [place, candidate] : unique_embedding(optimizer, candidates)) {
+    if (optimizer.shapes.empty() || optimizer.shapes.size() > dict_.entries.size()) return;
+    for (const auto& [place, candidate] : unique_embedding(optimizer, may_train())) {
       if (optimizer.shapes[place]) note_parameter(*candidate);
     }
   }
@@ -209,7 +209,7 @@ class Notes {
   std::vector<std::pair<std::size_t, TensorInfo*>> unique_embedding(
       const OptimizerParameters& optimizer, const std::vector<TensorInfo*>& candidates) const {
     const auto& shapes = optimizer.shapes;
-    if (shapes.empty() || shapes.size() > candidates.size()) return {};
+    if (shapes.size() > candidates.size()) return {};
     if (optimizer.groups > 1 && shapes.size() < candidates.size()) return {};  // their order may be another
     std::vector<std::size_t> early;
     for (std::size_t at = 0; at < candidates.size() && early.size() < shapes.size(); ++at) {

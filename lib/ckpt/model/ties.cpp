@@ -36,22 +36,15 @@ class ByView {
   const StateDict& dict_;
 };
 
-/// Entries whose storage another entry views, too: all others can't be tied.
-std::vector<std::uint32_t> entries_on_shared_storages(const Checkpoint& checkpoint, const StateDict& dict,
-                                                      const std::vector<std::uint32_t>& plain) {
-  std::vector<std::uint8_t> views(checkpoint.storages.size());
+/// As in nearly every file: a storage each, in the order of the keys.
+bool each_has_its_own(const Checkpoint& checkpoint, const StateDict& dict,
+                      const std::vector<std::uint32_t>& plain) {
   const auto storage = [&](std::uint32_t entry) {
     return checkpoint.tensors[dict.entries[entry].tensor].storage;
   };
-  for (const auto entry : plain) {
-    auto& count = views[storage(entry)];
-    count = static_cast<std::uint8_t>(std::min(count + 1, 2));
-  }
-  std::vector<std::uint32_t> out;
-  for (const auto entry : plain) {
-    if (views[storage(entry)] > 1) out.push_back(entry);
-  }
-  return out;
+  return std::adjacent_find(plain.begin(), plain.end(), [&](std::uint32_t a, std::uint32_t b) {
+           return storage(a) >= storage(b);
+         }) == plain.end();
 }
 
 }  // namespace
@@ -70,14 +63,14 @@ std::vector<std::uint32_t> first_of_ties(const Checkpoint& checkpoint, const Sta
       plain.push_back(i);
     }
   }
-  auto shared = entries_on_shared_storages(checkpoint, dict, plain);
+  if (each_has_its_own(checkpoint, dict, plain)) return first;
   const ByView view(checkpoint, dict);
-  std::sort(shared.begin(), shared.end(), [&](std::uint32_t a, std::uint32_t b) {
+  std::sort(plain.begin(), plain.end(), [&](std::uint32_t a, std::uint32_t b) {
     const auto order = view.compare(a, b);
     return order != 0 ? order < 0 : a < b;
   });
-  for (std::size_t i = 1; i < shared.size(); ++i) {
-    if (view.compare(shared[i - 1], shared[i]) == 0) first[shared[i]] = first[shared[i - 1]];
+  for (std::size_t i = 1; i < plain.size(); ++i) {
+    if (view.compare(plain[i - 1], plain[i]) == 0) first[plain[i]] = first[plain[i - 1]];
   }
   return first;
 }
