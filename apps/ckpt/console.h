@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -104,6 +105,7 @@ struct Console {
   bool err_is_terminal = false;
   int width = 80;         ///< columns of the terminal
   bool no_color = false;  ///< NO_COLOR is set
+  std::vector<std::string> arguments{};  ///< of the program: the command line, to be shown again
 
   // set by the options every command shares
   bool quiet = false;

@@ -64,7 +64,7 @@ ExitCode run(const RenameOptions& options, Console& console) {
   Plan plan;
   plan.roots = options.input.roots;
   plan.allow_unmatched = options.output.allow_unmatched;
-  plan.optimizer = OptimizerPolicy::kKeep;  // no key goes, so the positions stay right
+  plan.optimizer = options.output.optimizer_policy();
   auto rename = make_rules(options);
   if (!rename.ok()) return fail("rename-keys", rename.error(), console);
   plan.edits.emplace_back(std::move(rename).value());

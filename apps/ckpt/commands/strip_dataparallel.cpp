@@ -23,7 +23,7 @@ ExitCode run(const StripOptions& options, Console& console) {
   Plan plan;
   plan.roots = options.input.roots;
   plan.allow_unmatched = options.output.allow_unmatched;
-  plan.optimizer = OptimizerPolicy::kKeep;  // no key goes, so the positions stay right
+  plan.optimizer = options.output.optimizer_policy();
   StripWrappers strip;
   for (auto wrapper : options.wrappers) {
     while (wrapper.ends_with('.')) wrapper.pop_back();

@@ -60,45 +60,6 @@ void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, Stat
   }
 }
 
-/// Paths of the optimizers whose parameters are edited: outermost mappings with `state` and `param_groups`.
-std::vector<std::string> optimizer_paths(const Checkpoint& checkpoint) {
-  std::vector<std::string> paths;
-  for (const auto& mapping : checkpoint.mappings) {
-    if (mapping.is_optimizer && !mapping.in_optimizer) paths.push_back(checkpoint.path(mapping.place));
-  }
-  return paths;
-}
-
-bool lies_below(std::string_view path, std::string_view above) {
-  return path.starts_with(above) &&
-         (path.size() == above.size() ||
-          std::string_view(".[{@<").find(path[above.size()]) != std::string_view::npos);
-}
-
-Status settle_optimizers(const Plan& plan, EditContext& context) {
-  const bool drops = std::any_of(context.dicts.begin(), context.dicts.end(), [](const EditedStateDict& dict) {
-    return std::any_of(dict.keys.begin(), dict.keys.end(), [](const EditedKey& key) { return key.dropped; });
-  });
-  if (plan.optimizer == OptimizerPolicy::kKeep || (!drops && plan.optimizer == OptimizerPolicy::kUnsaid))
-    return {};
-  DropEntries gone;
-  for (auto& path : optimizer_paths(context.checkpoint)) {
-    const auto& dropped = context.report.dropped_entries;
-    const bool already = std::any_of(dropped.begin(), dropped.end(),
-                                     [&](const auto& above) { return lies_below(path, above); });
-    if (!already) gone.paths.push_back(std::move(path));
-  }
-  if (gone.paths.empty()) return {};
-  if (plan.optimizer == OptimizerPolicy::kUnsaid) {
-    return Error(ErrorCode::kRefused,
-                 fmt::format("keys go, and the optimizer state at {} counts its parameters by position",
-                             quoted_path(gone.paths.front())))
-        .with_hint(
-            "choose: --optimizer keep (it stays as it is and no longer fits the model) or --optimizer drop");
-  }
-  return apply_drop_entries(gone, context);
-}
-
 }  // namespace
 
 StateDictReport& report_of(PlanReport& report, const std::string& root) {
@@ -112,6 +73,8 @@ StateDictReport& report_of(PlanReport& report, const std::string& root) {
 
 bool PlanReport::changes_nothing() const {
   return dropped_entries.empty() &&
+         std::all_of(optimizers.begin(), optimizers.end(),
+                     [](const OptimizerReport& optimizer) { return optimizer.changes_nothing(); }) &&
          std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {
            return dict.renamed.empty() && dict.dropped.empty();
          });
@@ -162,11 +125,11 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
   };
 
   for (const auto& edit : plan.edits) CKPT_RETURN_IF_ERROR(std::visit(Apply{context}, edit));
-  CKPT_RETURN_IF_ERROR(settle_optimizers(plan, context));
   for (auto& dict : dicts) {
     CKPT_RETURN_IF_ERROR(store_keys(dict, checkpoint));
     fill_report(checkpoint, dict, report_of(report, dict.root));
   }
+  CKPT_RETURN_IF_ERROR(settle_optimizers(plan, context));
   return report;
 }
 
