@@ -130,7 +130,8 @@ def following(root: Any) -> Iterator[None]:
 def follow(optimizer: dict[str, Any], before: list[tuple[str, Any]], moves: dict[str, str | None]) -> None:
     """`moves`: the new name of each key, None where it went."""
     groups, state = optimizer["param_groups"], optimizer["state"]
-    parameters = [key for key, value in before if is_tensor(value) and not key.endswith(("running_mean", "running_var")) and value.is_floating_point()]
+    parameters = [key for key, value in before
+                  if is_tensor(value) and value.is_floating_point() and not key.endswith(("running_mean", "running_var"))]
     indices = [index for group in groups for index in group["params"]]
     if all("param_names" in group for group in groups):
         names = [name for group in groups for name in group["param_names"]]
