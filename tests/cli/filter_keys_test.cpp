@@ -233,7 +233,7 @@ TEST_CASE("an optimizer's state follows the keys that go", "[cli][filter]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");
   const auto report = cli.good("filter in.pt --drop module.bn -o out.pt");
-  CHECK(report.find("  optimizer 'optimizer': 4 of 6 parameters kept, told by param_names\n"
+  CHECK(report.find("  optimizer 'optimizer': 4 of 6 parameters kept, told by their names\n"
                     "    2 parameters dropped: 'module.bn.weight', 'module.bn.bias'\n") != std::string::npos);
   CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0].params'") == "[0,1,2,3]\n");
   CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0].param_names'") ==

@@ -244,7 +244,7 @@ TEST_CASE("edits: how optimizers followed", "[cli][json]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");
   auto file = document(cli, "filter --json in.pt --drop module.fc -n")["files"][0];
-  CHECK(file["optimizers"] == json::parse(R"([{"path":"optimizer","root":"model","told_by":"param_names",
+  CHECK(file["optimizers"] == json::parse(R"([{"path":"optimizer","root":"model","told_by":"names",
       "parameters_before":6,"parameters_after":4,"dropped":["module.fc.weight","module.fc.bias"],"reset":[],
       "renamed_names":0}])"));
   file = document(cli, "strip --json in.pt -n")["files"][0];

@@ -29,6 +29,12 @@ from tally import Tally
 TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 HAS_NAMES = TORCH >= (2, 6)  # named parameters leave param_names in the state
 STEPS = 2
+DISTRIBUTED = "names for indices"  # as torch.distributed.checkpoint gives the state
+
+try:
+    import torch.distributed.checkpoint.state_dict as dcp
+except ImportError:
+    dcp = None
 
 Shapes = dict[str, tuple[int, ...]]
 Groups = list[list[str]]
@@ -163,7 +169,8 @@ class Trained:
         frozen = case.untrained | (set(dict(self.model.named_parameters())) - {name for group in case.groups for name in group})
         for seed in range(STEPS):
             step(self.optimizer, self.model, frozen, seed)
-        case.save(lay_out(case.layout, self.model.state_dict(), self.optimizer.state_dict()), path)
+        state = dcp.get_optimizer_state_dict(self.model, self.optimizer) if case.layout == DISTRIBUTED else self.optimizer.state_dict()
+        case.save(lay_out(case.layout, self.model.state_dict(), state), path)
 
 
 def carried(trained: Trained, old_groups: list[dict[str, Any]], optimizer: torch.optim.Optimizer, model: nn.Module,
@@ -175,6 +182,13 @@ def carried(trained: Trained, old_groups: list[dict[str, Any]], optimizer: torch
             optimizer.state[parameter] = copy.deepcopy(trained.optimizer.state[of[old_name(name)]])
     for before, after in zip(old_groups, optimizer.param_groups):
         after.update({key: value for key, value in before.items() if key not in ("params", "param_names")})
+
+
+def load_state(case: Case, optimizer: torch.optim.Optimizer, model: nn.Module, state: dict[str, Any]) -> None:
+    if case.layout == DISTRIBUTED:
+        dcp.set_optimizer_state_dict(model, optimizer, state)
+    else:
+        optimizer.load_state_dict(state)
 
 
 def problem_after(case: Case, trained: Trained, path: str, shapes: Shapes, groups: Groups, *, tied: dict[str, str] | None = None,
@@ -206,7 +220,7 @@ def problem_after(case: Case, trained: Trained, path: str, shapes: Shapes, group
         return before, (model.state_dict(), by_order(optimizer.state_dict()))
 
     expected = trained_on(lambda optimizer, model: carried(trained, old_groups, optimizer, model, old_name, reset))
-    found = trained_on(lambda optimizer, model: optimizer.load_state_dict(optimizer_state))
+    found = trained_on(lambda optimizer, model: load_state(case, optimizer, model, optimizer_state))
     return "; ".join(differences(expected, found, "after one step: ")[:3]) or None
 
 
@@ -295,6 +309,11 @@ def judge_cases(tally: Tally, scratch: Path) -> None:
         for save in (torch.save, legacy, protocol4):
             for layout in ("plain", "lightning", "with average"):
                 judge(Case(f"{layout}, {save.__name__}", DISTINCT, by_decay(DISTINCT), MIDDLE, "adamw", named, save=save, layout=layout))
+    for kind in ("sgd", "adam", "adamw") if dcp else ():
+        for groups in ([list(ALIKE)], by_decay(ALIKE), [["fc.bias", "mid.0.weight", "stem.weight"]]):
+            judge(Case("names for indices", ALIKE, groups, MIDDLE, kind, layout=DISTRIBUTED))
+    if not dcp:
+        tally.skip("names for indices", f"torch {torch.__version__} gives none")
     judge(Case("factors", DISTINCT, by_decay(DISTINCT), MIDDLE, "adafactor", True))
     judge(Case("factors", DISTINCT, by_decay(DISTINCT), MIDDLE, "adafactor"), None)
 

@@ -71,13 +71,13 @@ void print_state_dict(Stream& out, const StateDictReport& dict) {
 void print_optimizer(Stream& out, const OptimizerReport& optimizer) {
   out.format("  optimizer {}: ", quoted_path(optimizer.path));
   if (optimizer.evidence == OrderEvidence::kNothing) {
-    out.format("{} in param_names renamed\n", counted(optimizer.renamed, "name"));
+    out.format("{} renamed\n", counted(optimizer.renamed, "name"));
     return;
   }
   out.format("{} of {} kept, ", with_separators(optimizer.parameters_after),
              counted(optimizer.parameters_before, "parameter"));
   switch (optimizer.evidence) {
-    case OrderEvidence::kNames: out.print("told by param_names\n"); break;
+    case OrderEvidence::kNames: out.print("told by their names\n"); break;
     case OrderEvidence::kShapes: out.print("told by their shapes\n"); break;
     default: out.print("taken to be in the order of the keys\n");
   }
@@ -87,8 +87,7 @@ void print_optimizer(Stream& out, const OptimizerReport& optimizer) {
   if (!optimizer.reset.empty())
     out.format("    state of {} reset: {}\n", counted(optimizer.reset.size(), "parameter"),
                names(optimizer.reset));
-  if (optimizer.renamed > 0)
-    out.format("    {} in param_names renamed\n", counted(optimizer.renamed, "name"));
+  if (optimizer.renamed > 0) out.format("    {} renamed\n", counted(optimizer.renamed, "name"));
 }
 
 const char* outcome(const FileResult& result) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The last step of a plan: what became of the parameters is done to the optimizers that trained them. A
 // parameter that is gone takes its index and its state along, and the others are counted anew; one of another
-// shape loses its state; names in `param_names` follow the keys.
+// shape loses its state; names that the optimizer keeps follow the keys.
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -46,7 +46,7 @@ struct Fate {
   std::string key;  ///< of its parameter, in the file
   bool is_gone = false;
   bool is_reset = false;
-  std::optional<std::string> name;  ///< the new one in `param_names`, if it has another
+  std::optional<std::string> name;  ///< the new one, if it has another
   std::uint32_t before = 0;         ///< where its parameter stands among the keys
   std::uint32_t after = 0;          ///< the same with those that are left
 
@@ -212,7 +212,7 @@ class OptimizerEdit {
                        [](const Edit& edit) { return std::holds_alternative<StripWrappers>(edit); });
   }
 
-  /// The key that a name in `param_names` means, where that is another text now. One that differed from its
+  /// The key that a name means, where that is another text now. One that differed from its
   /// key by a wrapper's name follows when the key is renamed, and when wrappers are stripped.
   std::optional<std::string> new_name(const OptimizerSlot& slot, std::uint32_t dict,
                                       std::uint32_t entry) const {
@@ -247,6 +247,7 @@ class OptimizerEdit {
 
   void rename(const OptimizerSlot& slot, const std::string& name) {
     checkpoint_.replace_value(slot.name, name);
+    if (slot.is_keyed_by_name() && slot.state_key != kNoUse) checkpoint_.replace_value(slot.state_key, name);
     ++report_.renamed;
   }
 
@@ -267,7 +268,7 @@ class OptimizerEdit {
       }
       if (fate.is_gone) {
         checkpoint_.drop_value(kNoUse, slot.use);
-        if (slot.name != kNoUse) checkpoint_.drop_value(kNoUse, slot.name);
+        if (slot.name != kNoUse && !slot.is_keyed_by_name()) checkpoint_.drop_value(kNoUse, slot.name);
         continue;
       }
       if (state.counts_up) recount(slot, next++, fate.is_reset);

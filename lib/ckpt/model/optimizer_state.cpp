@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <span>
 #include <string_view>
 #include <unordered_map>
@@ -114,29 +115,43 @@ class StateReader {
     const auto indices = params == nullptr ? std::nullopt : list_at(params->value);
     if (!indices) return odd(fmt::format("group {} has no list 'params'", state_.groups));
     const auto* named = item_of(group, "param_names");
-    const auto names = named == nullptr ? std::nullopt : list_at(named->value);
+    auto names = named == nullptr ? std::nullopt : list_at(named->value);
     if (named != nullptr && (!names || names->size() != indices->size())) {
       return odd(fmt::format("'param_names' of group {} does not name {}", state_.groups,
                              counted(indices->size(), "parameter")));
     }
+    if (!indices->empty() && graph_.is_string(indices->front())) names = indices;
     state_.has_names = state_.has_names && names;
-    for (std::size_t i = 0; i < indices->size(); ++i) {
-      OptimizerSlot slot;
-      slot.use = (*indices)[i];
-      slot.group = state_.groups;
-      if (names) slot.name = (*names)[i];
-      const auto index = graph_.integer(slot.use);
-      if (!index)
-        return odd(fmt::format("'params' of group {} counts with {}", state_.groups,
-                               printable(python_repr(graph_, slot.use))));
-      slot.index = *index;
-      const auto at = static_cast<std::uint32_t>(state_.slots.size());
-      if (!slot_of_index_.emplace(slot.index, at).second)
-        return odd(fmt::format("index {} is in its groups twice", slot.index));
-      state_.counts_up = state_.counts_up && slot.index == static_cast<std::int64_t>(at);
-      state_.slots.push_back(std::move(slot));
-    }
+    for (std::size_t i = 0; i < indices->size(); ++i)
+      CKPT_RETURN_IF_ERROR(add_slot((*indices)[i], names ? (*names)[i] : kNoUse));
     return {};
+  }
+
+  Status add_slot(Use use, Use name) {
+    const auto at = static_cast<std::uint32_t>(state_.slots.size());
+    OptimizerSlot slot;
+    slot.use = use;
+    slot.name = name;
+    slot.group = state_.groups;
+    const auto id = id_of(use);
+    if (!id || slot.is_keyed_by_name() != std::holds_alternative<std::string>(*id)) {
+      return odd(fmt::format("'params' of group {} counts with {}", state_.groups,
+                             printable(python_repr(graph_, use))));
+    }
+    if (!slot_of_id_.emplace(*id, at).second)
+      return odd(fmt::format("{} is in its groups twice", printable(python_repr(graph_, use))));
+    const auto* index = std::get_if<std::int64_t>(&*id);
+    slot.index = index != nullptr ? *index : at;
+    state_.counts_up = state_.counts_up && index != nullptr && *index == static_cast<std::int64_t>(at);
+    state_.slots.push_back(std::move(slot));
+    return {};
+  }
+
+  /// What stands in `params` and as a key of `state`.
+  std::optional<PlainValue> id_of(Use use) const {
+    if (const auto index = graph_.integer(use)) return *index;
+    if (auto name = graph_.string(use)) return std::move(*name);
+    return std::nullopt;
   }
 
   Status read_states(Use use) {
@@ -144,10 +159,10 @@ class StateReader {
     dissect(graph_, graph_.resolve(use), states);
     if (!states.is_mapping()) return odd("'state' is no mapping");
     for (const auto& item : states.items) {
-      const auto index = graph_.integer(item.key);
-      const auto found = index ? slot_of_index_.find(*index) : slot_of_index_.end();
-      if (found == slot_of_index_.end()) {
-        return odd(fmt::format("its state has the key {}, which is no index of a group",
+      const auto id = id_of(item.key);
+      const auto found = id ? slot_of_id_.find(*id) : slot_of_id_.end();
+      if (found == slot_of_id_.end()) {
+        return odd(fmt::format("its state has the key {}, which is in no group",
                                printable(python_repr(graph_, item.key))));
       }
       auto& slot = state_.slots[found->second];
@@ -238,7 +253,7 @@ class StateReader {
   const ValueGraph& graph_;
   const Mapping& mapping_;
   OptimizerState state_;
-  std::unordered_map<std::int64_t, std::uint32_t> slot_of_index_;
+  std::map<PlainValue, std::uint32_t> slot_of_id_;
   std::unordered_map<Use, std::uint32_t> slot_of_key_;
 };
 

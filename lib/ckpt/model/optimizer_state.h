@@ -5,8 +5,9 @@
 //   [0, 1]}]}
 //
 // A parameter's index stands in the `params` of its group and, once it was trained, is a key of `state`.
-// `param_names` is there where the optimizer was built from named parameters (PyTorch 2.6). Which parameter
-// an index means is told by parameter_order.h.
+// `param_names` is there where the optimizer was built from named parameters (PyTorch 2.6). The state dicts
+// of torch.distributed.checkpoint have the names themselves in the place of indices. Which parameter an index
+// means is told by parameter_order.h.
 #pragma once
 
 #include <cstdint>
@@ -22,27 +23,27 @@ namespace ckpt {
 
 /// One parameter of an optimizer.
 struct OptimizerSlot {
-  std::int64_t index = 0;
-  Use use = kNoUse;  ///< of the index, in `params`
+  std::int64_t index = 0;  ///< where names stand for indices: how many come before it
+  Use use = kNoUse;        ///< of the index, in `params`
   std::uint32_t group = 0;
-  Use name = kNoUse;         ///< in `param_names`; kNoUse without them
+  Use name = kNoUse;         ///< in `param_names`, or `use`; kNoUse without names
   Use state_key = kNoUse;    ///< the index as a key of `state`; kNoUse without state
   Use state_value = kNoUse;  ///< what is kept for it
   Use state_pair = kNoUse;   ///< the [key, value] list around both, in mappings made of pairs
   /// Shape of the tensors that are kept for it. Nothing where there are none or they differ. Counters without
   /// dimensions (`step`) say nothing.
   std::optional<std::vector<std::int64_t>> shape;
+
+  /// Do names stand for indices?
+  bool is_keyed_by_name() const { return name == use; }
 };
 
 struct OptimizerState {
   PlaceId place = kNoIndex;
   std::uint32_t groups = 0;
   std::vector<OptimizerSlot> slots;  ///< group after group, as `params` list them
-  bool has_names = false;            ///< every group has `param_names`
+  bool has_names = false;            ///< every group has them
   bool counts_up = true;             ///< the indices are 0, 1, 2, … in this order
-
-  /// Slots without an item of `state` have no name to be dropped by.
-  bool has_state(const OptimizerSlot& slot) const { return slot.state_value != kNoUse; }
 };
 
 /// Optimizers of the file that stand in no other one, by index in Checkpoint::mappings.

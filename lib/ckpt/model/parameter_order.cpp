@@ -134,8 +134,8 @@ class OrderFinder {
       const auto& slot = optimizer_.slots[i];
       if (named[i] == kNoIndex) {
         const auto name = checkpoint_.graph().string(slot.name);
-        return disagree(fmt::format("index {} is {} in 'param_names', which is no key of {}", slot.index,
-                                    name ? quoted(*name) : "no string", dict_text()));
+        return disagree(fmt::format("index {} is named {}, which is no key of {}", slot.index,
+                                    quoted(name.value_or("")), dict_text()));
       }
       if (!take(parameters_.of_entry(named[i]), slot)) return false;
     }
@@ -237,7 +237,7 @@ std::string_view order_evidence_name(OrderEvidence evidence) {
     case OrderEvidence::kNothing: return "nothing";
     case OrderEvidence::kAssumed: return "model-order";
     case OrderEvidence::kShapes: return "shapes";
-    case OrderEvidence::kNames: return "param_names";
+    case OrderEvidence::kNames: return "names";
   }
   return "nothing";
 }

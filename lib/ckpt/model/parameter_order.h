@@ -19,10 +19,10 @@ enum class OrderEvidence : std::uint8_t {
   kNothing,
   kAssumed,  ///< one group counts all parameters, and no shape speaks against the order of the keys
   kShapes,   ///< for every index exactly one parameter has the shape of what is kept for it
-  kNames,    ///< `param_names`
+  kNames,    ///< the optimizer kept them
 };
 
-/// Name used in reports: "nothing", "model-order", "shapes", "param_names".
+/// Name used in reports: "nothing", "model-order", "shapes", "names".
 CKPT_EXPORT std::string_view order_evidence_name(OrderEvidence evidence);
 
 struct ParameterOrder {
@@ -37,7 +37,7 @@ struct ParameterOrder {
 CKPT_EXPORT ParameterOrder find_parameter_order(const Checkpoint& checkpoint, const OptimizerState& optimizer,
                                                 std::uint32_t state_dict);
 
-/// By slot: the entry of the state dict that its name in `param_names` means, or kNoIndex. Where not all of
+/// By slot: the entry of the state dict that its name means, or kNoIndex. Where not all of
 /// them are keys, wrappers' names (`module.`) make no difference if that settles them all.
 CKPT_EXPORT std::vector<std::uint32_t> entries_by_name(const Checkpoint& checkpoint,
                                                        const OptimizerState& optimizer,

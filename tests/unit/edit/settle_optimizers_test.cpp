@@ -243,6 +243,19 @@ TEST_CASE("names follow their keys, also where no key goes", "[edit]") {
             .front() == R"([{"param_names":["x.weight","loss"],"params":[0,1]}])");
 }
 
+TEST_CASE("names that stand for indices go and follow, too", "[edit]") {
+  const std::string description =
+      std::string(kEqual) +
+      "o/state/a.weight/m float32 2; o/state/b.weight/m float32 2; "
+      "o/state/c.weight/m float32 2; "
+      "o/param_groups = [{'params':['c.weight']},{'params':['a.weight','b.weight']}]";
+  CHECK(settled(drop({"a"}), description) == Lines{R"([{"params":["c.weight"]},{"params":["b.weight"]}])",
+                                                   "o.state[\"b.weight\"].m", "o.state[\"c.weight\"].m"});
+  CHECK(settled(rename("c=x"), description) ==
+        Lines{R"([{"params":["x.weight"]},{"params":["a.weight","b.weight"]}])", "o.state[\"a.weight\"].m",
+              "o.state[\"b.weight\"].m", "o.state[\"x.weight\"].m was o.state[\"c.weight\"].m"});
+}
+
 TEST_CASE("wrappers are stripped from names, whether keys have them or not", "[edit]") {
   const std::string wrapped = "m/module.a.weight float32 2; m/module.b.weight float32 3; o/state = {}; ";
   const std::string plain = "m/a.weight float32 2; m/b.weight float32 3; o/state = {}; ";

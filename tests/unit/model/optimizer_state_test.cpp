@@ -98,6 +98,12 @@ TEST_CASE("names count where every group has them", "[model]") {
         "w=0?- | 1?- counts");
 }
 
+TEST_CASE("names may stand in the place of indices", "[model]") {
+  CHECK(read("o/state/b/m float32 4; o/param_groups = [{'params':['w','b']}]") ==
+        "w=0?- b=1[4] named scattered");
+  CHECK(read("o/state = {}; o/param_groups = [{'params':['w']},{'params':[0]}]") == "w=0?- | 0?- scattered");
+}
+
 TEST_CASE("a layout that keeps more than one state for each parameter is refused", "[model]") {
   const std::string groups = "; o/param_groups = [{'params':[0]}]";
   const std::vector<std::pair<std::string, std::string>> cases = {
@@ -106,14 +112,16 @@ TEST_CASE("a layout that keeps more than one state for each parameter is refused
       {"o/state/#0/old_dirs = []" + groups, "the state of index 0 holds a list: 'old_dirs'"},
       {"o/state/#0/inner/m float32 2" + groups, "the state of index 0 holds a dict: 'inner'"},
       {"o/state/#0 = 7" + groups, "the state of index 0 is no mapping"},
-      {"o/state/#1/m float32 2" + groups, "its state has the key 1, which is no index of a group"},
-      {"o/state/w/m float32 2" + groups, "its state has the key 'w', which is no index of a group"},
+      {"o/state/#1/m float32 2" + groups, "its state has the key 1, which is in no group"},
+      {"o/state/w/m float32 2" + groups, "its state has the key 'w', which is in no group"},
       {"o/state = [1]" + groups, "'state' is no mapping"},
       {"o/state = {}; o/param_groups = 7", "'param_groups' is no list"},
       {"o/state = {}; o/param_groups = [7]", "group 0 has no list 'params'"},
       {"o/state = {}; o/param_groups = [{'params':[0]},{'params':7}]", "group 1 has no list 'params'"},
-      {"o/state = {}; o/param_groups = [{'params':['w']}]", "'params' of group 0 counts with 'w'"},
-      {"o/state = {}; o/param_groups = [{'params':[0]},{'params':[0]}]", "index 0 is in its groups twice"},
+      {"o/state = {}; o/param_groups = [{'params':[0,'w']}]", "'params' of group 0 counts with 'w'"},
+      {"o/state = {}; o/param_groups = [{'params':['w',0]}]", "'params' of group 0 counts with 0"},
+      {"o/state = {}; o/param_groups = [{'params':['w']},{'params':['w']}]", "'w' is in its groups twice"},
+      {"o/state = {}; o/param_groups = [{'params':[0]},{'params':[0]}]", "0 is in its groups twice"},
       {"o/state = {}; o/param_groups = [{'param_names':['w'],'params':[0,1]}]",
        "'param_names' of group 0 does not name 2 parameters"},
       {"o/state = {}; o/slow/w float32 2" + groups, "it holds a tensor at 'o.slow.w' as well"},

@@ -54,23 +54,28 @@ constexpr const char* kEqual = "m/a.weight float32 2; m/b.weight float32 2; m/c.
 
 TEST_CASE("names prove an order, whatever the shapes are", "[model]") {
   const std::string one = "[{'param_names':['b.weight','a.weight'],'params':[0,1]}]";
-  CHECK(order_of(kEqual + state({"2", "2"}) + groups(one)) == "param_names: b.weight a.weight");
-  CHECK(order_of(kEqual + state({}) + groups(one)) == "param_names: b.weight a.weight");
+  CHECK(order_of(kEqual + state({"2", "2"}) + groups(one)) == "names: b.weight a.weight");
+  CHECK(order_of(kEqual + state({}) + groups(one)) == "names: b.weight a.weight");
   CHECK(
       order_of(
           kEqual + state({}) +
           groups("[{'param_names':['c.weight'],'params':[0]},{'param_names':['a.weight'],'params':[1]}]")) ==
-      "param_names: c.weight a.weight");
+      "names: c.weight a.weight");
+}
+
+TEST_CASE("names in the place of indices prove an order", "[model]") {
+  CHECK(order_of(kEqual + std::string("o/state/b.weight/m float32 2; ") +
+                 groups("[{'params':['b.weight','a.weight']}]")) == "names: b.weight a.weight");
 }
 
 TEST_CASE("a name that is no key, or is there twice, proves nothing", "[model]") {
   CHECK(order_of(kThree + state({"2x3", "9"}) +
                  groups("[{'param_names':['a.weight','d.weight'],'params':[0,1]}]")) ==
-        "nothing: index 1 is 'd.weight' in 'param_names', which is no key of the state dict at 'm'");
+        "nothing: index 1 is named 'd.weight', which is no key of the state dict at 'm'");
   CHECK(order_of(kThree + state({}) + groups("[{'param_names':['a.weight','a.weight'],'params':[0,1]}]")) ==
         "nothing: indices 0 and 1 would both be 'a.weight'");
   CHECK(order_of(kThree + state({}) + groups("[{'param_names':['a.weight',7],'params':[0,1]}]")) ==
-        "nothing: index 1 is no string in 'param_names', which is no key of the state dict at 'm'");
+        "nothing: index 1 is named '', which is no key of the state dict at 'm'");
 }
 
 TEST_CASE("names and keys may differ by the names of wrappers, if all do", "[model]") {
@@ -79,11 +84,10 @@ TEST_CASE("names and keys may differ by the names of wrappers, if all do", "[mod
   const std::string plain_names = "[{'param_names':['a.weight','b.weight'],'params':[0,1]}]";
   const std::string wrapped_names = "[{'param_names':['module.a.weight','module.b.weight'],'params':[0,1]}]";
   const std::string mixed_names = "[{'param_names':['module.a.weight','b.weight'],'params':[0,1]}]";
-  CHECK(order_of(wrapped + state({}) + groups(plain_names)) ==
-        "param_names: module.a.weight module.b.weight");
-  CHECK(order_of(plain + state({}) + groups(wrapped_names)) == "param_names: a.weight b.weight");
+  CHECK(order_of(wrapped + state({}) + groups(plain_names)) == "names: module.a.weight module.b.weight");
+  CHECK(order_of(plain + state({}) + groups(wrapped_names)) == "names: a.weight b.weight");
   CHECK(order_of(plain + state({}) + groups(mixed_names)) ==
-        "nothing: index 0 is 'module.a.weight' in 'param_names', which is no key of the state dict at 'm'");
+        "nothing: index 0 is named 'module.a.weight', which is no key of the state dict at 'm'");
 }
 
 TEST_CASE("shapes prove an order where each index has one that one parameter has", "[model]") {
@@ -149,8 +153,7 @@ TEST_CASE("tied keys are one parameter, views of one storage are several", "[mod
           "m/in.weight float32 4x2; m/mid.weight float32 3; m/out.weight float32 4x2 storage=m/in.weight; " +
           state({"3", "4x2"}) + groups("[{'params':[0,1]}]")) == "shapes: mid.weight in.weight+out.weight");
   CHECK(order_of("m/in.weight float32 4x2; m/out.weight float32 4x2 storage=m/in.weight; " + state({}) +
-                 groups("[{'param_names':['out.weight'],'params':[0]}]")) ==
-        "param_names: in.weight+out.weight");
+                 groups("[{'param_names':['out.weight'],'params':[0]}]")) == "names: in.weight+out.weight");
   CHECK(order_of("m/a.weight float32 4; m/b.weight float32 4 storage=m/a.weight offset=4; " + state({"4"}) +
                  groups("[{'params':[0]},{'params':[]}]")) ==
         "nothing: index 0 has the shape [4], as have 'a.weight' and 'b.weight'");
