@@ -28,17 +28,21 @@ bool has_new_shape(const Checkpoint& checkpoint, TensorId tensor) {
          !std::ranges::equal(checkpoint.shape(row), checkpoint.shape(checkpoint.original(tensor)));
 }
 
-/// Did a tensor that may be a parameter go, or change its shape?
-bool lost_parameters(const Checkpoint& checkpoint, std::uint32_t state_dict) {
-  const auto& entries = checkpoint.state_dicts[state_dict].entries;
-  for (std::uint32_t i = 0; i < entries.size(); ++i) {
-    const auto tensor = entries[i].tensor;
-    if (tensor == kNoIndex) continue;
-    const auto& row = checkpoint.original(tensor);
-    const bool changed = checkpoint.is_dropped(state_dict, i) || has_new_shape(checkpoint, tensor);
-    if (changed && row.place != kNoIndex && role_of(checkpoint, row).kind != RoleKind::kBuffer) return true;
+/// By state dict: did a tensor that may be a parameter go, or change its shape?
+std::vector<bool> find_losses(const Checkpoint& checkpoint) {
+  std::vector<bool> losses(checkpoint.state_dicts.size());
+  if (!checkpoint.tensors_change()) return losses;
+  for (std::uint32_t dict = 0; dict < losses.size(); ++dict) {
+    const auto& entries = checkpoint.state_dicts[dict].entries;
+    for (std::uint32_t i = 0; i < entries.size() && !losses[dict]; ++i) {
+      const auto tensor = entries[i].tensor;
+      if (tensor == kNoIndex) continue;
+      const auto& row = checkpoint.original(tensor);
+      const bool changed = checkpoint.is_dropped(dict, i) || has_new_shape(checkpoint, tensor);
+      losses[dict] = changed && row.place != kNoIndex && role_of(checkpoint, row).kind != RoleKind::kBuffer;
+    }
   }
-  return false;
+  return losses;
 }
 
 /// What becomes of one index.
@@ -57,19 +61,25 @@ struct Fate {
 
 class OptimizerEdit {
  public:
-  OptimizerEdit(const Plan& plan, Checkpoint& checkpoint, std::uint32_t mapping)
+  /// `losses`: by state dict, see above.
+  OptimizerEdit(const Plan& plan, Checkpoint& checkpoint, std::uint32_t mapping,
+                const std::vector<bool>& losses)
       : plan_(plan),
         checkpoint_(checkpoint),
         mapping_(mapping),
         place_(checkpoint.mappings[mapping].place),
         candidates_(state_dicts_beside(checkpoint, place_)) {
     report_.path = checkpoint.path(place_);
+    const auto lost = [&](std::uint32_t dict) { return losses[dict]; };
+    has_losses_ = candidates_.empty() ? std::find(losses.begin(), losses.end(), true) != losses.end()
+                                      : std::any_of(candidates_.begin(), candidates_.end(), lost);
   }
 
   /// Errors: kRefused where parameters went and it can't follow.
   Status run() {
     auto state = read_optimizer_state(checkpoint_, mapping_);
-    if (!has_lost_parameters()) {
+    if (state.ok() && state->slots.empty()) return {};
+    if (!has_losses_) {
       if (state.ok()) follow_names(*state);
       return {};
     }
@@ -85,16 +95,6 @@ class OptimizerEdit {
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
-  bool has_lost_parameters() const {
-    if (!checkpoint_.tensors_change()) return false;
-    const auto lost = [&](std::uint32_t dict) { return lost_parameters(checkpoint_, dict); };
-    if (!candidates_.empty()) return std::any_of(candidates_.begin(), candidates_.end(), lost);
-    for (std::uint32_t i = 0; i < checkpoint_.state_dicts.size(); ++i) {
-      if (lost(i)) return true;
-    }
-    return false;
-  }
-
   Error refusal(std::string_view why, bool may_assume = false) const {
     std::string hint =
         "say what becomes of it: drop takes it away; keep leaves it as it is, unfit for the model";
@@ -305,6 +305,7 @@ class OptimizerEdit {
   std::uint32_t mapping_;
   PlaceId place_;
   std::vector<std::uint32_t> candidates_;
+  bool has_losses_ = false;  ///< of parameters that it may count
   OptimizerReport report_;
   std::vector<std::string> notes_;
 };
@@ -320,6 +321,7 @@ bool is_dropped(const std::string& path, const PlanReport& report) {
 Status settle_optimizers(const Plan& plan, EditContext& context) {
   auto& checkpoint = context.checkpoint;
   if (plan.optimizer == OptimizerPolicy::kKeep) return {};
+  const auto losses = find_losses(checkpoint);
   for (const auto mapping : optimizers_of(checkpoint)) {
     const auto path = checkpoint.path(checkpoint.mappings[mapping].place);
     if (is_dropped(path, context.report)) continue;
@@ -327,7 +329,7 @@ Status settle_optimizers(const Plan& plan, EditContext& context) {
       CKPT_RETURN_IF_ERROR(apply_drop_entries({{path}}, context));
       continue;
     }
-    OptimizerEdit edit(plan, checkpoint, mapping);
+    OptimizerEdit edit(plan, checkpoint, mapping, losses);
     CKPT_RETURN_IF_ERROR(edit.run());
     if (edit.report().evidence != OrderEvidence::kNothing || !edit.report().changes_nothing())
       context.report.optimizers.push_back(edit.report());
