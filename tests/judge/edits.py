@@ -117,14 +117,28 @@ def strip_dataparallel(root: Any) -> Any:
 
 @contextlib.contextmanager
 def following(root: Any) -> Iterator[None]:
-    """What the block does to the keys of the file's model, its optimizer follows. Raises Refused where nobody can know how."""
-    model = next((value for path, value in state_dicts(root) if not is_module(value) and "ema" not in path), None)
-    optimizer = root.get("optimizer") if isinstance(root, dict) else None
-    before = list(model.items()) if model is not None else []
+    """What the block does to the keys of the file's model, optimizers follow. Raises Refused where nobody can know how."""
+    model = next((value for path, value in state_dicts(root) if not is_module(value) and "ema" not in path), {})
+    before = list(model.items())
     yield
-    if isinstance(optimizer, dict) and has_optimizer(optimizer):
-        after = {id(value): key for key, value in model.items()}
+    after = {id(value): key for key, value in model.items()}
+    for optimizer in optimizers(root):
         follow(optimizer, before, {key: after.get(id(value)) for key, value in before})
+
+
+def optimizers(root: Any) -> list[dict[str, Any]]:
+    """The optimizers' states that sit in it: mappings with both `state` and `param_groups`."""
+    found, waiting, seen = [], [root], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict) and {"state", "param_groups"} <= value.keys():
+            found.append(value)
+        elif isinstance(value, (dict, list, tuple)):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return found
 
 
 def follow(optimizer: dict[str, Any], before: list[tuple[str, Any]], moves: dict[str, str | None]) -> None:
@@ -196,13 +210,6 @@ def filter_keys(root: Any, rules: list[tuple[str, str]], optimizer: str = "") ->
             if not tensor_keys(mapping):
                 raise Refused
     return root
-
-
-def has_optimizer(value: Any) -> bool:
-    """Does an optimizer's state sit in it, a mapping with both `state` and `param_groups`?"""
-    if isinstance(value, dict):
-        return {"state", "param_groups"} <= value.keys() or any(map(has_optimizer, value.values()))
-    return isinstance(value, (list, tuple)) and any(map(has_optimizer, value))
 
 
 def drop_entry(root: Any, key: str) -> Any:
