@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -102,8 +103,9 @@ struct Console {
   Stream& err;
   bool out_is_terminal = false;
   bool err_is_terminal = false;
-  int width = 80;         ///< columns of the terminal
-  bool no_color = false;  ///< NO_COLOR is set
+  int width = 80;                        ///< columns of the terminal
+  bool no_color = false;                 ///< NO_COLOR is set
+  std::vector<std::string> arguments{};  ///< of the program: the command line, to be shown again
 
   // set by the options every command shares
   bool quiet = false;

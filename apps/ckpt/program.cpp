@@ -106,6 +106,7 @@ ExitCode dispatch(const std::vector<std::string>& arguments, Console& console) {
 }  // namespace
 
 int run_program(const std::vector<std::string>& arguments, Console& console) {
+  console.arguments = arguments;
   console.json = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
   auto status = dispatch(arguments, console);
   console.out.flush();

@@ -16,6 +16,7 @@
 #include "logging.h"
 #include "merge_sources.h"
 #include "progress_bar.h"
+#include "render/command_line.h"
 #include "render/json.h"
 #include "render/report.h"
 
@@ -134,6 +135,14 @@ class Rewrite {
   FileResult result_;
 };
 
+/// The same with command lines in its hint where the library can only say which option they are about.
+Error spelled_out(Error error, const Console& console) {
+  if (error.hint().find(kRepeat) == std::string::npos) return error;
+  return Error(error.code(), error.message())
+      .in_file(error.file())
+      .with_hint(with_command_lines(error.hint(), console.arguments));
+}
+
 }  // namespace
 
 ExitCode fail(std::string_view command, const Error& error, Console& console) {
@@ -163,7 +172,8 @@ ExitCode rewrite(std::string_view command, const InputOptions& input, const Outp
     auto done = one.run();
     if (!done.ok()) {
       one.result().status = ExitCode::kCouldNotDoIt;
-      errors.push_back(std::move(done).error().in_file(file == "-" ? "standard input" : file));
+      auto error = std::move(done).error().in_file(file == "-" ? "standard input" : file);
+      errors.push_back(spelled_out(std::move(error), console));
       if (!console.json) print_error(console, errors.back());
     }
     status = worse(status, one.result().status);

@@ -229,17 +229,60 @@ TEST_CASE("a path that leads nowhere is an error that suggests the nearest key",
   CHECK(cli.bad("filter in.pt -n --drop-entry 'a b['").find("is no path") != std::string::npos);
 }
 
-TEST_CASE("keys that go beside an optimizer's state need a choice", "[cli][filter]") {
+TEST_CASE("an optimizer's state follows the keys that go", "[cli][filter]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");
-  const auto wanted =
-      "ckpt: in.pt: keys go, and the optimizer state at 'optimizer' counts its parameters by position\n"
-      "  hint: choose: --optimizer keep (it stays as it is and no longer fits the model) or --optimizer "
-      "drop\n";
-  CHECK(cli.bad("filter in.pt --drop module.fc -o out.pt") == wanted);
-  CHECK(cli.bad("filter in.pt --drop module.fc -n") == wanted);
-  CHECK_FALSE(cli.exists("out.pt"));
+  const auto report = cli.good("filter in.pt --drop module.bn -o out.pt");
+  CHECK(report.find("  optimizer 'optimizer': 4 of 6 parameters kept, told by their names\n"
+                    "    2 parameters dropped: 'module.bn.weight', 'module.bn.bias'\n") != std::string::npos);
+  CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0].params'") == "[0,1,2,3]\n");
+  CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0].param_names'") ==
+        R"(["module.conv.weight","module.conv.bias","module.fc.weight","module.fc.bias"])"
+        "\n");
+  CHECK(cli.good("inspect out.pt --values 8 --get 'optimizer.state{2}.exp_avg'") ==
+        cli.good("inspect in.pt --values 8 --get 'optimizer.state{4}.exp_avg'"));
+  CHECK(cli.bad("inspect out.pt --get 'optimizer.state{4}'").find("nothing is called") != std::string::npos);
+  CHECK(cli.good("inspect out.pt --get scheduler") == cli.good("inspect in.pt --get scheduler"));
+  cli.good("filter -q in.pt --drop module.bn --optimizer remap -o same.pt");
+  CHECK(cli.read("same.pt") == cli.read("out.pt"));
+  cli.good("filter -q in.pt --drop-entry epoch -o epoch.pt");  // no key goes
+  CHECK(cli.good("inspect epoch.pt --get optimizer") == cli.good("inspect in.pt --get optimizer"));
+}
 
+TEST_CASE("an optimizer's state that can't follow needs a choice, and the command line is told again",
+          "[cli][filter]") {
+  const Cli cli;
+  cli.take("torch-1.13-training.pt", "my file.pt");
+  const std::string refused =
+      "ckpt: my file.pt: parameters go or change, and the optimizer state at 'optimizer' can't follow: it is "
+      "not "
+      "proven which parameter is which: index 1 has the shape [2], as have 'module.conv.bias', "
+      "'module.bn.weight' "
+      "and 1 more\n"
+      "  hint: say what becomes of it: drop takes it away; keep leaves it as it is, unfit for the model; "
+      "remap=model-order takes the parameters to be in the order of the keys\n";
+  CHECK(cli.bad("filter 'my file.pt' --drop module.fc -o out.pt") ==
+        refused + "    ckpt filter --optimizer drop 'my file.pt' --drop module.fc -o out.pt\n" +
+            "    ckpt filter --optimizer keep 'my file.pt' --drop module.fc -o out.pt\n" +
+            "    ckpt filter --optimizer remap=model-order 'my file.pt' --drop module.fc -o out.pt\n");
+  const std::string again =
+      refused + "    ckpt filter --optimizer drop --drop 're:\\.fc\\.' -n -- 'my file.pt'\n" +
+      "    ckpt filter --optimizer keep --drop 're:\\.fc\\.' -n -- 'my file.pt'\n" +
+      "    ckpt filter --optimizer remap=model-order --drop 're:\\.fc\\.' -n -- 'my file.pt'\n";
+  CHECK(cli.bad("filter --drop 're:\\.fc\\.' --optimizer remap -n -- 'my file.pt'") == again);
+  CHECK(cli.bad("filter --optimizer=remap --drop 're:\\.fc\\.' -n -- 'my file.pt'") == again);
+  CHECK_FALSE(cli.exists("out.pt"));
+  const auto report =
+      cli.good("filter 'my file.pt' --drop module.fc --optimizer remap=model-order -o out.pt");
+  CHECK(report.find(
+            "  optimizer 'optimizer': 4 of 6 parameters kept, taken to be in the order of the keys\n") !=
+        std::string::npos);
+  CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0].params'") == "[0,1,2,3]\n");
+}
+
+TEST_CASE("an optimizer's state is kept or dropped on request", "[cli][filter]") {
+  const Cli cli;
+  cli.take("torch-2.15-training.pt", "in.pt");
   cli.good("filter -q in.pt --drop module.fc --optimizer keep -o kept.pt");
   CHECK(cli.good("inspect kept.pt --get optimizer.param_groups") ==
         cli.good("inspect in.pt --get optimizer.param_groups"));
@@ -249,7 +292,6 @@ TEST_CASE("keys that go beside an optimizer's state need a choice", "[cli][filte
   CHECK(cli.good("inspect dropped.pt --get scheduler") == cli.good("inspect in.pt --get scheduler"));
   cli.good("filter -q in.pt --drop module.fc --drop-entry optimizer -o entry.pt");
   CHECK(cli.read("entry.pt") == cli.read("dropped.pt"));
-  cli.good("filter -q in.pt --drop-entry epoch -o epoch.pt");  // no key goes: nothing to choose
 }
 
 TEST_CASE("--like keeps what the reference has with the same shape, in PyTorch's words", "[cli][filter]") {

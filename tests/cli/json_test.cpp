@@ -201,7 +201,7 @@ TEST_CASE("several inputs have one object each, in order, also those that can't 
 TEST_CASE("errors carry their stable code", "[cli][json]") {
   const Cli cli;
   cli.take("torch-2.15-dataparallel.pt", "in.pt");
-  cli.take("torch-2.15-training.pt", "training.pt");
+  cli.take("torch-1.13-training.pt", "training.pt");
   cli.write("cut.pt", cli.read("in.pt").substr(0, 3000));
 
   struct Case {
@@ -269,6 +269,27 @@ TEST_CASE("edits: what was done", "[cli][json]") {
   dry["dry_run"] = false;
   dry["output"] = "out.pt";
   CHECK(dry == file);
+}
+
+TEST_CASE("edits: how optimizers followed", "[cli][json]") {
+  const Cli cli;
+  cli.take("torch-2.15-training.pt", "in.pt");
+  auto file = document(cli, "filter --json in.pt --drop module.fc -n")["files"][0];
+  CHECK(file["optimizers"] == json::parse(R"([{"path":"optimizer","root":"model","told_by":"names",
+      "parameters_before":6,"parameters_after":4,"dropped":["module.fc.weight","module.fc.bias"],"reset":[],
+      "renamed_names":0}])"));
+  file = document(cli, "strip --json in.pt -n")["files"][0];
+  CHECK(file["optimizers"][0]["told_by"].is_null());
+  CHECK(file["optimizers"][0]["renamed_names"] == 6);
+  file = document(cli, "filter --json in.pt --drop module.fc --optimizer drop -n")["files"][0];
+  CHECK(file["optimizers"].empty());
+  cli.take("torch-1.13-training.pt", "unnamed.pt");
+  file =
+      document(cli, "filter --json unnamed.pt --drop module.fc --optimizer remap=model-order -n")["files"][0];
+  CHECK(file["optimizers"][0]["told_by"] == "model-order");
+  const auto errors = document(cli, "filter --json unnamed.pt --drop module.fc -n", 2)["errors"];
+  CHECK(errors[0]["hint"].get<std::string>().ends_with(
+      "\n    ckpt filter --optimizer remap=model-order --json unnamed.pt --drop module.fc -n"));
 }
 
 TEST_CASE("edits: nothing to do, --must-change and --strict", "[cli][json]") {

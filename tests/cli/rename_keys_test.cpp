@@ -131,10 +131,26 @@ TEST_CASE("every state dict is renamed; --root picks", "[cli][rename]") {
   CHECK(cli.keys("one.pt") == Keys{"w", "x"});
 }
 
-TEST_CASE("optimizer state needs no choice where no key goes", "[cli][rename]") {
+TEST_CASE("names that an optimizer remembers follow their keys", "[cli][rename]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");
-  cli.good("rename -q in.pt --strip-prefix module. -o out.pt");
+  const auto report = cli.good("rename in.pt --strip-prefix module. --map fc=head -o out.pt");
+  CHECK(report.find("  optimizer 'optimizer': 6 names renamed\n") != std::string::npos);
+  CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0].param_names'") ==
+        R"(["conv.weight","conv.bias","bn.weight","bn.bias","head.weight","head.bias"])"
+        "\n");
+  CHECK(cli.good("inspect out.pt --get optimizer.state") == cli.good("inspect in.pt --get optimizer.state"));
+  cli.good("rename -q in.pt --strip-prefix module. --optimizer keep -o kept.pt");
+  CHECK(cli.good("inspect kept.pt --get optimizer") == cli.good("inspect in.pt --get optimizer"));
+  cli.good("rename -q in.pt --strip-prefix module. --optimizer drop -o dropped.pt");
+  CHECK(cli.bad("inspect dropped.pt --get optimizer").find("nothing is called") != std::string::npos);
+}
+
+TEST_CASE("optimizer state without names needs no choice where no key goes", "[cli][rename]") {
+  const Cli cli;
+  cli.take("torch-1.13-training.pt", "in.pt");
+  const auto report = cli.good("rename in.pt --strip-prefix module. -o out.pt");
+  CHECK(report.find("optimizer") == std::string::npos);
   CHECK(cli.good("inspect out.pt --get optimizer") == cli.good("inspect in.pt --get optimizer"));
 }
 

@@ -121,7 +121,10 @@ TEST_CASE("every state dict of the file is stripped by itself; what else is ther
   auto keys = kFlat;
   keys.insert(keys.end(), kFlat.begin(), kFlat.end());
   CHECK(cli.keys("out.pt") == keys);
-  for (const auto* path : {"epoch", "args", "optimizer", "scheduler", "rng --values 64"}) {
+  CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0].param_names'") ==
+        R"(["conv.weight","conv.bias","bn.weight","bn.bias","fc.weight","fc.bias"])"
+        "\n");
+  for (const auto* path : {"epoch", "args", "optimizer.state", "scheduler", "rng --values 64"}) {
     CAPTURE(path);
     CHECK(cli.good("inspect in.pt --get " + std::string(path)) ==
           cli.good("inspect out.pt --get " + std::string(path)));

@@ -148,7 +148,8 @@ TEST_CASE("a command line that means nothing is status 2 and says what would", "
       {"filter m.pt -n --drop @none.txt",
        "ckpt: none.txt: cannot open for reading: No such file or directory\n"},
       {"filter m.pt -n --drop a --optimizer sometimes",
-       "ckpt: --optimizer: expected keep or drop, found sometimes\n  hint: see 'ckpt filter-keys --help'\n"},
+       "ckpt: --optimizer: expected keep, drop, remap or remap=model-order, found sometimes\n"
+       "  hint: see 'ckpt filter-keys --help'\n"},
       {"rename m.pt -n", "ckpt: nothing to rename: give --map, --add-prefix, --strip-prefix or --rules\n"},
       {"rename m.pt -n --map x", "ckpt: 'x' is no OLD=NEW\n"},
       {"rename m.pt -n --map '!a=b'", "ckpt: '!a=b': a negated pattern can't be renamed\n"},

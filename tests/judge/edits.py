@@ -6,8 +6,9 @@ the user's contract: what a state dict is, which segments are wrappers, how patt
 """
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import torch
 
@@ -105,9 +106,73 @@ def strip_mapping(mapping: dict[str, Any]) -> None:
 
 
 def strip_dataparallel(root: Any) -> Any:
-    for mapping in editable(root):
-        strip_mapping(mapping)
+    with following(root):
+        for mapping in editable(root):
+            strip_mapping(mapping)
     return root
+
+
+# -- optimizers -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def following(root: Any) -> Iterator[None]:
+    """What the block does to the keys of the file's model, optimizers follow. Raises Refused where nobody can know how."""
+    model = next((value for path, value in state_dicts(root) if not is_module(value) and "ema" not in path), {})
+    before = list(model.items())
+    yield
+    after = {id(value): key for key, value in model.items()}
+    for optimizer in optimizers(root):
+        follow(optimizer, before, {key: after.get(id(value)) for key, value in before})
+
+
+def optimizers(root: Any) -> list[dict[str, Any]]:
+    """The optimizers' states that sit in it: mappings with both `state` and `param_groups`."""
+    found, waiting, seen = [], [root], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict) and {"state", "param_groups"} <= value.keys():
+            found.append(value)
+        elif isinstance(value, (dict, list, tuple)):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return found
+
+
+def follow(optimizer: dict[str, Any], before: list[tuple[str, Any]], moves: dict[str, str | None]) -> None:
+    """`moves`: the new name of each key, None where it went."""
+    groups, state = optimizer["param_groups"], optimizer["state"]
+    parameters = [key for key, value in before
+                  if is_tensor(value) and value.is_floating_point() and not key.endswith(("running_mean", "running_var"))]
+    indices = [index for group in groups for index in group["params"]]
+    if all("param_names" in group for group in groups):
+        names = [name for group in groups for name in group["param_names"]]
+    elif all(moves[key] is not None for key in parameters):
+        return
+    else:
+        names = names_by_shape(state, indices, {key: tuple(value.shape) for key, value in before if key in parameters})
+    left = [index for index, name in zip(indices, names) if moves[name] is not None]
+    for group in groups:
+        if "param_names" in group:
+            group["param_names"][:] = [moves[name] for name in group["param_names"] if moves[name] is not None]
+        group["params"][:] = [left.index(index) for index in group["params"] if index in left]
+    items = [(left.index(index), value) for index, value in state.items() if index in left]
+    state.clear()
+    state.update(items)
+
+
+def names_by_shape(state: dict[int, Any], indices: list[int], shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """The parameter of each index, where exactly one has the shape of its state."""
+    names = []
+    for index in indices:
+        kept = {tuple(value.shape) for value in state.get(index, {}).values() if is_tensor(value) and value.dim() > 0}
+        fitting = [key for key, shape in shapes.items() if kept == {shape}]
+        if len(fitting) != 1:
+            raise Refused
+        names.append(fitting[0])
+    return names
 
 
 # -- patterns ---------------------------------------------------------------------------------------------------------
@@ -130,31 +195,21 @@ def matches(pattern: str, key: str) -> bool:
 
 
 def filter_keys(root: Any, rules: list[tuple[str, str]], optimizer: str = "") -> Any:
-    """`rules` are ('keep' or 'drop', pattern), the last match wins."""
-    dropped: set[str] = set()
-    for mapping in editable(root):
-        for key in tensor_keys(mapping):
-            keep = rules[0][0] == "drop"
-            for action, pattern in rules:
-                if matches(pattern, key):
-                    keep = action == "keep"
-            if not keep:
-                del mapping[key]
-                dropped.add(key)
-        if not tensor_keys(mapping):
-            raise Refused
-    if dropped and optimizer == "drop":
+    """`rules` are ('keep' or 'drop', pattern), the last match wins. `optimizer`: keep, drop, or nothing: it follows."""
+    if optimizer == "drop":
         del root["optimizer"]
-    elif dropped and not optimizer and has_optimizer(root):
-        raise Refused  # a choice is needed
+    with following(root) if not optimizer else contextlib.nullcontext():
+        for mapping in editable(root):
+            for key in tensor_keys(mapping):
+                keep = rules[0][0] == "drop"
+                for action, pattern in rules:
+                    if matches(pattern, key):
+                        keep = action == "keep"
+                if not keep:
+                    del mapping[key]
+            if not tensor_keys(mapping):
+                raise Refused
     return root
-
-
-def has_optimizer(value: Any) -> bool:
-    """Does an optimizer's state sit in it, a mapping with both `state` and `param_groups`?"""
-    if isinstance(value, dict):
-        return {"state", "param_groups"} <= value.keys() or any(map(has_optimizer, value.values()))
-    return isinstance(value, (list, tuple)) and any(map(has_optimizer, value))
 
 
 def drop_entry(root: Any, key: str) -> Any:
@@ -167,9 +222,10 @@ def drop_entry(root: Any, key: str) -> Any:
 
 def rename_keys(root: Any, new_name: Callable[[str], str]) -> Any:
     """`_metadata` is left alone: how it follows is judged by `metadata_follows`."""
-    for mapping in editable(root):
-        names = set(tensor_keys(mapping))
-        rename(mapping, lambda key: new_name(key) if key in names else key)
+    with following(root):
+        for mapping in editable(root):
+            names = set(tensor_keys(mapping))
+            rename(mapping, lambda key: new_name(key) if key in names else key)
     return root
 
 

@@ -165,8 +165,9 @@ class Judge:
         key = next((key for key in keys if re.fullmatch(r"\w[\w.]*", key)), "no.such.key")
         lines = {
             "strip-dataparallel": [[]],
-            "filter-keys": [["--drop", key, "--optimizer", "drop"], ["--keep", "re:.", "--optimizer", "keep"], ["--drop", "no.such.key"],
-                            ["--like", path], ["--like", DATA / "torch-2.15-dataparallel.pt", "--strict"], ["--drop-entry", "epoch"]],
+            "filter-keys": [["--drop", key, "--optimizer", "drop"], ["--drop", key], ["--keep", "re:.", "--optimizer", "keep"],
+                            ["--drop", "no.such.key"], ["--like", path], ["--like", DATA / "torch-2.15-dataparallel.pt", "--strict"],
+                            ["--drop-entry", "epoch"]],
             "rename-keys": [["--add-prefix", "net."], ["--map", f"={key}=renamed"], ["--map", "re:.*=same"]],
             "replace-head": [["--num-classes", "3", "--optimizer", "keep"], ["--head", key.rpartition(".")[0] or "x", "--num-classes", "9", "--rename", "new",
                                                                              "--keep-rows", "--optimizer", "drop"]],

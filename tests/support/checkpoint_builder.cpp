@@ -22,7 +22,7 @@ using testing::assemble;
 
 struct Line {
   std::string path;
-  std::string number;  ///< of an item that is no tensor
+  std::string literal;  ///< of an item that is no tensor
   Dtype dtype = Dtype::kFloat32;
   std::vector<std::uint64_t> sizes;
   std::vector<std::uint64_t> strides;
@@ -82,7 +82,7 @@ class Description {
     std::string dtype;
     if (!(words >> line.path >> dtype)) return;
     if (dtype == "=") {
-      words >> line.number;
+      words >> line.literal;
       lines_.push_back(line);
       return;
     }
@@ -158,6 +158,38 @@ std::string tensor_assembly(const Line& line, std::uint64_t numel, bool legacy, 
          "; NEWTRUE; GLOBAL collections OrderedDict; EMPTY_TUPLE; REDUCE; TUPLE; REDUCE";
 }
 
+std::string key_assembly(std::string_view key) {
+  return key.starts_with('#') ? fmt::format("BININT {}", key.substr(1)) : text_of(key);
+}
+
+/// Takes a literal from the front of `text`: 7, 'text', [7,8], {'key':7}.
+std::string literal_assembly(std::string_view& text) {
+  const char first = text.front();
+  if (first == '\'') {
+    const auto end = text.find('\'', 1);
+    auto out = text_of(text.substr(1, end - 1));
+    text.remove_prefix(end + 1);
+    return out;
+  }
+  if (first != '[' && first != '{') {
+    const auto end = std::min(text.find_first_of(",:]}"), text.size());
+    auto out = fmt::format("BININT {}", text.substr(0, end));
+    text.remove_prefix(end);
+    return out;
+  }
+  std::string items;
+  text.remove_prefix(1);
+  while (text.front() != ']' && text.front() != '}') {
+    items += "; " + literal_assembly(text);
+    if (text.front() == ',' || text.front() == ':') text.remove_prefix(1);
+  }
+  text.remove_prefix(1);
+  const bool list = first == '[';
+  std::string out = list ? "EMPTY_LIST" : "EMPTY_DICT";
+  if (!items.empty()) out += "; MARK" + items + (list ? "; APPENDS" : "; SETITEMS");
+  return out;
+}
+
 /// Items whose paths begin alike stand next to each other: one dict.
 std::string dict_assembly(const Description& description, std::size_t first, std::size_t last,
                           std::size_t depth, bool legacy) {
@@ -166,7 +198,7 @@ std::string dict_assembly(const Description& description, std::size_t first, std
   for (auto i = first; i < last;) {
     const auto rest = std::string_view(lines[i].path).substr(depth);
     const auto slash = rest.find('/');
-    out += "; " + text_of(rest.substr(0, slash)) + "; ";
+    out += "; " + key_assembly(rest.substr(0, slash)) + "; ";
     if (slash != std::string_view::npos) {
       const auto prefix = lines[i].path.substr(0, depth + slash + 1);
       auto end = i;
@@ -176,8 +208,9 @@ std::string dict_assembly(const Description& description, std::size_t first, std
       continue;
     }
     const auto& line = lines[i++];
-    if (!line.number.empty()) {
-      out += "BININT " + line.number;
+    if (!line.literal.empty()) {
+      std::string_view literal = line.literal;
+      out += literal_assembly(literal);
     } else {
       out += tensor_assembly(line, description.storages().at(line.storage).numel, legacy, line.storage);
     }

@@ -9,6 +9,8 @@
 //   t float32 3x2 storage=model/w strides=1x3
 //   s int64 scalar                               a tensor without dimensions
 //   epoch = 7                                    a number that is no tensor
+//   groups = [{'params':[0,1]}]                  numbers, strings, lists and dicts, without spaces
+//   state/#0/exp_avg float32 2                   a part that is a number: an integer as a key
 //
 // Further options: numel=N (elements of the storage, if the views don't reach its end), device=cuda:0,
 // parameter (an nn.Parameter). safetensors take contiguous tensors alone, under their whole path.

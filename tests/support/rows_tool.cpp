@@ -6,6 +6,7 @@
 //   storage DTYPE OFFSET SIZE memory|file  a storage of these bytes of the file BYTES; storages count from 0
 //   replace DICT KEY STORAGE DTYPE OFFSET SHAPE [STRIDES]
 //   insert DICT KEY STORAGE DTYPE OFFSET SHAPE [STRIDES]
+//   settle                                 optimizers follow, as at the end of a plan
 //
 // DICT is the index of a state dict. KEY is x and hexadecimal digits. STORAGE is a number, or =KEY for that
 // of a tensor of the same dict. SHAPE and STRIDES are like 2x3, or `scalar`. Ends with 2 and a message where
@@ -15,6 +16,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "ckpt/edit/apply.h"
 #include "ckpt/format/format.h"
 #include "ckpt/io/byte_sink.h"
 #include "ckpt/io/byte_source.h"
@@ -60,6 +62,10 @@ class Session {
     std::string command;
     words >> command;
     if (command == "storage") return add_storage(words);
+    if (command == "settle") {
+      need(apply_plan(Plan{}, checkpoint_));
+      return;
+    }
     std::uint32_t dict = 0;
     std::string key;
     std::string storage;

@@ -40,8 +40,10 @@ void OutputFlags::attach(CLI::App& app) {
   app.add_flag("--must-change", must_change, "Exit with 1 and write nothing when nothing would change");
   app.add_flag("--verify", verify, "Read the output back and compare it before it is published");
   app.add_flag("--no-fsync", no_fsync, "Don't wait until the output is on disk");
-  app.add_option("--optimizer", optimizer, "What becomes of optimizer state when keys go: keep or drop")
-      ->check(one_of({"keep", "drop"}))
+  app.add_option("--optimizer", optimizer,
+                 "What becomes of optimizer state: remap (it follows the keys, the default), "
+                 "remap=model-order, keep or drop")
+      ->check(one_of({"keep", "drop", "remap", "remap=model-order"}))
       ->option_text("CHOICE");
   app.add_flag("--allow-unmatched", allow_unmatched, "Accept patterns and paths that match nothing");
 }

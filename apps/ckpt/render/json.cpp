@@ -5,19 +5,10 @@
 
 #include <fmt/format.h>
 
+#include "render/command_line.h"
+
 namespace ckpt::cli {
 namespace {
-
-/// A word for the shell: as it is where that is safe, else in single quotes.
-std::string shell_word(std::string_view word) {
-  constexpr std::string_view kSafe =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+=:,@%";
-  if (!word.empty() && word.find_first_not_of(kSafe) == word.npos && word.front() != '-')
-    return std::string(word);
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + '\'';
-}
 
 /// "run/model.pt" → "run/model.fixed.pt".
 std::string fixed_name(std::string_view file) {

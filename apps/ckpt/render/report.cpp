@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/model/key_path.h"
 #include "render/json.h"
 
 namespace ckpt::cli {
@@ -78,6 +79,28 @@ void print_state_dict(Stream& out, const StateDictReport& dict, const std::strin
   }
   if (dict.mismatched.size() > kShown)
     out.format("    size mismatch for {} more\n", dict.mismatched.size() - kShown);
+}
+
+void print_optimizer(Stream& out, const OptimizerReport& optimizer) {
+  out.format("  optimizer {}: ", quoted_path(optimizer.path));
+  if (optimizer.evidence == OrderEvidence::kNothing) {
+    out.format("{} renamed\n", counted(optimizer.renamed, "name"));
+    return;
+  }
+  out.format("{} of {} kept, ", with_separators(optimizer.parameters_after),
+             counted(optimizer.parameters_before, "parameter"));
+  switch (optimizer.evidence) {
+    case OrderEvidence::kNames: out.print("told by their names\n"); break;
+    case OrderEvidence::kShapes: out.print("told by their shapes\n"); break;
+    default: out.print("taken to be in the order of the keys\n");
+  }
+  if (!optimizer.dropped.empty())
+    out.format("    {} dropped: {}\n", counted(optimizer.dropped.size(), "parameter"),
+               names(optimizer.dropped));
+  if (!optimizer.reset.empty())
+    out.format("    state of {} reset: {}\n", counted(optimizer.reset.size(), "parameter"),
+               names(optimizer.reset));
+  if (optimizer.renamed > 0) out.format("    {} renamed\n", counted(optimizer.renamed, "name"));
 }
 
 const char* outcome(const FileResult& result) {
@@ -157,6 +180,20 @@ void write_state_dict(JsonWriter& json, const StateDictReport& dict) {
   json.end_object();
 }
 
+void write_optimizer(JsonWriter& json, const OptimizerReport& optimizer) {
+  const bool is_known = optimizer.evidence != OrderEvidence::kNothing;
+  json.begin_object();
+  json.key("path").string(optimizer.path);
+  json.key("root").string(optimizer.root);
+  json.key("told_by").string_or_null(is_known ? order_evidence_name(optimizer.evidence) : "");
+  json.key("parameters_before").number(optimizer.parameters_before);
+  json.key("parameters_after").number(optimizer.parameters_after);
+  write_names(json, "dropped", "dropped_hex", optimizer.dropped);
+  write_names(json, "reset", "reset_hex", optimizer.reset);
+  json.key("renamed_names").number(optimizer.renamed);
+  json.end_object();
+}
+
 }  // namespace
 
 void print_result(Stream& out, const FileResult& result) {
@@ -166,6 +203,7 @@ void print_result(Stream& out, const FileResult& result) {
     out.format("  stripped: {}\n", fmt::join(result.report.removed_wrappers, ", "));
   }
   for (const auto& dict : result.report.state_dicts) print_state_dict(out, dict, result.file);
+  for (const auto& optimizer : result.report.optimizers) print_optimizer(out, optimizer);
   if (!result.report.dropped_entries.empty())
     out.format("  dropped: {}\n", names(result.report.dropped_entries));
   for (const auto& note : result.report.notes) out.format("  note: {}\n", note);
@@ -193,6 +231,9 @@ void write_result(JsonWriter& json, const FileResult& result) {
   write_strings(json, "removed_wrappers", result.report.removed_wrappers);
   json.key("state_dicts").begin_array();
   for (const auto& dict : result.report.state_dicts) write_state_dict(json, dict);
+  json.end_array();
+  json.key("optimizers").begin_array();
+  for (const auto& optimizer : result.report.optimizers) write_optimizer(json, optimizer);
   json.end_array();
   write_names(json, "dropped_entries", "dropped_entries_hex", result.report.dropped_entries);
   write_strings(json, "notes", result.report.notes);

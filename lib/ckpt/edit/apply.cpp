@@ -93,42 +93,12 @@ void note_old_values(EditContext& context) {
   }
 }
 
-bool lies_below(std::string_view path, std::string_view above) {
-  return path.starts_with(above) &&
-         (path.size() == above.size() ||
-          std::string_view(".[{@<").find(path[above.size()]) != std::string_view::npos);
-}
-
 /// Which of several edits it was.
 Error in_edit(const Edit& edit, const Plan& plan, Error error) {
   if (plan.edits.size() == 1) return error;
   auto message = fmt::format("edit {} of {} ({}): {}", &edit - plan.edits.data() + 1, plan.edits.size(),
                              edit_name(edit), error.message());
   return Error(error.code(), std::move(message)).with_hint(error.hint());
-}
-
-Status settle_optimizers(const Plan& plan, EditContext& context) {
-  const bool drops = std::any_of(context.dicts.begin(), context.dicts.end(), [](const EditedStateDict& dict) {
-    return std::any_of(dict.keys.begin(), dict.keys.end(), [](const EditedKey& key) { return key.dropped; });
-  });
-  if (plan.optimizer == OptimizerPolicy::kKeep || (!drops && plan.optimizer == OptimizerPolicy::kUnsaid))
-    return {};
-  DropEntries gone;
-  for (auto& path : optimizer_paths(context.checkpoint)) {
-    const auto& dropped = context.report.dropped_entries;
-    const bool already = std::any_of(dropped.begin(), dropped.end(),
-                                     [&](const auto& above) { return lies_below(path, above); });
-    if (!already) gone.paths.push_back(std::move(path));
-  }
-  if (gone.paths.empty()) return {};
-  if (plan.optimizer == OptimizerPolicy::kUnsaid) {
-    return Error(ErrorCode::kRefused,
-                 fmt::format("keys go, and the optimizer state at {} counts its parameters by position",
-                             quoted_path(gone.paths.front())))
-        .with_hint(
-            "choose: --optimizer keep (it stays as it is and no longer fits the model) or --optimizer drop");
-  }
-  return apply_drop_entries(gone, context);
 }
 
 }  // namespace
@@ -144,6 +114,8 @@ StateDictReport& report_of(PlanReport& report, const std::string& root) {
 
 bool PlanReport::changes_nothing() const {
   return dropped_entries.empty() &&
+         std::all_of(optimizers.begin(), optimizers.end(),
+                     [](const OptimizerReport& optimizer) { return optimizer.changes_nothing(); }) &&
          std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {
            return dict.renamed.empty() && dict.dropped.empty() && dict.added.empty() && dict.taken.empty() &&
                   dict.heads.empty();
@@ -219,11 +191,11 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
     if (!status.ok()) return in_edit(edit, plan, std::move(status).error());
   }
   note_old_values(context);
-  CKPT_RETURN_IF_ERROR(settle_optimizers(plan, context));
   for (auto& dict : dicts) {
     CKPT_RETURN_IF_ERROR(store_keys(dict, checkpoint));
     fill_report(checkpoint, dict, report_of(report, dict.root));
   }
+  CKPT_RETURN_IF_ERROR(settle_optimizers(plan, context));
   return report;
 }
 

@@ -14,6 +14,7 @@
 #include "ckpt/base/result.h"
 #include "ckpt/edit/plan.h"
 #include "ckpt/model/checkpoint.h"
+#include "ckpt/model/parameter_order.h"
 
 namespace ckpt {
 
@@ -53,8 +54,24 @@ struct StateDictReport {
   std::vector<std::pair<std::string, std::uint64_t>> taken;  ///< file, and how many tensors came from it
 };
 
+/// What changed in one optimizer's state so that it follows its state dict.
+struct OptimizerReport {
+  std::string path;
+  std::string root;  ///< path of the state dict
+  /// What tells which parameter is which; kNothing where only names had to follow.
+  OrderEvidence evidence = OrderEvidence::kNothing;
+  std::uint64_t parameters_before = 0;
+  std::uint64_t parameters_after = 0;
+  std::vector<std::string> dropped;  ///< keys of the file, as below
+  std::vector<std::string> reset;    ///< parameters of another shape, whose state is gone
+  std::uint64_t renamed = 0;         ///< names that it keeps
+
+  bool changes_nothing() const { return dropped.empty() && reset.empty() && renamed == 0; }
+};
+
 struct CKPT_EXPORT PlanReport {
   std::vector<StateDictReport> state_dicts;
+  std::vector<OptimizerReport> optimizers;
   std::vector<std::string> removed_wrappers;  ///< "module.", once each
   std::vector<std::string> dropped_entries;   ///< paths
   std::vector<std::string> notes;             ///< sentences
@@ -63,10 +80,14 @@ struct CKPT_EXPORT PlanReport {
   bool changes_nothing() const;
 };
 
+/// Begins lines of hints: whoever shows them writes the command again, with the option behind this word.
+inline constexpr std::string_view kRepeat = "REPEAT";
+
 /// Edits act in order, each on the keys as those before left them. Of several, errors tell which it was.
 /// Errors: kNotFound (no state dict; a pattern or path that matches nothing, with the nearest name), kUsage,
 /// kUnsupported (keys of a whole module), kRefused (collisions, with both names; a state dict left empty; an
-/// optimizer that would lose its parameters without a word).
+/// optimizer that can't follow, with a hint that ends with a line "REPEAT --optimizer CHOICE" for each
+/// choice).
 CKPT_EXPORT Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint);
 
 /// The keys and shapes of a reference for `--like`: those of its only state dict, or of the one at `root`, if

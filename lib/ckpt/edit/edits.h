@@ -27,6 +27,10 @@ Status apply_merge(const MergeTensors& edit, EditContext& context);
 Status apply_head(const ReplaceHead& edit, EditContext& context);
 Status apply_drop_entries(const DropEntries& edit, EditContext& context);
 
+/// Lets the optimizers of the file follow what the edits made of its state dicts, as the plan wants it. After
+/// all edits, and after the checkpoint knows of them. Errors: kRefused.
+Status settle_optimizers(const Plan& plan, EditContext& context);
+
 /// What is said about the state dict at `root`, begun on first use.
 StateDictReport& report_of(PlanReport& report, const std::string& root);
 

@@ -34,7 +34,8 @@ bool reads_values(const Plan& plan) {
 
 std::string_view optimizer_policy_name(OptimizerPolicy policy) {
   switch (policy) {
-    case OptimizerPolicy::kUnsaid: return "";
+    case OptimizerPolicy::kRemap: return "remap";
+    case OptimizerPolicy::kRemapModelOrder: return "remap=model-order";
     case OptimizerPolicy::kKeep: return "keep";
     case OptimizerPolicy::kDrop: return "drop";
   }
@@ -42,10 +43,12 @@ std::string_view optimizer_policy_name(OptimizerPolicy policy) {
 }
 
 Result<OptimizerPolicy> parse_optimizer_policy(std::string_view name) {
-  for (const auto policy : {OptimizerPolicy::kKeep, OptimizerPolicy::kDrop}) {
+  for (const auto policy : {OptimizerPolicy::kKeep, OptimizerPolicy::kDrop, OptimizerPolicy::kRemap,
+                            OptimizerPolicy::kRemapModelOrder}) {
     if (name == optimizer_policy_name(policy)) return policy;
   }
-  return Error(ErrorCode::kUsage, fmt::format("expected keep or drop, found {}", quoted(name)));
+  return Error(ErrorCode::kUsage,
+               fmt::format("expected keep, drop, remap or remap=model-order, found {}", quoted(name)));
 }
 
 Result<RenameRule> parse_rename_rule(std::string_view text) {

@@ -121,8 +121,13 @@ using Edit = std::variant<StripWrappers, FilterKeys, RenameKeys, DropEntries, Me
 /// The edit's stable name, as plan files and reports spell it.
 CKPT_EXPORT std::string_view edit_name(const Edit& edit);
 
-/// What to do with optimizer state when keys go.
-enum class OptimizerPolicy : std::uint8_t { kUnsaid, kKeep, kDrop };
+/// What to do with optimizer state. It counts parameters by position, and may remember their names.
+enum class OptimizerPolicy : std::uint8_t {
+  kRemap,            ///< it follows the edits of keys, where it is proven which parameter is which
+  kRemapModelOrder,  ///< and where nothing speaks against the order of the keys
+  kKeep,             ///< it stays as it is
+  kDrop,
+};
 
 /// "keep", "drop", as plan files and the command line spell them; empty: unsaid.
 CKPT_EXPORT std::string_view optimizer_policy_name(OptimizerPolicy policy);
@@ -132,7 +137,7 @@ CKPT_EXPORT Result<OptimizerPolicy> parse_optimizer_policy(std::string_view name
 struct Plan {
   std::vector<Edit> edits;
   std::vector<std::string> roots;  ///< paths of the state dicts to edit; empty: all
-  OptimizerPolicy optimizer = OptimizerPolicy::kUnsaid;
+  OptimizerPolicy optimizer = OptimizerPolicy::kRemap;
   bool allow_unmatched = false;  ///< patterns may match nothing
 };
 

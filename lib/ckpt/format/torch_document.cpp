@@ -82,6 +82,11 @@ class PickleSource final : public ByteSource {
   std::uint64_t size_;
 };
 
+NewValue spelled(const PlainValue& value) {
+  if (const auto* number = std::get_if<std::int64_t>(&value)) return NewValue::number(*number);
+  return NewValue::text(std::get<std::string>(value));
+}
+
 /// Turns the checkpoint's changes into edits of its graph.
 class Speller {
  public:
@@ -94,6 +99,7 @@ class Speller {
       CKPT_RETURN_IF_ERROR(spell_state_dict(i));
       if (checkpoint_.has_new_rows()) CKPT_RETURN_IF_ERROR(spell_tensors(i));
     }
+    for (const auto& [use, value] : checkpoint_.replaced_values()) edits_.replace(use, spelled(value));
     for (const auto& [key, value] : checkpoint_.dropped_values()) {
       if (key != kNoUse) edits_.drop(key);
       edits_.drop(value);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Spelling a checkpoint's edits into its pickle: keys, tensors, dropped values and the `_metadata` that
-// belongs to the state dicts. Shared by the containers whose objects are one pickle.
+// Spelling a checkpoint's edits into its pickle: keys, tensors, dropped and replaced values and the
+// `_metadata` that belongs to the state dicts. Shared by the containers whose objects are one pickle.
 #pragma once
 
 #include <algorithm>

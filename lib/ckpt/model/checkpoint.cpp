@@ -193,6 +193,11 @@ void Checkpoint::drop(std::uint32_t state_dict, std::uint32_t entry) {
   changes_.insert_or_assign({state_dict, entry}, {true, {}});
 }
 
+const TensorInfo& Checkpoint::original(TensorId tensor) const {
+  const auto found = originals_.find(tensor);
+  return found == originals_.end() ? tensors[tensor] : found->second;
+}
+
 bool Checkpoint::tensors_change() const {
   return has_new_rows_ || !dropped_values_.empty() ||
          std::any_of(changes_.begin(), changes_.end(),
@@ -223,6 +228,7 @@ TensorId Checkpoint::add_row(std::string_view name, std::uint32_t state_dict) {
 /// Parts of a composite that the row was stay in the table, as they stay what they were.
 void Checkpoint::set_view(TensorId tensor, const TensorView& view, TensorFlag how) {
   auto& row = tensors[tensor];
+  if (how == kReplaced) originals_.try_emplace(tensor, row);
   row.offset = view.offset;
   row.dimensions_at = dimensions.size();
   row.storage = view.storage;

@@ -13,7 +13,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "ckpt/base/export.h"
@@ -112,6 +114,9 @@ struct KeyChange {
   std::string_view name;  ///< new name, one of the checkpoint's strings; unused if dropped
 };
 
+/// A value that an edit writes in the place of another one.
+using PlainValue = std::variant<std::int64_t, std::string>;
+
 class CKPT_EXPORT Checkpoint {
  public:
   FormatId format = FormatId::kTorchZip;
@@ -166,6 +171,9 @@ class CKPT_EXPORT Checkpoint {
   /// Its name in the file.
   std::string original_name(std::uint32_t state_dict, std::uint32_t entry) const;
 
+  /// The row as the file has it, whatever edits made of it.
+  const TensorInfo& original(TensorId tensor) const;
+
   /// Index of `tag` among the device tags, added if new.
   std::uint16_t intern_device(std::string_view tag);
 
@@ -187,7 +195,12 @@ class CKPT_EXPORT Checkpoint {
   /// Drops a value outside the tensor table: the item of a mapping or a list. `key` is kNoUse for list items.
   void drop_value(Use key, Use value) { dropped_values_.emplace_back(key, value); }
 
-  bool edited() const { return !changes_.empty() || !dropped_values_.empty() || has_new_rows_; }
+  /// Writes a number or a string where a value stands that is no tensor: an item, or the key of one.
+  void replace_value(Use use, PlainValue value) { replaced_values_.emplace_back(use, std::move(value)); }
+
+  bool edited() const {
+    return !changes_.empty() || !dropped_values_.empty() || !replaced_values_.empty() || has_new_rows_;
+  }
 
   /// Was a row replaced or inserted?
   bool has_new_rows() const { return has_new_rows_; }
@@ -204,6 +217,8 @@ class CKPT_EXPORT Checkpoint {
 
   const std::vector<std::pair<Use, Use>>& dropped_values() const { return dropped_values_; }
 
+  const std::vector<std::pair<Use, PlainValue>>& replaced_values() const { return replaced_values_; }
+
  private:
   void append_step(std::string& out, const Place& step) const;
   void set_view(TensorId tensor, const TensorView& view, TensorFlag how);
@@ -211,7 +226,9 @@ class CKPT_EXPORT Checkpoint {
 
   KeyChanges changes_;
   std::vector<std::pair<Use, Use>> dropped_values_;
-  bool has_new_rows_ = false;  ///< some row was replaced or inserted
+  std::vector<std::pair<Use, PlainValue>> replaced_values_;
+  std::unordered_map<TensorId, TensorInfo> originals_;  ///< of rows that were replaced
+  bool has_new_rows_ = false;                           ///< some row was replaced or inserted
 };
 
 }  // namespace ckpt

@@ -294,4 +294,10 @@ Result<std::vector<PathStep>> parse_path(std::string_view path) {
   return steps;
 }
 
+bool lies_below(std::string_view path, std::string_view above) {
+  return path.starts_with(above) &&
+         (path.size() == above.size() || above.empty() ||
+          std::string_view(".[{@<").find(path[above.size()]) != std::string_view::npos);
+}
+
 }  // namespace ckpt

@@ -40,4 +40,7 @@ struct PathStep {
 /// Errors: kUsage with the column where the text stops being a path.
 CKPT_EXPORT Result<std::vector<PathStep>> parse_path(std::string_view path);
 
+/// Is `path` that of the value at `above`, or of something in it?
+CKPT_EXPORT bool lies_below(std::string_view path, std::string_view above);
+
 }  // namespace ckpt

@@ -163,24 +163,6 @@ TEST_CASE("a state dict is not left empty", "[edit]") {
         "refused: no key of the state dict at 'model' would be left" + hint);
 }
 
-TEST_CASE("an optimizer does not lose its parameters without a word", "[edit]") {
-  const auto* description =
-      "model/a float32 2; model/b float32 2; opt/state/a float32 2; opt/param_groups = 1";
-  auto plan = filter({"-a"});
-  CHECK(applied(plan, description) ==
-        "refused: keys go, and the optimizer state at 'opt' counts its parameters by position; hint: choose: "
-        "--optimizer keep (it stays as it is and no longer fits the model) or --optimizer drop");
-  for (const auto policy : {OptimizerPolicy::kKeep, OptimizerPolicy::kDrop}) {
-    plan.optimizer = policy;
-    CHECK(applied(plan, description) == "done");
-  }
-  CHECK(applied(map({"a=c"}), description) == "done");
-  CHECK(applied(filter({"+a", "+b"}), description) == "done");  // nothing goes
-  plan.optimizer = OptimizerPolicy::kUnsaid;
-  plan.edits.emplace_back(DropEntries{{"opt"}});
-  CHECK(applied(plan, description) == "done");
-}
-
 TEST_CASE("an entry that can't be dropped is told why", "[edit]") {
   const auto* description = "model/w float32 2; epoch = 3";
   CHECK(applied(drop_entries({"epoch", "epochs"}), description) ==
