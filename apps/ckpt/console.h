@@ -103,8 +103,8 @@ struct Console {
   Stream& err;
   bool out_is_terminal = false;
   bool err_is_terminal = false;
-  int width = 80;         ///< columns of the terminal
-  bool no_color = false;  ///< NO_COLOR is set
+  int width = 80;                        ///< columns of the terminal
+  bool no_color = false;                 ///< NO_COLOR is set
   std::vector<std::string> arguments{};  ///< of the program: the command line, to be shown again
 
   // set by the options every command shares

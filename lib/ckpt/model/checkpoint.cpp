@@ -247,6 +247,10 @@ void Checkpoint::set_view(TensorId tensor, const TensorView& view, TensorFlag ho
   has_new_rows_ = true;
 }
 
+void Checkpoint::replace_value(Use use, PlainValue value) {
+  replaced_values_.emplace_back(use, std::move(value));
+}
+
 StorageId Checkpoint::add_storage(DataRef data, Dtype dtype, std::string_view device) {
   Storage storage;
   storage.bytes = data.size();
