@@ -63,7 +63,7 @@ struct OptimizerReport {
   std::uint64_t parameters_before = 0;
   std::uint64_t parameters_after = 0;
   std::vector<std::string> dropped;  ///< keys of the file, as below
-  std::vector<std::string> reset;    ///< parameters of another shape, whose state is gone
+  std::vector<std::string> reset;    ///< parameters of another shape or made anew, whose state is gone
   std::uint64_t renamed = 0;         ///< names that it keeps
 
   bool changes_nothing() const { return dropped.empty() && reset.empty() && renamed == 0; }

@@ -250,6 +250,7 @@ class HeadReplacement {
     if (is_turned(row)) swap_byte_order(row.dtype, values);
     const auto device = std::string(checkpoint_.devices[checkpoint_.storages[row.storage].device]);
     TensorView view{row.dtype, kNoIndex, 0, std::move(shape), {}};
+    view.made_anew = true;
     view.storage = checkpoint_.add_storage(DataRef::of_bytes(std::move(values)), row.dtype, device);
     checkpoint_.replace(dict_.index, key.entry, view);
   }

@@ -239,6 +239,7 @@ void Checkpoint::set_view(TensorId tensor, const TensorView& view, TensorFlag ho
   auto gone = unsigned{kContiguous} | kConjugate | kNegative;
   if (!is_differentiable(view.dtype)) gone |= kRequiresGrad;
   row.flags = static_cast<std::uint16_t>((row.flags & ~gone) | how);
+  if (view.made_anew) row.flags |= kMadeAnew;
   dimensions.insert(dimensions.end(), view.shape.begin(), view.shape.end());
   row.flags |= kContiguous;
   if (!view.strides.empty() && view.strides != strides(row)) {
@@ -246,6 +247,10 @@ void Checkpoint::set_view(TensorId tensor, const TensorView& view, TensorFlag ho
     dimensions.insert(dimensions.end(), view.strides.begin(), view.strides.end());
   }
   has_new_rows_ = true;
+}
+
+void Checkpoint::replace_value(Use use, PlainValue value) {
+  replaced_values_.emplace_back(use, std::move(value));
 }
 
 StorageId Checkpoint::add_storage(DataRef data, Dtype dtype, std::string_view device) {

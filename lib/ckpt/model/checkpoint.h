@@ -106,6 +106,7 @@ struct TensorView {
   std::vector<std::int64_t> shape;
   std::vector<std::int64_t> strides;  ///< elements; empty for C order
   bool requires_grad = false;         ///< of inserted rows; replaced ones keep what they have
+  bool made_anew = false;             ///< what an optimizer knows of the old values is of no use
 };
 
 /// What became of one state-dict key.
@@ -196,7 +197,7 @@ class CKPT_EXPORT Checkpoint {
   void drop_value(Use key, Use value) { dropped_values_.emplace_back(key, value); }
 
   /// Writes a number or a string where a value stands that is no tensor: an item, or the key of one.
-  void replace_value(Use use, PlainValue value) { replaced_values_.emplace_back(use, std::move(value)); }
+  void replace_value(Use use, PlainValue value);
 
   bool edited() const {
     return !changes_.empty() || !dropped_values_.empty() || !replaced_values_.empty() || has_new_rows_;

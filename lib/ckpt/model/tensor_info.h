@@ -28,6 +28,7 @@ enum TensorFlag : std::uint16_t {
   kIsPart = 64,          ///< a component of the composite tensor before it, not an entry of its own
   kReplaced = 128,       ///< an edit gave the row another view; the document still spells the old one
   kInserted = 256,       ///< an edit added the row: no document has it
+  kMadeAnew = 512,       ///< an edit gave it values that have nothing to do with the old ones
 };
 
 enum class TensorLayout : std::uint8_t {

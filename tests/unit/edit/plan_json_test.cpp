@@ -288,7 +288,8 @@ TEST_CASE("mistakes around the edits", "[edit][plan]") {
     return mistake(R"({"schema": "ckpt.plan/1", "edits": [{"edit": "strip-dataparallel"}], )" + fields + "}");
   };
   CHECK(around(R"("optimizer": "drop")") == "none");
-  CHECK(around(R"("optimizer": "remove")") == "usage: optimizer: expected keep or drop, found 'remove'");
+  CHECK(around(R"("optimizer": "remove")") ==
+        "usage: optimizer: expected keep, drop, remap or remap=model-order, found 'remove'");
   CHECK(around(R"("optimizer": true)") == "usage: optimizer: expected a word, found true");
   CHECK(around(R"("allow_unmatched": "yes")") ==
         "usage: allow_unmatched: expected true or false, found the string 'yes'");
@@ -309,7 +310,7 @@ TEST_CASE("mistakes in edits are told with their place", "[edit][plan]") {
       {"{}", "edits[0]: expected a field 'edit', found none"},
       {R"({"edit": "filter"})",
        "edits[0]: unknown edit 'filter'; hint: known: strip-dataparallel, filter-keys, "
-       "rename-keys, drop-entry"},
+       "rename-keys, drop-entry, merge, replace-head"},
       {R"({"edit": "rename-key"})", "edits[0]: unknown edit 'rename-key'; hint: did you mean 'rename-keys'?"},
       {R"({"edit": "strip-dataparallel", "wrappers": ["a", "b.c"]})",
        "edits[0].wrappers[1]: a wrapper is one name without dots"},
