@@ -54,6 +54,8 @@ TEST_CASE("a printed plan, applied, gives the bytes that the command gives", "[c
       "filter --like " + reference + " --strict",
       "rename --add-prefix 'a b.' --map 're:weight$=w' --strip-prefix a --allow-unmatched",
       "rename --root '' --add-prefix x",
+      "head --num-classes 3 --seed -7 --keep-rows --init normal:0.5 --torch 2.11 --optimizer drop",
+      "head --head fc --label-offset 1 --background last --rename last --optimizer keep",
   };
   std::size_t written = 0;
   for (const auto& command : commands) {
@@ -77,6 +79,23 @@ TEST_CASE("a printed plan, applied, gives the bytes that the command gives", "[c
     }
   }
   CHECK(written > 500);
+}
+
+TEST_CASE("a merge in a plan names its sources, which are read when it is applied", "[cli][apply]") {
+  const Cli cli;
+  cli.take("torch-2.15-dataparallel.pt", "base.pt");
+  cli.take("torch-2.15-training.pt", "other.pt");
+  cli.good("merge -q base.pt other.pt --other-root model --keys union -o direct.pt");
+  cli.write("plan.json", cli.good("merge base.pt other.pt --other-root model --keys union --print-plan"));
+  CHECK(cli.read("plan.json").find("base.pt") == std::string::npos);
+  cli.good("apply -q plan.json base.pt -o planned.pt");
+  CHECK(cli.read("planned.pt") == cli.read("direct.pt"));
+  cli.good("apply -q -e 'merge other.pt --other-root model --keys union' base.pt -o edited.pt");
+  CHECK(cli.read("edited.pt") == cli.read("direct.pt"));
+  cli.good("apply -q -e strip -e 'merge other.pt --other-root ema --keys union' base.pt -o both.pt");
+  std::filesystem::remove("other.pt");
+  CHECK(cli.bad("apply plan.json base.pt -f -o planned.pt").find("other.pt") != std::string::npos);
+  CHECK(cli.bad("apply -e merge base.pt -f -o planned.pt").find("at least one OTHER") != std::string::npos);
 }
 
 TEST_CASE("two edits in one pass do what two commands do", "[cli][apply]") {

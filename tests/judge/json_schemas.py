@@ -244,11 +244,15 @@ class Judge:
 
     def judge_plans(self, directory: str) -> None:
         """What --print-plan prints; what of a plan ckpt refuses, the schema refuses, and the other way round."""
-        flat, odd = DATA / "torch-2.15-flat.pt", Path(directory, "odd-key.pt")
+        flat, odd, rows = DATA / "torch-2.15-flat.pt", Path(directory, "odd-key.pt"), Path(directory, "rows.txt")
+        rows.write_text("0 1\n5 0\n")
         lines = [["rename", "--map", "a=b", "--add-prefix", "\udcff", "--strip-prefix", "x", "--optimizer", "keep"],
                  ["strip", "--wrapper", "net"], ["strip", "--root", "a", "--optimizer", "drop", "--allow-unmatched"],
                  ["filter", "--keep", "conv", "--drop", "!re:a", "--only-dtype", "half,int64", "--min-bytes", "0", "--max-bytes", str(2**64 - 1)],
                  ["filter", "--like", odd, "--ignore-shape", "--strict"], ["filter", "--drop-entry", "a", "--drop-entry", 'b["c d"]'],
+                 ["head", "--head", "fc", "--num-classes", "5", "--init", "normal:0.5", "--seed", "-3", "--torch", "2.11", "--background", "last",
+                  "--label-offset", "2", "--in-features", "3", "--no-bias", "--rename", "new"],
+                 ["head", "--map", rows], ["merge", flat, odd, "--other-root", "a", "--keys", "union", "--dtype", "base", "--on-shape-mismatch", "keep-base"],
                  ["apply", "-e", "strip", "-e", "filter --keep fc", "-e", "rename --map fc=head", "-e", "filter --drop-entry epoch"]]
         schema = self.schemas["plan"]
         whole: dict[str, Any] = {"schema": "ckpt.plan/1", "edits": []}
