@@ -19,7 +19,8 @@ Result<std::shared_ptr<Checkpoint>> read_source(const std::string& file) {
     return Error(ErrorCode::kRefused, finding->message)
         .in_file(source->name())
         .with_hint(
-            "readers disagree about this file, so nothing is taken from it; 'ckpt inspect' shows what PyTorch "
+            "readers disagree about this file, so nothing is taken from it; 'ckpt inspect' shows what "
+            "PyTorch "
             "sees");
   }
   auto located = format_of(checkpoint.format).locate_storages(checkpoint);
