@@ -134,6 +134,26 @@ class Judge:
                 self.compare(f"{name} {options} {classes}", self.replaced(state, *arguments),
                              {**state, "fc.weight": new.weight, "fc.bias": new.bias})
 
+    def whole_modules(self) -> None:
+        """The module computes with its new head, and says its new size."""
+        for head, legacy in ((nn.Linear(8, 7), False), (nn.Linear(8, 7, bias=False), True), (nn.Conv2d(8, 7, 1), False)):
+            net = Net(head, torch.float32)
+            found = self.replaced(net, "--head", "head", "--num-classes", "12", "--seed", "5", legacy=legacy)
+            torch.manual_seed(5)
+            net.head = nn.Linear(8, 12, bias=head.bias is not None) if isinstance(head, nn.Linear) else nn.Conv2d(8, 12, 1)
+            if isinstance(found, str):
+                self.tally.count(f"a module with {head}", found)
+                continue
+            self.compare(f"a module with {head}", dict(found.state_dict()), dict(net.state_dict()))
+            given = torch.randn(2, 8) if isinstance(head, nn.Linear) else torch.randn(2, 8, 3, 3)
+            same_output = torch.equal(found.head(given), net.head(given))
+            self.tally.count(f"{head} computes", None if same_output and repr(found.head) == repr(net.head) else f"{found.head}")
+            parameters = isinstance(found.head.weight, nn.Parameter) and found.head.weight.requires_grad
+            self.tally.count(f"{head} has parameters", None if parameters else "its weight is none")
+        net = Net(nn.Linear(8, 7), torch.float32)
+        found = self.replaced(net, "--head", "head", "--num-classes", "12", "--rename", "new")
+        self.tally.count("a module's head keeps its name", None if isinstance(found, str) and "whole module" in found else f"{found}")
+
     def refusals(self) -> None:
         weight = torch.randn(5, 8)
         cases = {
@@ -160,6 +180,7 @@ def main() -> int:
         judge.whole_story()
         judge.several()
         judge.rows()
+        judge.whole_modules()
         judge.refusals()
     print(f"torch {torch.__version__}")
     return judge.tally.finish()

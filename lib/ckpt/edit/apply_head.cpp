@@ -12,6 +12,7 @@
 #include "ckpt/compute/layer_init.h"
 #include "ckpt/edit/edits.h"
 #include "ckpt/model/key_path.h"
+#include "ckpt/model/lookup.h"
 
 namespace ckpt {
 namespace {
@@ -132,6 +133,7 @@ class HeadReplacement {
       put(*head.bias, std::move(values->bias), {classes_});
     }
     put(*head.weight, std::move(values->weight), shape);
+    if (checkpoint_.state_dicts[dict_.index].of_module) set_attributes(old.place, shape);
     if (head.bias != nullptr && edit_.no_bias) head.bias->dropped = true;
     report_.heads.push_back({name, edit_.rename.value_or(name), old_shape, shape, kept.size(), edit_.seed});
     if (edit_.rename) rename(name, *edit_.rename);
@@ -258,6 +260,21 @@ class HeadReplacement {
   /// Do its numbers lie in the file the other way round?
   bool is_turned(const TensorInfo& row) const {
     return checkpoint_.big_endian && !checkpoint_.storages[row.storage].untyped;
+  }
+
+  /// What the module at whose weight `place` is says of its own sizes.
+  void set_attributes(PlaceId place, const Shape& shape) {
+    constexpr std::string_view kWeight = "@_parameters.weight";
+    auto module = checkpoint_.path(place);
+    if (!module.ends_with(kWeight)) return;
+    module.resize(module.size() - kWeight.size());
+    const auto set = [&](std::string_view name, std::int64_t value) {
+      const auto found = find_value(checkpoint_, fmt::format("{}@{}", module, name));
+      if (found.ok()) checkpoint_.replace_value(found->value, value);
+    };
+    set("out_features", shape[0]);
+    set("out_channels", shape[0]);
+    if (edit_.in_features) set("in_features", shape[1]);
   }
 
   void rename(const std::string& from, const std::string& to) {
