@@ -44,7 +44,10 @@ def ask_torch(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever it is, it is the answer
         return "refuses: " + reason(error)
-    values = {int(v) for v in loaded["a"].tolist()} if isinstance(loaded, dict) else {loaded}
+    if not isinstance(loaded, dict):
+        return f"loads [{loaded}]"
+    # PyTorch 1.13 gives memory that nobody wrote to where a record is cut: any float at all
+    values = {int(v) if abs(v) < 1e6 else "anything" for v in loaded["a"].tolist()}
     return f"loads [{', '.join(map(str, values))}]"
 
 
