@@ -9,6 +9,7 @@
 #include "ckpt/edit/edits.h"
 #include "ckpt/model/key_path.h"
 #include "ckpt/model/lookup.h"
+#include "ckpt/model/optimizer_state.h"
 #include "ckpt/model/state_dicts.h"
 
 namespace ckpt {
@@ -72,24 +73,17 @@ void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, Stat
   }
 }
 
-/// Paths of the optimizers whose parameters are edited: outermost mappings with `state` and `param_groups`.
-std::vector<std::string> optimizer_paths(const Checkpoint& checkpoint) {
-  std::vector<std::string> paths;
-  for (const auto& mapping : checkpoint.mappings) {
-    if (mapping.is_optimizer && !mapping.in_optimizer) paths.push_back(checkpoint.path(mapping.place));
-  }
-  return paths;
-}
-
 /// After a merge, what optimizers know is about the values that are gone.
 void note_old_values(EditContext& context) {
   const auto& dicts = context.report.state_dicts;
   const bool taken =
       std::any_of(dicts.begin(), dicts.end(), [](const auto& dict) { return !dict.taken.empty(); });
   if (!taken) return;
-  for (const auto& path : optimizer_paths(context.checkpoint)) {
+  const auto& checkpoint = context.checkpoint;
+  for (const auto optimizer : optimizers_of(checkpoint)) {
     context.report.notes.push_back(
-        fmt::format("the optimizer state at {} stays and belongs to the old values", quoted_path(path)));
+        fmt::format("the optimizer state at {} stays and belongs to the old values",
+                    quoted_path(checkpoint.path(checkpoint.mappings[optimizer].place))));
   }
 }
 

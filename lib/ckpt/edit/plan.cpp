@@ -28,8 +28,11 @@ std::string_view edit_name(const Edit& edit) {
 }
 
 bool reads_values(const Plan& plan) {
-  return std::any_of(plan.edits.begin(), plan.edits.end(),
-                     [](const Edit& edit) { return std::holds_alternative<ReplaceHead>(edit); });
+  return std::any_of(plan.edits.begin(), plan.edits.end(), [](const Edit& edit) {
+    const auto* head = std::get_if<ReplaceHead>(&edit);
+    return head != nullptr && (head->keep_rows || !head->rows.empty() || head->label_offset > 0 ||
+                               head->background != ReplaceHead::Background::kNone);
+  });
 }
 
 std::string_view optimizer_policy_name(OptimizerPolicy policy) {

@@ -10,6 +10,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/inspect/value_stream.h"
+#include "ckpt/model/dense_order.h"
 #include "ckpt/model/key_path.h"
 #include "ckpt/model/state_dicts.h"
 
@@ -28,25 +29,9 @@ bool same_shape(const Side& a, const Side& b) {
   return std::ranges::equal(a.checkpoint.shape(a.tensor), b.checkpoint.shape(b.tensor));
 }
 
-/// Each element at a place of its own and no holes between them: C order, channels last, transposed.
-bool is_dense(const Side& side) {
-  const auto shape = side.checkpoint.shape(side.tensor);
-  const auto strides = side.checkpoint.strides(side.tensor);
-  std::vector<std::pair<std::int64_t, std::int64_t>> steps;  // stride and size
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] > 1) steps.emplace_back(strides[i], shape[i]);
-  }
-  std::sort(steps.begin(), steps.end());
-  std::int64_t expected = 1;
-  for (const auto& [stride, size] : steps) {
-    if (stride != expected) return false;
-    expected *= size;  // fits: the view lies in its storage
-  }
-  return true;
-}
-
 bool laid_out_alike(const Side& a, const Side& b) {
-  return a.checkpoint.strides(a.tensor) == b.checkpoint.strides(b.tensor) && is_dense(a);
+  const auto strides = a.checkpoint.strides(a.tensor);
+  return strides == b.checkpoint.strides(b.tensor) && dense_order(a.checkpoint.shape(a.tensor), strides);
 }
 
 Result<ValueStream> open_values(const Side& side, ValueOrder order) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The bytes of a tensor's values, little-endian, whatever its strides and its file's byte order. Read in
-// pieces: of tensors in C order nothing is kept in memory.
+// pieces: of tensors in C order nothing is kept in memory, of others what a gather keeps.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
 
 #include "ckpt/base/export.h"
 #include "ckpt/base/result.h"
@@ -34,26 +34,13 @@ class CKPT_EXPORT ValueStream {
 
  private:
   ValueStream() = default;
-  Status load();
-  Status read_runs(std::span<std::byte> out);
-  Status read_at(std::uint64_t offset, std::span<std::byte> out) const;
 
-  const ByteSource* source_ = nullptr;
+  std::shared_ptr<const ByteSource> source_;
   std::uint64_t begin_ = 0;  ///< of the first element, in the source
   std::uint64_t size_ = 0;
   std::uint64_t done_ = 0;
-  std::uint64_t item_ = 1;
-  std::uint64_t swapped_ = 0;  ///< bytes of a number that lies big-endian; 0 where none does
-  bool contiguous_ = true;
-
-  // strided views: the outer dimensions, whose elements are runs of bytes
-  std::uint64_t run_ = 0;
-  std::vector<std::uint64_t> sizes_;
-  std::vector<std::uint64_t> steps_;  ///< bytes
-  std::vector<std::uint64_t> index_;
-  std::uint64_t in_run_ = 0;
-  std::uint64_t extent_ = 0;  ///< bytes that the view spans
-  Bytes loaded_;              ///< all of them, where they are few
+  Dtype dtype_ = Dtype::kUint8;
+  bool swapped_ = false;  ///< what is read has the other byte order
 };
 
 }  // namespace ckpt

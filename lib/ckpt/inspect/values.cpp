@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "ckpt/compute/convert.h"
 #include "ckpt/format/torch_zip.h"
 #include "ckpt/model/key_path.h"
 
@@ -99,12 +100,6 @@ std::string value_text(Dtype dtype, std::uint16_t flags, const std::byte* data) 
   }
 }
 
-/// Big-endian files swap each component of an element.
-void swap_component(std::byte* data, std::size_t item_size, bool complex) {
-  const auto unit = complex ? item_size / 2 : item_size;
-  for (std::size_t at = 0; at < item_size; at += unit) std::reverse(data + at, data + at + unit);
-}
-
 }  // namespace
 
 Result<Extent> storage_extent(const Checkpoint& checkpoint, StorageId id) {
@@ -142,7 +137,7 @@ Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, cons
     CKPT_RETURN_IF_ERROR(
         source.read_at(extent.offset + element * info.item_size, std::span(item, info.item_size)));
     if (checkpoint.big_endian && !checkpoint.storages[tensor.storage].untyped) {
-      swap_component(item, info.item_size, info.dtype_class == DtypeClass::kComplex);
+      swap_byte_order(tensor.dtype, std::span(item, info.item_size));
     }
     out.push_back(value_text(tensor.dtype, tensor.flags, item));
     for (std::size_t d = tensor.rank; d-- > 0;) {
