@@ -10,6 +10,7 @@ std::string_view manual_inspect();
 std::string_view manual_strip_dataparallel();
 std::string_view manual_filter_keys();
 std::string_view manual_freeze_report();
+std::string_view manual_convert();
 std::string_view manual_rename_keys();
 std::string_view manual_merge();
 std::string_view manual_replace_head();

@@ -9,6 +9,7 @@
 #include "ckpt/base/text.h"
 #include "ckpt/edit/apply.h"
 #include "ckpt/edit/plan_json.h"
+#include "ckpt/format/convert.h"
 #include "ckpt/format/format.h"
 #include "ckpt/io/output_set.h"
 #include "ckpt/rewrite/execute.h"
@@ -40,7 +41,9 @@ class Rewrite {
     if (!report.ok()) return in_file(std::move(report).error());
     result_.report = std::move(report).value();
     result_.changed = !result_.report.changes_nothing();
-    auto layout = format_of(checkpoint_.format).lay_out(checkpoint_);
+    const bool converts = plan_.target.format && *plan_.target.format != checkpoint_.format;
+    result_.changed = result_.changed || converts;
+    auto layout = lay_out_as(plan_.target, checkpoint_, result_.report.notes);
     if (!layout.ok()) return in_file(std::move(layout).error());
     const auto totals = layout->totals();
     result_.bytes_out = totals.literal + totals.copied;

@@ -13,6 +13,7 @@ Command rename_keys_command();
 Command merge_command();
 Command replace_head_command();
 Command freeze_report_command();
+Command convert_command();
 Command apply_command();
 
 }  // namespace ckpt::cli

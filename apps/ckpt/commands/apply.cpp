@@ -117,6 +117,8 @@ Result<Plan> make_plan(const ApplyOptions& options, const std::string& path) {
   auto said = options.frame.plan({});
   if (!said.roots.empty()) plan.roots = std::move(said.roots);
   if (!options.frame.output.optimizer.empty()) plan.optimizer = said.optimizer;
+  if (said.target.format) plan.target.format = said.target.format;
+  if (!options.frame.output.tied.empty()) plan.target.tied = said.target.tied;
   plan.allow_unmatched = plan.allow_unmatched || said.allow_unmatched;
   return plan;
 }

@@ -45,12 +45,29 @@ void OutputFlags::attach(CLI::App& app) {
                  "remap=model-order, keep or drop")
       ->check(one_of({"keep", "drop", "remap", "remap=model-order"}))
       ->option_text("CHOICE");
+  app.add_option("--to", to,
+                 "Container of the output: torch, torch-legacy or safetensors; that of the input if not given")
+      ->check(one_of({"torch", "torch-legacy", "safetensors"}))
+      ->option_text("FORMAT");
+  app.add_option("--tied", tied,
+                 "Tensors that share bytes, in safetensors: alias (one is written, the default), copy or "
+                 "error")
+      ->check(one_of({"alias", "copy", "error"}))
+      ->option_text("CHOICE");
   app.add_flag("--allow-unmatched", allow_unmatched, "Accept patterns and paths that match nothing");
 }
 
 OptimizerPolicy OutputFlags::optimizer_policy() const {
   const auto policy = parse_optimizer_policy(optimizer);
   return policy.ok() ? *policy : Plan().optimizer;
+}
+
+Target OutputFlags::target() const {
+  Target target;
+  if (const auto format = parse_target_format(to); format.ok()) target.format = *format;
+  if (tied == "copy") target.tied = TiedTensors::kCopy;
+  if (tied == "error") target.tied = TiedTensors::kError;
+  return target;
 }
 
 bool OutputFlags::is_directory() const {

@@ -25,10 +25,13 @@ struct OutputFlags {
   bool no_fsync = false;
   bool allow_unmatched = false;
   std::string optimizer;
+  std::string to;
+  std::string tied;
 
   void attach(CLI::App& app);
 
   OptimizerPolicy optimizer_policy() const;
+  Target target() const;
   /// kUsage for combinations that make no sense, before any file is read.
   Status check(const std::vector<std::string>& inputs) const;
   bool is_directory() const;

@@ -17,12 +17,16 @@ namespace {
 
 bool edits_state_dicts(const Plan& plan) {
   return std::any_of(plan.edits.begin(), plan.edits.end(),
-                     [](const Edit& edit) { return !std::holds_alternative<DropEntries>(edit); });
+                     [](const Edit& edit) {
+                       if (const auto* convert = std::get_if<Convert>(&edit))
+                         return convert->state_dict || convert->tensors_only;
+                       return !std::holds_alternative<DropEntries>(edit);
+                     });
 }
 
 /// Does a key come, go or get another name? Else only values do.
 bool edits_keys(const Edit& edit) {
-  if (std::holds_alternative<DropEntries>(edit)) return false;
+  if (std::holds_alternative<DropEntries>(edit) || std::holds_alternative<Convert>(edit)) return false;
   if (const auto* head = std::get_if<ReplaceHead>(&edit)) return head->rename || head->no_bias;
   const auto* merge = std::get_if<MergeTensors>(&edit);
   return merge == nullptr || merge->keys == MergeTensors::Keys::kUnion ||
@@ -175,6 +179,8 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
     Status operator()(const ReplaceHead& edit) const { return apply_head(edit, context); }
 
     Status operator()(const DropEntries& edit) const { return apply_drop_entries(edit, context); }
+
+    Status operator()(const Convert& edit) const { return apply_convert(edit, context); }
   };
 
   for (const auto& edit : plan.edits) {

@@ -25,6 +25,7 @@ Status apply_filter(const FilterKeys& edit, EditContext& context);
 Status apply_rename(const RenameKeys& edit, EditContext& context);
 Status apply_merge(const MergeTensors& edit, EditContext& context);
 Status apply_head(const ReplaceHead& edit, EditContext& context);
+Status apply_convert(const Convert& edit, EditContext& context);
 Status apply_drop_entries(const DropEntries& edit, EditContext& context);
 
 /// Lets the optimizers of the file follow what the edits made of its state dicts, as the plan wants it. After

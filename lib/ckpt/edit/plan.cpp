@@ -22,6 +22,8 @@ std::string_view edit_name(const Edit& edit) {
     std::string_view operator()(const ReplaceHead&) const { return "replace-head"; }
 
     std::string_view operator()(const DropEntries&) const { return "drop-entry"; }
+
+    std::string_view operator()(const Convert&) const { return "convert"; }
   };
 
   return std::visit(Name{}, edit);

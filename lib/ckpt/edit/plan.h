@@ -18,6 +18,7 @@
 #include "ckpt/model/checkpoint.h"
 #include "ckpt/model/dtype.h"
 #include "ckpt/model/name_pattern.h"
+#include "ckpt/model/target.h"
 
 namespace ckpt {
 
@@ -116,7 +117,19 @@ struct ReplaceHead {
   std::optional<std::int64_t> in_features;
 };
 
-using Edit = std::variant<StripWrappers, FilterKeys, RenameKeys, DropEntries, MergeTensors, ReplaceHead>;
+/// What of a file stays, and how its tensors lie in it. All that is asked for happens, in the order of the
+/// fields. Stable name: "convert".
+struct Convert {
+  bool state_dict = false;    ///< the one chosen state dict becomes the root; all around it goes
+  bool tensors_only = false;  ///< the same, and of the state dict its tensors alone
+  bool weights_only = false;  ///< what `torch.load(weights_only=True)` refuses becomes plain, or goes
+  bool compact = false;       ///< views get storages of their own, dense and no larger than needed
+  bool dedupe = false;        ///< storages with equal bytes become one
+  bool device_tag_cpu = false;  ///< every storage says that it lay on the CPU
+};
+
+using Edit =
+    std::variant<StripWrappers, FilterKeys, RenameKeys, DropEntries, MergeTensors, ReplaceHead, Convert>;
 
 /// The edit's stable name, as plan files and reports spell it.
 CKPT_EXPORT std::string_view edit_name(const Edit& edit);
@@ -139,6 +152,7 @@ struct Plan {
   std::vector<std::string> roots;  ///< paths of the state dicts to edit; empty: all
   OptimizerPolicy optimizer = OptimizerPolicy::kRemap;
   bool allow_unmatched = false;  ///< patterns may match nothing
+  Target target;
 };
 
 /// Does an edit read values of the file itself, so that its storages must be located?

@@ -181,6 +181,16 @@ void fields(Io& io, Of<Io, DropEntries>& edit) {
 }
 
 template <typename Io>
+void fields(Io& io, Of<Io, Convert>& edit) {
+  io.field("state_dict", edit.state_dict);
+  io.field("tensors_only", edit.tensors_only);
+  io.field("weights_only", edit.weights_only);
+  io.field("compact", edit.compact);
+  io.field("dedupe", edit.dedupe);
+  io.field("device_tag_cpu", edit.device_tag_cpu);
+}
+
+template <typename Io>
 void fields(Io& io, Of<Io, Edit>& edit) {
   std::string name(edit_name(edit));
   io.required("edit", name);
@@ -204,6 +214,8 @@ void fields(Io& io, Of<Io, Plan>& plan) {
   io.field("roots", plan.roots, checked_path);
   io.field("optimizer", plan.optimizer);
   io.field("allow_unmatched", plan.allow_unmatched);
+  io.field("to", plan.target.format);
+  choice(io, "tied", plan.target.tied, {"alias", "copy", "error"});
   io.expect(!plan.edits.empty(), "at least one edit");
 }
 

@@ -189,6 +189,10 @@ class Reader {
     if (is(at, Kind::kString, "a word")) value = value_of(parse_optimizer_policy(tape_.string(at)));
   }
 
+  void read(Index at, FormatId& value) {
+    if (is(at, Kind::kString, "a word")) value = value_of(parse_target_format(tape_.string(at)));
+  }
+
   void read(Index at, InitMethod& value) {
     if (is(at, Kind::kString, "a method")) value = value_of(parse_init_method(tape_.string(at)));
   }

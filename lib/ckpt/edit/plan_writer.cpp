@@ -98,6 +98,8 @@ class Writer {
 
   void write(TorchVersion version) { out_ += json_string(torch_version_text(version)); }
 
+  void write(FormatId format) { out_ += json_string(target_format_name(format)); }
+
   void write(OptimizerPolicy policy) { out_ += json_string(optimizer_policy_name(policy)); }
 
   void write(const NamePattern& pattern) { write(pattern.text()); }
