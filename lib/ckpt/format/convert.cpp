@@ -5,6 +5,7 @@
 
 #include "ckpt/format/format.h"
 #include "ckpt/format/safetensors_target.h"
+#include "ckpt/format/torch_object.h"
 
 namespace ckpt {
 namespace {
@@ -16,14 +17,29 @@ bool are_located(const Checkpoint& checkpoint) {
   });
 }
 
+Result<TorchObject> object_of(const Checkpoint& checkpoint, std::uint8_t id_items,
+                              std::vector<std::string>& notes) {
+  if (!checkpoint.has_document()) return make_state_dict_object(checkpoint, id_items, notes);
+  return Error(ErrorCode::kUnsupported, "documents can't be converted yet");
+}
+
 }  // namespace
 
 Result<Layout> lay_out_as(const Target& target, Checkpoint& checkpoint, std::vector<std::string>& notes) {
   const auto& own = format_of(checkpoint.format);
   if (!target.format || *target.format == checkpoint.format) return own.lay_out(checkpoint);
   if (!are_located(checkpoint)) CKPT_RETURN_IF_ERROR(own.locate_storages(checkpoint));
-  if (*target.format == FormatId::kSafetensors)
-    return lay_out_safetensors(checkpoint, target.tied, notes);
+  switch (*target.format) {
+    case FormatId::kSafetensors: return lay_out_safetensors(checkpoint, target.tied, notes);
+    case FormatId::kTorchZip: {
+      CKPT_ASSIGN_OR_RETURN(const auto object, object_of(checkpoint, kZipIdItems, notes));
+      return lay_out_torch_zip(checkpoint, object);
+    }
+    case FormatId::kTorchLegacy: {
+      CKPT_ASSIGN_OR_RETURN(const auto object, object_of(checkpoint, kLegacyIdItems, notes));
+      return lay_out_torch_legacy(checkpoint, object);
+    }
+  }
   return Error(ErrorCode::kUnsupported, "files can't be converted to this container");
 }
 
