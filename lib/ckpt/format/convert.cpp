@@ -20,7 +20,7 @@ bool are_located(const Checkpoint& checkpoint) {
 Result<TorchObject> object_of(const Checkpoint& checkpoint, std::uint8_t id_items,
                               std::vector<std::string>& notes) {
   if (!checkpoint.has_document()) return make_state_dict_object(checkpoint, id_items, notes);
-  return Error(ErrorCode::kUnsupported, "documents can't be converted yet");
+  return respell_object(checkpoint, id_items, notes);
 }
 
 }  // namespace
