@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "ckpt/format/format.h"
+#include "ckpt/format/left_behind.h"
 #include "ckpt/format/safetensors_target.h"
 #include "ckpt/format/torch_object.h"
 
@@ -29,6 +30,7 @@ Result<Layout> lay_out_as(const Target& target, Checkpoint& checkpoint, std::vec
   const auto& own = format_of(checkpoint.format);
   if (!target.format || *target.format == checkpoint.format) return own.lay_out(checkpoint);
   if (!are_located(checkpoint)) CKPT_RETURN_IF_ERROR(own.locate_storages(checkpoint));
+  note_left_behind(checkpoint, notes);
   switch (*target.format) {
     case FormatId::kSafetensors: return lay_out_safetensors(checkpoint, target.tied, notes);
     case FormatId::kTorchZip: {

@@ -5,6 +5,7 @@
 #include "ckpt/format/safetensors_target.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <set>
@@ -78,10 +79,11 @@ class SafetensorsTarget {
   // ---- what the format can't hold
 
   void check_content() {
-    for (const auto& path : content_.around)
-      obstacles_.add(quoted_path(path), "--state-dict takes the state dict alone (--root PATH names it)");
-    for (const auto& path : content_.extras)
-      obstacles_.add(quoted_path(path), "--tensors-only takes of the state dict its tensors alone");
+    const auto hint = content_.extras.empty()
+                          ? "--state-dict takes the state dict alone (--root PATH names it)"
+                          : "--tensors-only takes the tensors of the state dict alone (--root PATH names it)";
+    for (const auto& path : content_.around) obstacles_.add(quoted_path(path), hint);
+    for (const auto& path : content_.extras) obstacles_.add(quoted_path(path), hint);
   }
 
   void check_row(const NamedRow& row) {
@@ -96,7 +98,9 @@ class SafetensorsTarget {
     const auto& dtype = dtype_info(info.dtype);
     if (dtype.safetensors.empty()) return refuse(dtype.name);
     if (info.has(kConjugate) || info.has(kNegative)) return refuse("a conjugate or negative view");
-    if (dtype.bits < 8 && info.rank == 0) return refuse("two values in a tensor without dimensions");
+    const auto shape = checkpoint_.shape(info);
+    if (dtype.bits < 8 && (shape.empty() || shape.back() > std::numeric_limits<std::int64_t>::max() / 2))
+      return refuse("pairs of values in a last dimension that can't be doubled");
   }
 
   // ---- tensors on one storage
@@ -130,7 +134,7 @@ class SafetensorsTarget {
   }
 
   static std::string more(std::size_t count) {
-    return count == 0 ? std::string() : fmt::format("; there are {} more", with_separators(count));
+    return count == 0 ? std::string() : fmt::format("; {} more do so", with_separators(count));
   }
 
   Status make_aliases(const std::vector<std::vector<std::size_t>>& ties) {

@@ -67,7 +67,7 @@ class ViewGroups {
       if (known != views.end()) {
         known->push_back(row);
       } else {
-        if (!views.empty()) shared_.overlaps.emplace_back(views.back().front(), row);
+        if (!views.empty()) shared_.overlaps.push_back(std::minmax(views.back().front(), row));
         views.push_back({row});
       }
     }

@@ -148,9 +148,14 @@ void add_aliases(const Checkpoint& checkpoint, std::uint32_t dict, std::vector<N
     taken.insert(row.name);
   }
   std::size_t aliases = 0;
+  std::size_t others = 0;
   for (const auto& [name, target] : checkpoint.metadata) {
     const auto found = tensors.find(target);
-    if (name == "format" || found == tensors.end() || tensors.contains(name)) continue;
+    if (name == "format") continue;
+    if (found == tensors.end() || tensors.contains(name)) {
+      ++others;
+      continue;
+    }
     const auto row = kept.find(found->second);
     if (row == kept.end() || !taken.insert(name).second) continue;
     rows.push_back({name, found->second});
@@ -158,6 +163,10 @@ void add_aliases(const Checkpoint& checkpoint, std::uint32_t dict, std::vector<N
     if (row->second != target)
       notes.push_back(fmt::format("{} is tied to {} and keeps its name", quoted(name), quoted(row->second)));
   }
+  if (others > 0)
+    notes.push_back(fmt::format("{} of '__metadata__' {} not in the output",
+                                others == 1 ? "1 entry" : fmt::format("{} entries", with_separators(others)),
+                                others == 1 ? "is" : "are"));
   if (aliases > 0)
     notes.push_back(fmt::format("{} tied again, as '__metadata__' says", counted(aliases, "key")));
 }

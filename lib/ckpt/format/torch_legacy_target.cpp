@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <algorithm>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -37,21 +39,39 @@ Bytes keys_pickle(std::size_t count) {
   return std::move(pickler).finish();
 }
 
+std::string name_of(const Checkpoint& checkpoint, const TensorInfo& row) {
+  return row.name.data() != nullptr ? std::string(row.name) : checkpoint.path(row.place);
+}
+
+Error unreadable(std::string_view what, std::string_view why) {
+  return Error(ErrorCode::kUnsupported,
+               fmt::format("{} {}, which no PyTorch reads from a legacy stream", what, why));
+}
+
 /// Storages that are counted in bytes can be written, but no PyTorch reads them.
 Status check_dtypes(const Checkpoint& checkpoint, const TorchObject& object) {
   for (const auto id : object.storages) {
     const auto& storage = checkpoint.storages[id];
     if (!storage.untyped && !dtype_info(storage.dtype).storage_class.empty()) continue;
-    for (const auto& row : checkpoint.tensors) {
-      if (row.storage != id) continue;
-      const auto name = row.name.data() != nullptr ? std::string(row.name) : checkpoint.path(row.place);
-      return Error(ErrorCode::kUnsupported,
-                   fmt::format("tensor {} is of dtype {}, which no PyTorch reads from a legacy stream",
-                               quoted(name), dtype_info(row.dtype).name));
-    }
-    return Error(ErrorCode::kUnsupported,
-                 fmt::format("storage {} has no type, and no PyTorch reads such from a legacy stream",
-                             quoted(storage.key)));
+    const auto& rows = checkpoint.tensors;
+    const auto row =
+        std::find_if(rows.begin(), rows.end(), [&](const auto& info) { return info.storage == id; });
+    if (row == rows.end())
+      return unreadable(fmt::format("storage {}", quoted(storage.key)), "has no element type");
+    return unreadable(fmt::format("tensor {}", quoted(name_of(checkpoint, *row))),
+                      fmt::format("is of dtype {}", dtype_info(row->dtype).name));
+  }
+  return {};
+}
+
+/// The sizes of a nested tensor are wanted when the object is made, and their bytes come after it.
+Status check_nested(const Checkpoint& checkpoint, const TorchObject& object) {
+  const std::unordered_set<StorageId> live(object.storages.begin(), object.storages.end());
+  for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+    const auto& row = checkpoint.tensors[id];
+    if (row.layout != TensorLayout::kNested || row.parts == 0) continue;
+    if (live.contains(checkpoint.tensors[id + 1].storage))
+      return unreadable(fmt::format("tensor {}", quoted(name_of(checkpoint, row))), "is nested");
   }
   return {};
 }
@@ -60,6 +80,7 @@ Status check_dtypes(const Checkpoint& checkpoint, const TorchObject& object) {
 
 Result<Layout> lay_out_torch_legacy(Checkpoint& checkpoint, const TorchObject& object) {
   CKPT_RETURN_IF_ERROR(check_dtypes(checkpoint, object));
+  CKPT_RETURN_IF_ERROR(check_nested(checkpoint, object));
   Layout layout;
   layout.append_literal(as_bytes(kMagic));
   layout.append_literal(as_bytes(kSystem));

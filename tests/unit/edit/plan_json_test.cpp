@@ -310,7 +310,7 @@ TEST_CASE("mistakes in edits are told with their place", "[edit][plan]") {
       {"{}", "edits[0]: expected a field 'edit', found none"},
       {R"({"edit": "filter"})",
        "edits[0]: unknown edit 'filter'; hint: known: strip-dataparallel, filter-keys, "
-       "rename-keys, drop-entry, merge, replace-head"},
+       "rename-keys, drop-entry, merge, replace-head, convert"},
       {R"({"edit": "rename-key"})", "edits[0]: unknown edit 'rename-key'; hint: did you mean 'rename-keys'?"},
       {R"({"edit": "strip-dataparallel", "wrappers": ["a", "b.c"]})",
        "edits[0].wrappers[1]: a wrapper is one name without dots"},
