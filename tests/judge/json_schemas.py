@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / "tests" / "data"
 SCHEMAS = ROOT / "docs" / "reference" / "schema"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-EDITS = ("strip-dataparallel", "filter-keys", "rename-keys", "merge", "replace-head", "apply")
+EDITS = ("strip-dataparallel", "filter-keys", "rename-keys", "merge", "replace-head", "convert", "apply")
 
 # -- a validator for the part of draft 2020-12 that the schemas use ---------------------------------------------------
 
@@ -173,6 +173,7 @@ class Judge:
                                                                              "--keep-rows", "--optimizer", "drop"]],
             "merge": [[path], [DATA / "torch-2.15-many.pt", "--keys", "union", "--dtype", "other", "--on-shape-mismatch", "keep-base"],
                       [DATA / "torch-2.15-flat.pt", path, "--keys", "intersection", "--optimizer", "keep"], ["missing.pt"]],
+            "convert": [["--to", "torch"], ["--to", "safetensors", "--tied", "copy"], ["--to", "torch-legacy"], []],
             "apply": [["-e", "strip", "-e", "rename --add-prefix net."], ["-e", "strip", "-e", f"filter --drop {key}", "--optimizer", "drop"],
                       ["-e", "filter --drop-entry epoch", "-e", "rename --map re:.*=same"]],
         }
@@ -253,6 +254,7 @@ class Judge:
                  ["head", "--head", "fc", "--num-classes", "5", "--init", "normal:0.5", "--seed", "-3", "--torch", "2.11", "--background", "last",
                   "--label-offset", "2", "--in-features", "3", "--no-bias", "--rename", "new"],
                  ["head", "--map", rows], ["merge", flat, odd, "--other-root", "a", "--keys", "union", "--dtype", "base", "--on-shape-mismatch", "keep-base"],
+                 ["convert", "--to", "safetensors", "--tied", "error"], ["strip", "--to", "torch-legacy"],
                  ["apply", "-e", "strip", "-e", "filter --keep fc", "-e", "rename --map fc=head", "-e", "filter --drop-entry epoch"]]
         schema = self.schemas["plan"]
         whole: dict[str, Any] = {"schema": "ckpt.plan/1", "edits": []}

@@ -18,6 +18,7 @@ struct FileResult {
   std::string file;
   std::string output;
   std::string format;
+  std::string output_format;  ///< the same, unless --to asked for another one
   std::uint64_t bytes_in = 0;
   std::uint64_t bytes_out = 0;
   std::uint64_t bytes_copied = 0;  ///< of the output, moved from the input as they are

@@ -1,15 +1,48 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/format/convert.h"
 
+#include <algorithm>
+
 #include "ckpt/format/format.h"
+#include "ckpt/format/left_behind.h"
+#include "ckpt/format/safetensors_target.h"
+#include "ckpt/format/torch_object.h"
 
 namespace ckpt {
+namespace {
+
+/// Merging and the like have done so before they took bytes of the file.
+bool are_located(const Checkpoint& checkpoint) {
+  return std::all_of(checkpoint.storages.begin(), checkpoint.storages.end(), [](const Storage& storage) {
+    return storage.is_added || storage.bytes == storage.extent.size;
+  });
+}
+
+Result<TorchObject> object_of(const Checkpoint& checkpoint, std::uint8_t id_items,
+                              std::vector<std::string>& notes) {
+  if (!checkpoint.has_document()) return make_state_dict_object(checkpoint, id_items, notes);
+  return respell_object(checkpoint, id_items, notes);
+}
+
+}  // namespace
 
 Result<Layout> lay_out_as(const Target& target, Checkpoint& checkpoint, std::vector<std::string>& notes) {
-  (void)notes;
   const auto& own = format_of(checkpoint.format);
   if (!target.format || *target.format == checkpoint.format) return own.lay_out(checkpoint);
-  return Error(ErrorCode::kUnsupported, "not built yet");
+  if (!are_located(checkpoint)) CKPT_RETURN_IF_ERROR(own.locate_storages(checkpoint));
+  note_left_behind(checkpoint, notes);
+  switch (*target.format) {
+    case FormatId::kSafetensors: return lay_out_safetensors(checkpoint, target.tied, notes);
+    case FormatId::kTorchZip: {
+      CKPT_ASSIGN_OR_RETURN(const auto object, object_of(checkpoint, kZipIdItems, notes));
+      return lay_out_torch_zip(checkpoint, object);
+    }
+    case FormatId::kTorchLegacy: {
+      CKPT_ASSIGN_OR_RETURN(const auto object, object_of(checkpoint, kLegacyIdItems, notes));
+      return lay_out_torch_legacy(checkpoint, object);
+    }
+  }
+  return Error(ErrorCode::kUnsupported, "files can't be converted to this container");
 }
 
 }  // namespace ckpt

@@ -14,23 +14,15 @@
 
 #include <fmt/format.h>
 
-#include "ckpt/base/checked_math.h"
 #include "ckpt/base/text.h"
 #include "ckpt/format/safetensors.h"
+#include "ckpt/format/safetensors_buffer.h"
 #include "ckpt/format/safetensors_header.h"
 
 namespace ckpt {
 namespace {
 
-constexpr std::uint64_t kLengthSize = 8;
-constexpr std::uint64_t kAlignment = 8;  // of the buffer, as the reference writes it
-constexpr std::uint64_t kPage = 4096;    // what reflinks can share
-
-/// Bytes of an input that stay one behind the other.
-struct Run {
-  DataRef data;
-  std::uint64_t at = 0;  ///< in the new buffer
-};
+constexpr std::size_t kRoom = 4096;  // for names and numbers that grow
 
 class SafetensorsWriter {
  public:
@@ -41,19 +33,7 @@ class SafetensorsWriter {
     CKPT_RETURN_IF_ERROR(collect_changes());
     CKPT_RETURN_IF_ERROR(place_tensors());
     spell_header();
-    pad_header();
-    if (text_.size() > kLargestSafetensorsHeader) {
-      return Error(ErrorCode::kUnsupported,
-                   fmt::format("the new header needs {} bytes, safetensors allows {}", text_.size(),
-                               kLargestSafetensorsHeader));
-    }
-    Layout layout;
-    Bytes length;
-    append_le<std::uint64_t>(length, text_.size());
-    layout.append_literal(length);
-    layout.append_literal(as_bytes(text_));
-    for (const auto& run : runs_) layout.append_data(run.data);
-    return layout;
+    return buffer_.lay_out(std::move(text_));
   }
 
  private:
@@ -103,14 +83,11 @@ class SafetensorsWriter {
         });
     begins_.resize(order.size());
     owners_.assign(storages.size(), kNoIndex);
-    std::uint64_t at = 0;
     for (const auto tensor : order) {
       if (!is_kept(tensor)) continue;
       CKPT_RETURN_IF_ERROR(claim_storage(tensor));
       const auto& storage = storages[row(tensor).storage];
-      begins_[tensor] = at;
-      append_run(storage, at);
-      at += storage.bytes;
+      begins_[tensor] = append(storage);
     }
     return {};
   }
@@ -135,18 +112,9 @@ class SafetensorsWriter {
     return {};
   }
 
-  void append_run(const Storage& storage, std::uint64_t at) {
-    if (storage.bytes == 0) return;
-    const auto data =
-        storage.is_added ? checkpoint_.added_data[storage.record] : DataRef{0, storage.extent, {}, {}};
-    auto* last = runs_.empty() ? nullptr : &runs_.back().data;
-    const bool goes_on = last != nullptr && !last->in_memory && !data.in_memory && last->part == data.part &&
-                         last->extent.end() == data.extent.offset;
-    if (goes_on) {
-      last->extent.size += data.extent.size;
-    } else {
-      runs_.push_back({data, at});
-    }
+  std::uint64_t append(const Storage& storage) {
+    return buffer_.append(storage.is_added ? checkpoint_.added_data[storage.record]
+                                           : DataRef{0, storage.extent, {}, {}});
   }
 
   // ---- the header
@@ -157,7 +125,7 @@ class SafetensorsWriter {
 
   void spell_header() {
     const auto& members = data_.members;
-    text_.reserve(header_.size() + kPage);
+    text_.reserve(header_.size() + kRoom);
     bool is_first = true;
     for (std::size_t i = 0; i < members.size(); ++i) {
       const auto& member = members[i];
@@ -226,40 +194,13 @@ class SafetensorsWriter {
     }
   }
 
-  // ---- where the buffer begins
-
-  void pad_header() {
-    const auto least = kLengthSize + text_.size();
-    auto start = align_up(least, kAlignment);
-    const auto wanted = best_start_in_page();
-    if (wanted) {
-      const auto in_page = least + (*wanted + kPage - least % kPage) % kPage;
-      if (in_page - kLengthSize <= kLargestSafetensorsHeader) start = in_page;
-    }
-    if (start - kLengthSize <= kLargestSafetensorsHeader) text_.resize(start - kLengthSize, ' ');
-  }
-
-  /// The buffer's start modulo a page that leaves the most bytes where they are in their pages. Nothing
-  /// where the buffer could then not be aligned.
-  std::optional<std::uint64_t> best_start_in_page() const {
-    std::array<std::uint64_t, kPage / kAlignment> votes{};
-    for (const auto& run : runs_) {
-      if (run.data.part != 0 || run.data.in_memory) continue;
-      const auto start = (run.data.extent.offset - run.at) % kPage;  // the buffer never starts behind its run
-      if (start % kAlignment == 0) votes[start / kAlignment] += run.data.extent.size;
-    }
-    const auto* best = std::max_element(votes.begin(), votes.end());
-    if (*best == 0) return std::nullopt;
-    return static_cast<std::uint64_t>(best - votes.begin()) * kAlignment;
-  }
-
   const Checkpoint& checkpoint_;
   const SafetensorsData& data_;
   const std::string& header_;
   std::vector<const KeyChange*> changes_;  ///< by tensor
   std::vector<std::uint64_t> begins_;      ///< by tensor: in the new buffer
   std::vector<TensorId> owners_;           ///< by storage: the tensor it is written for
-  std::vector<Run> runs_;
+  SafetensorsBuffer buffer_;
   std::string text_;  ///< of the new header
 };
 

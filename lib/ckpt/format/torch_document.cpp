@@ -281,11 +281,11 @@ std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle
   return std::make_shared<PickleSource>(pickle, std::move(bodies));
 }
 
-void append_pickle(Layout& layout, const EncodedPickle& pickle) {
+void append_pickle(Layout& layout, const EncodedPickle& pickle, std::uint32_t part) {
   std::uint64_t at = 0;
   for (const auto& body : pickle.bodies) {
     layout.append_literal(ByteView(pickle.text).subspan(at, body.at - at));
-    layout.append_copy(0, body.extent);
+    layout.append_copy(part, body.extent);
     at = body.at;
   }
   layout.append_literal(ByteView(pickle.text).subspan(at));

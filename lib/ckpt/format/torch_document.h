@@ -45,8 +45,8 @@ std::vector<std::string> keys_for_added(const Checkpoint& checkpoint,
 std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle,
                                                      std::shared_ptr<const ByteSource> bodies);
 
-/// Appends the pickle to `layout`: its text as literals, its bodies as copies of the checkpoint's one part.
-void append_pickle(Layout& layout, const EncodedPickle& pickle);
+/// Appends the pickle to `layout`: its text as literals, its bodies as copies of a part of the checkpoint.
+void append_pickle(Layout& layout, const EncodedPickle& pickle, std::uint32_t part = 0);
 
 /// Keys of all storages that `graph` refers to, sorted, each once.
 Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph);

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 
 #include "ckpt/base/crc32.h"
 #include "ckpt/base/text.h"
 #include "ckpt/format/format.h"
+#include "ckpt/format/state_dict_content.h"
 #include "ckpt/model/key_path.h"
 
 namespace ckpt {
@@ -104,6 +106,35 @@ Status compare_keys(const Checkpoint& planned, const Checkpoint& read) {
   return {};
 }
 
+std::set<std::string> aliases(const Checkpoint& checkpoint) {
+  std::set<std::string> names;
+  for (const auto& [name, target] : checkpoint.metadata) names.insert(name);
+  return names;
+}
+
+/// Where one side is a container of tensors alone, the file is one state dict, wherever it stands on the
+/// other side; and names that only `__metadata__` leads to a tensor are keys on the other side.
+Status compare_only_state_dict(const Checkpoint& planned, const Checkpoint& read) {
+  CKPT_ASSIGN_OR_RETURN(const auto expected, state_dict_content(planned));
+  CKPT_ASSIGN_OR_RETURN(const auto found, state_dict_content(read));
+  std::map<std::string, Dtype> wanted;
+  for (const auto& row : expected.rows) wanted.emplace(row.name, planned.tensors[row.tensor].dtype);
+  const auto tied = aliases(planned);
+  auto left = wanted;
+  for (const auto& name : aliases(read)) left.erase(name);
+  for (const auto& row : found.rows) {
+    const auto known = wanted.find(row.name);
+    const bool same =
+        known == wanted.end() ? tied.contains(row.name) : known->second == read.tensors[row.tensor].dtype;
+    if (!same)
+      return Error(ErrorCode::kCorrupt,
+                   fmt::format("the output's tensor {} is not the planned one", quoted(row.name)));
+    left.erase(row.name);
+  }
+  if (left.empty()) return {};
+  return Error(ErrorCode::kCorrupt, fmt::format("the output has no tensor {}", quoted(left.begin()->first)));
+}
+
 }  // namespace
 
 Status verify(const Layout& layout, std::size_t part, const Checkpoint& checkpoint,
@@ -111,6 +142,8 @@ Status verify(const Layout& layout, std::size_t part, const Checkpoint& checkpoi
   CKPT_RETURN_IF_ERROR(compare_bytes(layout, part, checkpoint, *written, progress));
   Diagnostics diagnostics;
   CKPT_ASSIGN_OR_RETURN(const auto read, read_checkpoint(written, diagnostics));
+  if (read.format != checkpoint.format && !(read.has_document() && checkpoint.has_document()))
+    return compare_only_state_dict(checkpoint, read);
   return compare_keys(checkpoint, read);
 }
 

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/format/state_dict_content.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include <fmt/format.h>
+
+#include "ckpt/base/text.h"
+#include "ckpt/model/key_path.h"
+
+namespace ckpt {
+namespace {
+
+/// What a document holds besides one of its state dicts.
+class Surroundings {
+ public:
+  Surroundings(const Checkpoint& checkpoint, StateDictContent& content)
+      : checkpoint_(checkpoint), content_(content) {
+    for (auto place = root(); place != kNoIndex; place = checkpoint.places[place].parent)
+      chain_.insert(place);
+    for (const auto& [key, value] : checkpoint.dropped_values()) {
+      if (key != kNoUse) dropped_keys_.insert(key);
+      dropped_.emplace_back(checkpoint.graph().start(value), value);
+    }
+    for (const auto& [key, change] : checkpoint.changes()) {
+      if (change.dropped) dropped_keys_.insert(checkpoint.state_dicts[key.first].entries[key.second].key);
+    }
+  }
+
+  void run() {
+    for (const auto& row : checkpoint_.tensors) {
+      if (!row.has(kIsPart) && row.state_dict != content_.dict && row.place != kNoIndex)
+        visit(row.place, row.use);
+    }
+    for (const auto& entry : checkpoint_.entries) visit(entry.place, entry.use);
+  }
+
+ private:
+  PlaceId root() const {
+    return content_.dict == kNoIndex ? 0 : checkpoint_.state_dicts[content_.dict].place;
+  }
+
+  bool is_dropped(PlaceId place, Use use) const {
+    const auto inside = [&](const auto& range) { return use >= range.first && use <= range.second; };
+    if (std::any_of(dropped_.begin(), dropped_.end(), inside)) return true;
+    for (; place != kNoIndex; place = checkpoint_.places[place].parent) {
+      const auto& step = checkpoint_.places[place];
+      if (step.kind == StepKind::kItem && dropped_keys_.contains(step.step)) return true;
+    }
+    return false;
+  }
+
+  void visit(PlaceId place, Use use) {
+    if (place == root()) return;
+    auto top = place;  // the outermost place that does not hold the state dict
+    while (checkpoint_.places[top].parent != kNoIndex && !chain_.contains(checkpoint_.places[top].parent))
+      top = checkpoint_.places[top].parent;
+    if (checkpoint_.places[top].parent == kNoIndex || is_dropped(place, use)) return;
+    const auto& step = checkpoint_.places[top];
+    const bool within = step.parent == root() && content_.dict != kNoIndex;
+    if (within && step.kind != StepKind::kItem) {
+      content_.has_metadata = content_.has_metadata || is_metadata(step);
+      return;  // an attribute of the mapping, or what made it
+    }
+    if (within && is_own_tensor(top)) {
+      content_.has_attributes = true;
+      return;
+    }
+    if (listed_.insert(top).second)
+      (within ? content_.extras : content_.around).push_back(checkpoint_.path(top));
+  }
+
+  /// Does a tensor of the state dict stand there? Then what was met is something that it carries.
+  bool is_own_tensor(PlaceId place) {
+    if (own_.empty()) {
+      for (const auto& row : checkpoint_.tensors) {
+        if (row.state_dict == content_.dict && row.place != kNoIndex) own_.insert(row.place);
+      }
+    }
+    return own_.contains(place);
+  }
+
+  bool is_metadata(const Place& step) const {
+    return step.kind == StepKind::kAttribute && checkpoint_.graph().string(step.step) == "_metadata";
+  }
+
+  const Checkpoint& checkpoint_;
+  StateDictContent& content_;
+  std::unordered_set<PlaceId> chain_;  ///< the state dict's place and all around it
+  std::unordered_set<Use> dropped_keys_;
+  std::vector<std::pair<Use, Use>> dropped_;  ///< ranges of nodes
+  std::unordered_set<PlaceId> listed_;
+  std::unordered_set<PlaceId> own_;  ///< places of its tensors, once they are asked for
+};
+
+Error no_state_dict(const Checkpoint& checkpoint) {
+  const bool has_tensors = std::any_of(checkpoint.mappings.begin(), checkpoint.mappings.end(),
+                                       [](const Mapping& mapping) { return mapping.tensors > 0; });
+  Error error(ErrorCode::kUnsupported, "there is no state dict in the file");
+  if (!has_tensors) return error;
+  return std::move(error).with_hint("name a mapping that holds tensors: --state-dict --root PATH");
+}
+
+Error several(const Checkpoint& checkpoint, const std::vector<std::uint32_t>& dicts) {
+  std::vector<std::string> paths;
+  for (const auto dict : dicts)
+    paths.push_back(quoted_path(checkpoint.path(checkpoint.state_dicts[dict].place)));
+  return Error(ErrorCode::kUnsupported,
+               fmt::format("there are {} state dicts in the file: {}", dicts.size(), fmt::join(paths, ", ")))
+      .with_hint("name the one to keep: --state-dict --root PATH");
+}
+
+}  // namespace
+
+Result<StateDictContent> state_dict_content(const Checkpoint& checkpoint) {
+  StateDictContent content;
+  std::vector<std::uint32_t> dicts;
+  for (std::uint32_t i = 0; i < checkpoint.state_dicts.size(); ++i) {
+    if (checkpoint.places[checkpoint.state_dicts[i].place].kind == StepKind::kRoot) content.dict = i;
+    dicts.push_back(i);
+  }
+  if (content.dict == kNoIndex && dicts.size() == 1) content.dict = dicts.front();
+  if (content.dict == kNoIndex && dicts.size() > 1) return several(checkpoint, dicts);
+  if (content.dict == kNoIndex) {
+    const bool empty_root = !checkpoint.mappings.empty() && checkpoint.mappings.front().place == 0 &&
+                            checkpoint.mappings.front().tensors == 0 &&
+                            checkpoint.mappings.front().others == 0;
+    if (!empty_root) return no_state_dict(checkpoint);
+  } else {
+    const auto& dict = checkpoint.state_dicts[content.dict];
+    if (dict.of_module) {
+      return Error(ErrorCode::kUnsupported, "a whole module stands in the file, not its state dict")
+          .with_hint("--state-dict makes the state dict of it");
+    }
+    for (std::uint32_t i = 0; i < dict.entries.size(); ++i) {
+      if (dict.entries[i].tensor == kNoIndex || checkpoint.is_dropped(content.dict, i)) continue;
+      content.rows.push_back({checkpoint.name(content.dict, i), dict.entries[i].tensor});
+    }
+  }
+  if (checkpoint.has_document()) Surroundings(checkpoint, content).run();
+  return content;
+}
+
+}  // namespace ckpt
