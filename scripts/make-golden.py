@@ -95,20 +95,35 @@ class Block(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """ResNet's shape at a hundredth of its size: a stem, three stages, a classifier of ten classes."""
+    """ResNet's shape at a hundredth of its size or less: a stem, three stages, a classifier of ten classes."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 10) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 10, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(10)
-        self.layer1 = nn.Sequential(Block(10, 10, 1))
-        self.layer2 = nn.Sequential(Block(10, 20, 2))
-        self.layer3 = nn.Sequential(Block(20, 40, 2))
-        self.fc = nn.Linear(40, 10)
+        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = nn.Sequential(Block(width, width, 1))
+        self.layer2 = nn.Sequential(Block(width, 2 * width, 2))
+        self.layer3 = nn.Sequential(Block(2 * width, 4 * width, 2))
+        self.fc = nn.Linear(4 * width, 10)
+
+    def features(self, x):
+        return self.layer3(self.layer2(self.layer1(torch.relu(self.bn1(self.conv1(x))))))
 
     def forward(self, x):
-        x = torch.relu(self.bn1(self.conv1(x)))
-        return self.fc(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+        return self.fc(self.features(x).mean((2, 3)))
+
+
+class ChangedResNet(SmallResNet):
+    """Without its fc: behind the stages come a transposed convolution and a classifier of nine classes."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        del self.fc
+        self.convtranspose1 = nn.ConvTranspose2d(4 * width, 4 * width, 3, 1, 1, bias=False)
+        self.fclass = nn.Linear(4 * width, 9)
+
+    def forward(self, x):
+        return self.fclass(self.convtranspose1(self.features(x)).mean((2, 3)))
 
 
 def trained(model: nn.Module, optimizer: torch.optim.Optimizer, channels: int = 1, steps: int = 2) -> None:
@@ -282,6 +297,23 @@ def training_dataparallel():
     del checkpoint["scheduler"]
     return {"epoch": checkpoint.pop("epoch"), "arch": "small-resnet", "state_dict": checkpoint.pop("model"),
             "best_acc1": 76.25, **checkpoint}
+
+
+# -- the tutorial -----------------------------------------------------------------------------------------------------
+
+
+@golden("zip", since=(2, 15))
+def resnet_dataparallel():
+    """The tutorial's pretrained model: the state dict of a smaller ResNet under DataParallel."""
+    model = nn.DataParallel(SmallResNet(4))
+    trained(model, torch.optim.SGD(model.parameters(), lr=0.01), 3, 2)
+    return model.state_dict()
+
+
+@golden("zip", since=(2, 15))
+def changed_resnet():
+    """The tutorial's own model: the same ResNet with other last layers, before it was trained."""
+    return ChangedResNet(4).state_dict()
 
 
 # -- whole modules ----------------------------------------------------------------------------------------------------

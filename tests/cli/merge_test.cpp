@@ -66,6 +66,10 @@ TEST_CASE("shapes and dtypes that differ are refused with the option that decide
             "size mismatch for a: copying a param with shape torch.Size([3, 3]) from checkpoint, the shape "
             "in current model is torch.Size([2, 3]).") != shape.npos);
   CHECK(shape.find("--on-shape-mismatch") != shape.npos);
+  CHECK(shape.find("more do") == shape.npos);
+  cli.write("shapes.pt", zip_of("a float32 3x3; b float32 5"));
+  const auto shapes = cli.bad("merge base.pt shapes.pt -o out.pt");
+  CHECK(shapes.find(" 1 more does not fit") != shapes.npos);
   cli.good("merge base.pt shape.pt -o out.pt --on-shape-mismatch keep-base");
   CHECK(cli.values("out.pt", "a") == cli.values("base.pt", "a"));
   cli.good("merge base.pt shape.pt -f -o out.pt --on-shape-mismatch take-other");
@@ -79,6 +83,21 @@ TEST_CASE("shapes and dtypes that differ are refused with the option that decide
   CHECK(cli.good("inspect out.pt --get a").find("float64") != std::string::npos);
   cli.good("merge base.pt dtype.pt -f -o out.pt --dtype base");
   CHECK(cli.good("inspect out.pt --get a").find("float32") != std::string::npos);
+}
+
+TEST_CASE("what a filter before didn't find in its reference is no mismatch of a merge", "[cli][merge]") {
+  const MergeCli cli;
+  cli.write("reference.pt", zip_of("a float32 9; b float32 4; gone float32 1"));
+  cli.write("b.pt", zip_of("b float32 4"));
+  const auto filter = std::string("-e 'filter --like reference.pt' ");
+  cli.good("apply " + filter + "-e 'merge other.pt' base.pt -o out.pt");
+  CHECK(cli.keys("out.pt") == Keys{"b"});
+  CHECK(cli.values("out.pt", "b") == cli.values("other.pt", "b"));
+  const auto equal = cli.good("apply " + filter + "-e 'merge b.pt --keys equal' base.pt -f -o out.pt");
+  CHECK(equal.find("Unexpected key(s) in state_dict: \"fc.w\"") != equal.npos);
+  const auto all = cli.good("apply " + filter + "-e 'merge other.pt --keys union' base.pt -f -o out.pt");
+  CHECK(all.find("Unexpected key(s) in state_dict: \"fc.w\"") != all.npos);
+  CHECK(all.find("size mismatch for a:") != all.npos);
 }
 
 TEST_CASE("a file of which nothing fits is an error that names the prefix", "[cli][merge]") {

@@ -67,6 +67,25 @@ TEST_CASE("old rows are kept where they are wanted", "[cli][head]") {
         std::string::npos);
 }
 
+TEST_CASE("rows that an edit before has brought are kept like those of the file", "[cli][head]") {
+  const HeadCli cli;
+  cli.write("whole.pt", zip_of("fc.weight float32 5x4; fc.bias float32 5"));
+  cli.write("strided.pt", zip_of("fc.weight float32 5x4 strides=1x5; fc.bias float64 5"));
+  for (const std::string merge : {"merge whole.pt", "merge strided.pt --dtype base"}) {
+    cli.good(merge.substr(0, 5) + " -q in.pt" + merge.substr(5) + " -f -o merged.pt");
+    cli.good("head -q merged.pt --head fc --num-classes 7 --keep-rows -f -o separate.pt");
+    cli.good("apply -q -e '" + merge +
+             "' -e 'head --head fc --num-classes 7 --keep-rows' in.pt -f -o one.pt");
+    for (const auto* key : {"fc.weight", "fc.bias"})
+      CHECK(cli.values("one.pt", key) == cli.values("separate.pt", key));
+  }
+  cli.good("head -q in.pt --head fc --num-classes 6 --seed 1 -f -o separate.pt");
+  const auto* twice =
+      "-e 'head --head fc --num-classes 6 --seed 1' -e 'head --head fc --num-classes 6 --keep-rows'";
+  cli.good(std::string("apply -q ") + twice + " in.pt -f -o one.pt");
+  CHECK(cli.values("one.pt", "fc.weight") == cli.values("separate.pt", "fc.weight"));
+}
+
 TEST_CASE("a head that is not named is the last layer, if no other has its size", "[cli][head]") {
   const HeadCli cli;
   CHECK(cli.good("head -n in.pt --num-classes 3").find("head 'fc'") != std::string::npos);

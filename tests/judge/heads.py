@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from tally import Tally
+from vector_unit import draws_promised_bits
 
 TORCH = tuple(int(number) for number in torch.__version__.split(".")[:2])
 UNSAFE = {"weights_only": False} if TORCH >= (1, 13) else {}
@@ -171,7 +172,7 @@ class Judge:
 
 def main() -> int:
     ckpt = os.environ.get("CKPT", "build/dev/apps/ckpt")
-    if TORCH >= (2, 0) and torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+    if not draws_promised_bits():
         print("skipped: this PyTorch computes without AVX2, so its random values are others")
         return 77
     with tempfile.TemporaryDirectory() as folder:

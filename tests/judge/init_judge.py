@@ -15,7 +15,6 @@ import argparse
 import functools
 import os
 import random
-import re
 import subprocess
 import sys
 import warnings
@@ -31,6 +30,8 @@ try:
 except ImportError:
     print("skipped: there is no PyTorch to judge with")
     sys.exit(SKIPPED)
+
+from vector_unit import draws_promised_bits, vector_unit
 
 VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
@@ -215,14 +216,6 @@ def judge(tool: str, cases: list[Case], tally: Tally) -> None:
     tally.count("size of the output", None if position == len(output) else f"{len(output)} bytes, expected {position}")
 
 
-def vector_unit() -> str:
-    """AVX2, AVX512 or another name of a kind of processor, as torch sees it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about a CUDA that isn't there
-        usage = re.search(r"CPU capability usage: (.+)", torch.__config__.show())
-    return usage[1].strip() if usage else "unknown"
-
-
 def default_tool() -> Path | None:
     return Path(os.environ["CKPT"]).resolve().parent.parent / "tests" / "ckpt_init_tool" if "CKPT" in os.environ else None
 
@@ -235,7 +228,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.tool is None:
         parser.error("no TOOL, and no CKPT to find it by")
-    if vector_unit() not in ("AVX2", "AVX512"):
+    if not draws_promised_bits():
         print(f"skipped: torch draws other bits on this processor ({vector_unit()}) than with AVX2")
         return SKIPPED
     warnings.filterwarnings("ignore", message="Initializing zero-element tensors")

@@ -224,14 +224,14 @@ class HeadReplacement {
   Status keep_rows(const Kept& kept, const TensorInfo& old, Bytes& values) const {
     if (kept.empty() || values.empty()) return {};
     const auto& storage = checkpoint_.storages[old.storage];
-    if (storage.is_added || (storage.bytes > 0 && storage.extent.size == 0))
+    if (!storage.is_added && storage.bytes > 0 && storage.extent.size == 0)
       return Error(ErrorCode::kUnsupported,
-                   fmt::format("rows of {} can't be read: it lies in a compressed record or was just made",
-                               quoted(old.name)));
+                   fmt::format("rows of {} can't be read: it lies in a compressed record", quoted(old.name)));
+    const auto [source, begin] = bytes_of(storage);
     const auto shape = checkpoint_.shape(old);
     GatheredSource rows("rows of the old head");
-    rows.add({checkpoint_.parts.front().source,
-              storage.extent.offset,
+    rows.add({source,
+              begin,
               old.offset,
               {shape.begin(), shape.end()},
               checkpoint_.strides(old),
@@ -245,6 +245,14 @@ class HeadReplacement {
       if (is_turned(old)) swap_byte_order(old.dtype, row);
     }
     return {};
+  }
+
+  /// Where the bytes of a storage of the file, or one that an edit before has added, begin.
+  std::pair<std::shared_ptr<const ByteSource>, std::uint64_t> bytes_of(const Storage& storage) const {
+    if (!storage.is_added) return {checkpoint_.parts.front().source, storage.extent.offset};
+    const auto& data = checkpoint_.added_data[storage.record];
+    if (data.in_memory) return {std::make_shared<MemorySource>("head", *data.in_memory), 0};
+    return {checkpoint_.parts[data.part].source, data.extent.offset};
   }
 
   void put(EditedKey& key, Bytes values, Shape shape) {

@@ -244,6 +244,7 @@ class DictMerge {
     CKPT_RETURN_IF_ERROR(check_mismatches());
     if (edit_.keys == MergeTensors::Keys::kUnion) CKPT_RETURN_IF_ERROR(add_unknown());
     if (edit_.keys == MergeTensors::Keys::kIntersection) drop_lonely();
+    report();
     for (const auto& offer : offers_) report_.taken.emplace_back(offer.source->file, offer.taken);
     return {};
   }
@@ -259,7 +260,7 @@ class DictMerge {
     for (const auto& key : dict_.keys) {
       if (key.dropped) continue;
       known.insert(key.name);
-      if (key.tensor != kNoIndex && !last_with(offers_, key.name)) report_.missing.push_back(key.name);
+      if (key.tensor != kNoIndex && !last_with(offers_, key.name)) missing_.push_back(key.name);
     }
     std::unordered_set<std::string_view> seen;
     for (const auto& offer : offers_) {
@@ -269,7 +270,7 @@ class DictMerge {
         const auto name = offer.checkpoint().original_name(offer.dict, i);
         const auto owned = offer.entries.find(name);
         if (known.contains(name) || !seen.insert(owned->first).second) continue;
-        report_.unexpected.push_back(name);
+        unexpected_.push_back(name);
       }
     }
   }
@@ -284,9 +285,9 @@ class DictMerge {
                                                       quoted(key.name), quoted(offer.source->file)));
       }
     }
-    if (report_.unexpected.empty()) return {};
+    if (unexpected_.empty()) return {};
     return Error(ErrorCode::kRefused,
-                 fmt::format("the base has no key {} (--keys equal)", quoted(report_.unexpected.front())));
+                 fmt::format("the base has no key {} (--keys equal)", quoted(unexpected_.front())));
   }
 
   /// A file of which nothing fits was named by mistake, or its keys have another prefix.
@@ -330,7 +331,7 @@ class DictMerge {
     auto our_shape = shape_of(base_, ours);
     const bool fits = their_shape == our_shape;
     if (!fits && edit_.on_shape_mismatch != MergeTensors::OnShapeMismatch::kTakeOther) {
-      report_.mismatched.push_back({key.name, std::move(their_shape), std::move(our_shape)});
+      mismatched_.push_back({key.name, std::move(their_shape), std::move(our_shape)});
       return {};
     }
     auto dtype = theirs.dtype;
@@ -363,15 +364,14 @@ class DictMerge {
 
   Status check_mismatches() const {
     if (other_dtype_) return *other_dtype_;
-    if (report_.mismatched.empty() || edit_.on_shape_mismatch != MergeTensors::OnShapeMismatch::kError)
-      return {};
-    const auto& first = report_.mismatched.front();
+    if (mismatched_.empty() || edit_.on_shape_mismatch != MergeTensors::OnShapeMismatch::kError) return {};
+    const auto& first = mismatched_.front();
     auto message = fmt::format(
         "size mismatch for {}: copying a param with shape {} from checkpoint, the shape in current model is "
         "{}.",
         printable(first.name), torch_size(first.in_file), torch_size(first.in_reference));
-    if (report_.mismatched.size() > 1)
-      message += fmt::format(" {} more do not fit", report_.mismatched.size() - 1);
+    const auto more = mismatched_.size() - 1;
+    if (more > 0) message += fmt::format(" {} more {} not fit", more, more == 1 ? "does" : "do");
     return Error(ErrorCode::kRefused, std::move(message))
         .with_hint("choose: --on-shape-mismatch keep-base or --on-shape-mismatch take-other");
   }
@@ -406,7 +406,6 @@ class DictMerge {
         report_.added.push_back(name);
       }
     }
-    report_.unexpected.clear();  // they are in it now
     return {};
   }
 
@@ -416,12 +415,23 @@ class DictMerge {
     }
   }
 
+  /// Behind what edits before have said.
+  void report() {
+    const auto append = [](const auto& from, auto& to) { to.insert(to.end(), from.begin(), from.end()); };
+    append(missing_, report_.missing);
+    if (edit_.keys != MergeTensors::Keys::kUnion) append(unexpected_, report_.unexpected);
+    append(mismatched_, report_.mismatched);
+  }
+
   const MergeTensors& edit_;
   Checkpoint& base_;
   EditedStateDict& dict_;
   Offers& offers_;
   Importer& importer_;
   StateDictReport& report_;
+  std::vector<std::string> missing_;     ///< keys of the base that no other has
+  std::vector<std::string> unexpected_;  ///< keys that only others have
+  std::vector<ShapeMismatch> mismatched_;
   std::optional<Error> other_dtype_;  ///< the first one, where it decides
 };
 
