@@ -46,7 +46,7 @@ class Rewrite {
     if (!layout.ok()) return in_file(std::move(layout).error());
     const auto totals = layout->totals();
     result_.bytes_out = totals.literal + totals.copied;
-    result_.bytes_copied = totals.copied;
+    result_.bytes_copied = totals.copied - computed_bytes(*layout);
     if (result_.report.strict_failed || (flags_.must_change && !result_.changed)) {
       result_.status = ExitCode::kAnswerIsNo;
       return {};
@@ -122,6 +122,16 @@ class Rewrite {
       if (!same.ok()) return std::move(same).error().in_file(result_.output);
     }
     return outputs.commit();
+  }
+
+  /// Bytes that are copied from sources which make them up as they are read.
+  std::uint64_t computed_bytes(const Layout& layout) const {
+    std::uint64_t bytes = 0;
+    for (const auto& segment : layout.parts.front().segments) {
+      if (segment.copies() && checkpoint_.parts[segment.source].source->descriptor() < 0)
+        bytes += segment.size;
+    }
+    return bytes;
   }
 
   /// None where nobody would see it.

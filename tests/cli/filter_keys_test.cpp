@@ -85,6 +85,12 @@ TEST_CASE("rules act in order, the last match wins, and the first decides how ke
   CHECK(cli.kept("--keep fc --drop fc.bias --keep fc.bias") == kFc);
 }
 
+TEST_CASE("a list without an end is given up", "[cli][filter]") {
+  const FlatCli cli;
+  CHECK(cli.bad("filter in.pt --keep @/dev/zero -n") ==
+        "ckpt: /dev/zero: more than 268435456 bytes, the most that are read\n");
+}
+
 TEST_CASE("@FILE has one pattern a line, @=FILE one exact key, @- reads standard input", "[cli][filter]") {
   const FlatCli cli;
   cli.write("patterns", "conv.*\r\n\nfc\n");

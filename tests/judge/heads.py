@@ -110,6 +110,20 @@ class Judge:
         found = self.replaced(state, "--head", "b", "--head", "a", "--num-classes", "6", "--seed", "11")
         self.compare("two heads", found, {"a.weight": a.weight, "a.bias": a.bias, "b.weight": b.weight, "b.bias": b.bias})
 
+    def large(self) -> None:
+        """More than ckpt draws at once, with rows that stay; the next layer draws on from there."""
+        state = {"a.weight": torch.randn(3, 4099), "a.bias": torch.randn(3), "b.weight": torch.randn(4, 5), "b.bias": torch.randn(4)}
+        for legacy in (False, True):
+            torch.manual_seed(2)
+            a, b = nn.Linear(4099, 1025), nn.Linear(5, 1025)
+            with torch.no_grad():
+                for layer, name in ((a, "a"), (b, "b")):
+                    rows = len(state[f"{name}.bias"])
+                    layer.weight[:rows], layer.bias[:rows] = state[f"{name}.weight"], state[f"{name}.bias"]
+            found = self.replaced(state, "--head", "a", "--head", "b", "--num-classes", "1025", "--seed", "2", "--keep-rows", legacy=legacy)
+            self.compare(f"a large head, legacy {legacy}", found,
+                         {"a.weight": a.weight, "a.bias": a.bias, "b.weight": b.weight, "b.bias": b.bias})
+
     def rows(self) -> None:
         """Rows that stay, from contiguous and strided heads."""
         for name, weight in (("contiguous", torch.randn(7, 8)), ("transposed", torch.randn(8, 7).t()), ("sliced", torch.randn(20, 8)[3:17:2])):
@@ -180,6 +194,7 @@ def main() -> int:
         judge.layers()
         judge.whole_story()
         judge.several()
+        judge.large()
         judge.rows()
         judge.whole_modules()
         judge.refusals()

@@ -37,6 +37,8 @@ class InitCommands {
   }
 
  private:
+  static constexpr auto kAllInMemory = ~std::uint64_t{0};
+
   template <typename T>
   static T need(Result<T> result) {
     if (!result.ok()) throw std::runtime_error(result.error().text());
@@ -59,7 +61,7 @@ class InitCommands {
     words >> method >> dtype >> shape >> has_bias >> groups;
     auto values =
         need(initial_layer(random_, need(parse_init_method(method)), version_, dtype_by_name(dtype).value(),
-                           numbers(shape), has_bias, groups > 0, groups));
+                           numbers(shape), has_bias, groups > 0, groups, kAllInMemory));
     append_bytes(values.weight, values.bias);
     return std::move(values.weight);
   }

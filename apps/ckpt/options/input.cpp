@@ -8,12 +8,13 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "ckpt/io/whole_file.h"
 #include "ckpt/model/key_path.h"
 
 namespace ckpt::cli {
 namespace {
 
-constexpr std::uint64_t kLargestList = 1ULL << 30U;  // bytes of a file of patterns or keys
+constexpr std::uint64_t kLargestList = 256ULL << 20U;  // bytes of a file of patterns or keys
 
 }  // namespace
 
@@ -56,13 +57,9 @@ std::function<std::string(const std::string&)> one_of(std::vector<std::string> w
 }
 
 Result<std::vector<std::string>> read_lines(const std::string& path, bool null) {
-  CKPT_ASSIGN_OR_RETURN(const auto source, open_input(path, ""));
-  if (source->size() > kLargestList) {
-    return Error(ErrorCode::kUnsupported, "a list of patterns is larger than 1 GiB").in_file(source->name());
-  }
-  CKPT_ASSIGN_OR_RETURN(const auto bytes, source->read({0, source->size()}));
+  CKPT_ASSIGN_OR_RETURN(const auto list, read_whole_file(path, kLargestList));
   std::vector<std::string> lines;
-  auto text = as_text(bytes);
+  std::string_view text = list;
   const char end = null ? '\0' : '\n';
   while (!text.empty()) {
     const auto at = text.find(end);

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/checked_math.h"
+#include "ckpt/compute/drawn_source.h"
 #include "ckpt/compute/trunc_normal.h"
 
 namespace ckpt {
@@ -81,25 +82,32 @@ bool is_uniform(Kind kind) {
   return kind == Kind::kDefault || kind == Kind::kXavierUniform || kind == Kind::kKaimingUniform;
 }
 
-Result<Bytes> initial_weight(TorchRandom& random, const InitMethod& method, TorchVersion version, Dtype dtype,
-                             const Sizes& sizes) {
-  if (sizes.elements == 0 || method.kind == Kind::kZeros)
-    return Bytes(sizes.elements * dtype_info(dtype).item_size);
+/// How the elements of a weight are drawn.
+Result<DrawnSource::Draw> drawing(const InitMethod& method, TorchVersion version, Dtype dtype,
+                                  const Sizes& sizes) {
+  if (sizes.elements == 0 || method.kind == Kind::kZeros) {
+    return DrawnSource::Draw([item = dtype_info(dtype).item_size](TorchRandom&, std::uint64_t count) {
+      return Bytes(count * item);
+    });
+  }
   const double std = deviation(method, sizes);
   const double bound = std::sqrt(3.0) * std;  // of a uniform distribution with this deviation
   if (!(2 * bound <= largest(dtype)))
     return Error(ErrorCode::kUsage, fmt::format("values with a standard deviation of {} are too large for {}",
                                                 std, dtype_info(dtype).name));
-  if (is_uniform(method.kind)) return random.uniform(version, dtype, sizes.elements, -bound, bound);
-  if (method.kind == Kind::kTruncNormal) return trunc_normal(random, version, dtype, sizes.elements, std);
-  return random.normal(version, dtype, sizes.elements, std);
+  return DrawnSource::Draw(
+      [kind = method.kind, version, dtype, std, bound](TorchRandom& random, std::uint64_t count) {
+        if (is_uniform(kind)) return random.uniform(version, dtype, count, -bound, bound);
+        if (kind == Kind::kTruncNormal) return trunc_normal(random, version, dtype, count, std);
+        return random.normal(version, dtype, count, std);
+      });
 }
 
 }  // namespace
 
 Result<InitialValues> initial_layer(TorchRandom& random, const InitMethod& method, TorchVersion version,
                                     Dtype dtype, Shape weight_shape, bool has_bias, bool transposed,
-                                    std::int64_t groups) {
+                                    std::int64_t groups, std::uint64_t large_weight) {
   if (!can_be_drawn(dtype))
     return Error(
         ErrorCode::kUnsupported,
@@ -108,7 +116,15 @@ Result<InitialValues> initial_layer(TorchRandom& random, const InitMethod& metho
                     dtype_info(dtype).name));
   CKPT_ASSIGN_OR_RETURN(const auto sizes, sizes_of(weight_shape, dtype));
   InitialValues values;
-  CKPT_ASSIGN_OR_RETURN(values.weight, initial_weight(random, method, version, dtype, sizes));
+  CKPT_ASSIGN_OR_RETURN(auto draw, drawing(method, version, dtype, sizes));
+  const auto item_size = dtype_info(dtype).item_size;
+  if (sizes.elements * item_size <= large_weight || method.kind == Kind::kTruncNormal) {
+    values.weight = draw(random, sizes.elements);
+  } else {
+    auto source = std::make_shared<DrawnSource>(random, std::move(draw), sizes.elements, item_size);
+    random = source->random_behind();
+    values.large_weight = std::move(source);
+  }
   if (!has_bias) return values;
   const std::int64_t outputs[] = {transposed ? weight_shape[1] : weight_shape[0], transposed ? groups : 1};
   const auto count = element_count(outputs, dtype_info(dtype).item_size);

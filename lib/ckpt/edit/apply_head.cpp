@@ -2,12 +2,16 @@
 // Last layers for another number of classes: initialised as PyTorch would, with the old rows that the user
 // wants to keep.
 #include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
 #include <set>
 
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
 #include "ckpt/compute/convert.h"
+#include "ckpt/compute/drawn_source.h"
 #include "ckpt/compute/gathered_source.h"
 #include "ckpt/compute/layer_init.h"
 #include "ckpt/edit/edits.h"
@@ -124,7 +128,6 @@ class HeadReplacement {
     const bool has_bias = head.bias != nullptr && !edit_.no_bias;
     auto values = initial_layer(random, edit_.init, edit_.torch, old.dtype, shape, has_bias, false);
     if (!values.ok()) return at(name, std::move(values).error());
-    CKPT_RETURN_IF_ERROR(keep_rows(kept, old, values->weight));
     if (has_bias) {
       const auto old_bias = checkpoint_.tensors[head.bias->tensor];
       if (old_bias.dtype != old.dtype)
@@ -132,7 +135,12 @@ class HeadReplacement {
       CKPT_RETURN_IF_ERROR(keep_rows(kept, old_bias, values->bias));
       put(*head.bias, std::move(values->bias), {classes_});
     }
-    put(*head.weight, std::move(values->weight), shape);
+    if (values->large_weight != nullptr) {
+      CKPT_RETURN_IF_ERROR(put_large(*head.weight, kept, std::move(values->large_weight), shape));
+    } else {
+      CKPT_RETURN_IF_ERROR(keep_rows(kept, old, values->weight));
+      put(*head.weight, std::move(values->weight), shape);
+    }
     if (checkpoint_.state_dicts[dict_.index].of_module) set_attributes(old.place, shape);
     if (head.bias != nullptr && edit_.no_bias) head.bias->dropped = true;
     report_.heads.push_back({name, edit_.rename.value_or(name), old_shape, shape, kept.size(), edit_.seed});
@@ -220,28 +228,34 @@ class HeadReplacement {
     return kept;
   }
 
-  /// Copies rows of the old tensor over those of `values`.
-  Status keep_rows(const Kept& kept, const TensorInfo& old, Bytes& values) const {
-    if (kept.empty() || values.empty()) return {};
+  /// The old tensor's rows, dense.
+  Result<std::shared_ptr<const ByteSource>> old_rows(const TensorInfo& old) const {
     const auto& storage = checkpoint_.storages[old.storage];
     if (!storage.is_added && storage.bytes > 0 && storage.extent.size == 0)
       return Error(ErrorCode::kUnsupported,
                    fmt::format("rows of {} can't be read: it lies in a compressed record", quoted(old.name)));
     const auto [source, begin] = bytes_of(storage);
     const auto shape = checkpoint_.shape(old);
-    GatheredSource rows("rows of the old head");
-    rows.add({source,
-              begin,
-              old.offset,
-              {shape.begin(), shape.end()},
-              checkpoint_.strides(old),
-              old.dtype,
-              old.dtype,
-              false});
+    auto rows = std::make_shared<GatheredSource>("rows of the old head");
+    rows->add({source,
+               begin,
+               old.offset,
+               {shape.begin(), shape.end()},
+               checkpoint_.strides(old),
+               old.dtype,
+               old.dtype,
+               false});
+    return std::shared_ptr<const ByteSource>(std::move(rows));
+  }
+
+  /// Copies rows of the old tensor over those of `values`.
+  Status keep_rows(const Kept& kept, const TensorInfo& old, Bytes& values) const {
+    if (kept.empty() || values.empty()) return {};
+    CKPT_ASSIGN_OR_RETURN(const auto rows, old_rows(old));
     const auto size = values.size() / static_cast<std::size_t>(classes_);
     for (const auto& [to, from] : kept) {
       const auto row = std::span(values).subspan(static_cast<std::size_t>(to) * size, size);
-      CKPT_RETURN_IF_ERROR(rows.read_at(static_cast<std::uint64_t>(from) * size, row));
+      CKPT_RETURN_IF_ERROR(rows->read_at(static_cast<std::uint64_t>(from) * size, row));
       if (is_turned(old)) swap_byte_order(old.dtype, row);
     }
     return {};
@@ -258,10 +272,42 @@ class HeadReplacement {
   void put(EditedKey& key, Bytes values, Shape shape) {
     const auto row = checkpoint_.tensors[key.tensor];
     if (is_turned(row)) swap_byte_order(row.dtype, values);
+    set_values(key, DataRef::of_bytes(std::move(values)), std::move(shape));
+  }
+
+  /// A weight that is never whole in memory, with the rows of the old one that stay.
+  Status put_large(EditedKey& key, const Kept& kept, std::shared_ptr<const ByteSource> values, Shape shape) {
+    const auto row = checkpoint_.tensors[key.tensor];
+    if (is_turned(row)) values = turned(std::move(values), row.dtype);
+    const auto size = values->size();
+    if (!kept.empty()) {
+      CKPT_ASSIGN_OR_RETURN(auto rows, old_rows(row));
+      std::map<std::uint64_t, std::uint64_t> places;
+      for (const auto& [to, from] : kept)
+        places.insert_or_assign(static_cast<std::uint64_t>(to), static_cast<std::uint64_t>(from));
+      values = std::make_shared<OverlaidSource>(std::move(values), std::move(rows), std::move(places),
+                                                size / static_cast<std::uint64_t>(classes_));
+    }
+    checkpoint_.parts.push_back({std::move(values), {}, {}});
+    const auto part = static_cast<std::uint32_t>(checkpoint_.parts.size() - 1);
+    set_values(key, {part, {0, size}, std::nullopt, nullptr}, std::move(shape));
+    return {};
+  }
+
+  /// The same numbers in the other byte order.
+  static std::shared_ptr<const ByteSource> turned(std::shared_ptr<const ByteSource> values, Dtype dtype) {
+    const auto count = static_cast<std::int64_t>(values->size() / dtype_info(dtype).item_size);
+    auto out = std::make_shared<GatheredSource>(values->name());
+    out->add({std::move(values), 0, 0, {count}, {1}, dtype, dtype, true});
+    return out;
+  }
+
+  void set_values(EditedKey& key, DataRef data, Shape shape) {
+    const auto row = checkpoint_.tensors[key.tensor];
     const auto device = std::string(checkpoint_.devices[checkpoint_.storages[row.storage].device]);
     TensorView view{row.dtype, kNoIndex, 0, std::move(shape), {}};
     view.made_anew = true;
-    view.storage = checkpoint_.add_storage(DataRef::of_bytes(std::move(values)), row.dtype, device);
+    view.storage = checkpoint_.add_storage(std::move(data), row.dtype, device);
     checkpoint_.replace(dict_.index, key.entry, view);
   }
 

@@ -25,6 +25,7 @@ namespace {
 constexpr std::uint64_t kPage = 4096;           // what reflinks can share
 constexpr std::uint64_t kFourGiB = 0xFFFFFFFF;  // from here on, local headers hold their own offset
 constexpr std::uint64_t kCopyChunk = 1024 * 1024;
+constexpr std::uint64_t kLargeRecord = 128 * 1024;  // bytes to which a page of padding is a few per cent
 
 /// A record of the output.
 struct PlannedEntry {
@@ -151,7 +152,7 @@ class ZipWriter {
     planned.header_offset = layout_.position();
     planned.size = pickle.size();
     CKPT_ASSIGN_OR_RETURN(planned.crc32, checksum());
-    const auto alignment = keeps_promise_ ? data_.storage_alignment : kTorchAlignment;
+    const DataAlignment alignment{keeps_promise_ ? data_.storage_alignment : kTorchAlignment};
     if (!entry.stored()) {
       CKPT_ASSIGN_OR_RETURN(const auto plain, document_.source->read({0, pickle.size()}));
       const auto packed = deflate(plain);
@@ -270,6 +271,14 @@ class ZipWriter {
 
   std::uint16_t utf8_flag() const { return directory_.entry(data_.pickle).flags & kFlagUtf8; }
 
+  /// Large ones keep their offset modulo the page size, as runs do: the kernel then moves whole pages, or
+  /// shares them.
+  static DataAlignment alignment_of_added(const DataRef& data) {
+    const auto beyond_page = data.extent.offset % kPage;
+    if (data.in_memory || data.extent.size < kLargeRecord || beyond_page % kTorchAlignment != 0) return {};
+    return {kPage, beyond_page};
+  }
+
   void lay_out_added(const Storage& storage) {
     const auto& data = checkpoint_.added_data[storage.record];
     AddedRecord record;
@@ -281,7 +290,7 @@ class ZipWriter {
     if (record.size == 0) record.crc32 = 0;
     const auto spelled =
         respell_record(new_local_header(record.name, utf8_flag(), record.size != 0), record.header_offset,
-                       kTorchAlignment, record.size, record.size, record.crc32.value_or(0));
+                       alignment_of_added(data), record.size, record.size, record.crc32.value_or(0));
     layout_.append_literal(spelled.header);
     if (record.crc32) {
       layout_.append_data(data);

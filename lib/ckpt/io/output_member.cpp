@@ -12,6 +12,7 @@
 namespace ckpt {
 namespace {
 
+constexpr std::uint64_t kWriteBack = std::uint64_t{32} << 20;  // bytes between two requests to write back
 constexpr std::string_view kCannotOpen = "cannot open for writing";
 
 // Would this new, empty file share blocks with a source on the same file system? Cloning nothing onto
@@ -85,6 +86,33 @@ Status OutputMember::reserve(std::uint64_t size) {
     return system_error(errno, "cannot reserve " + human_bytes(size), target_.name);
   }
   return {};
+}
+
+Status OutputMember::write(ByteView bytes) {
+  CKPT_RETURN_IF_ERROR(sink_.write(bytes));
+  if (starts_write_back()) start_write_back();
+  return {};
+}
+
+// In pieces, so that the disk is busy with one while the next is copied.
+Status OutputMember::copy_from(const ByteSource& source, Extent extent) {
+  while (starts_write_back() && extent.size > kWriteBack) {
+    CKPT_RETURN_IF_ERROR(sink_.copy_from(source, {extent.offset, kWriteBack}));
+    extent = {extent.offset + kWriteBack, extent.size - kWriteBack};
+    start_write_back();
+  }
+  CKPT_RETURN_IF_ERROR(sink_.copy_from(source, extent));
+  if (starts_write_back()) start_write_back();
+  return {};
+}
+
+// The disk need not wait for the sync at the end. A wish: what becomes of it shows when the file is synced.
+void OutputMember::start_write_back() {
+  const auto size = position() - on_its_way_;
+  if (size < kWriteBack) return;
+  ::sync_file_range(file_.descriptor(), static_cast<off_t>(on_its_way_), static_cast<off_t>(size),
+                    SYNC_FILE_RANGE_WRITE);
+  on_its_way_ = position();
 }
 
 Result<std::shared_ptr<const ByteSource>> OutputMember::reopen() {

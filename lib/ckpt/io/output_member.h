@@ -21,11 +21,8 @@ class OutputMember final : public OutputFile {
   static Result<std::unique_ptr<OutputMember>> create(OutputTarget target, const OutputOptions& options,
                                                       std::uint64_t size_hint);
 
-  Status write(ByteView bytes) override { return sink_.write(bytes); }
-
-  Status copy_from(const ByteSource& source, Extent extent) override {
-    return sink_.copy_from(source, extent);
-  }
+  Status write(ByteView bytes) override;
+  Status copy_from(const ByteSource& source, Extent extent) override;
 
   std::uint64_t position() const override { return sink_.position(); }
 
@@ -56,14 +53,19 @@ class OutputMember final : public OutputFile {
   Status decide_mode(const ByteSource* mode_of);
   Status reserve(std::uint64_t size);
 
+  bool starts_write_back() const { return syncs() && reserved_ > 0; }
+
+  void start_write_back();
+
   OutputTarget target_;
   Overwrite overwrite_;
   Fsync fsync_;
   MissingDirectory missing_directory_;
   mode_t mode_ = 0;
   std::uint64_t reserved_ = 0;
-  TemporaryDirectories made_;  // before the file in them, to go after it
-  TemporaryFile temporary_;    // of a file; its descriptor is in file_
+  std::uint64_t on_its_way_ = 0;  // bytes that the kernel was told to write back
+  TemporaryDirectories made_;     // before the file in them, to go after it
+  TemporaryFile temporary_;       // of a file; its descriptor is in file_
   File file_;
   FileSink sink_{file_};
 };

@@ -125,9 +125,10 @@ Bytes local_zip64(const LocalHeader& header, std::uint64_t offset, std::uint64_t
 }
 
 /// Padding, its own four bytes included, behind a header that has `unpadded` bytes without it.
-std::size_t torch_padding(std::uint64_t header_offset, std::size_t unpadded, std::uint64_t alignment) {
+std::size_t torch_padding(std::uint64_t header_offset, std::size_t unpadded, DataAlignment alignment) {
   const auto start = header_offset + unpadded + kFieldHeader;
-  return kFieldHeader + static_cast<std::size_t>((alignment - start % alignment) % alignment);
+  const auto [step, remainder] = alignment;
+  return kFieldHeader + static_cast<std::size_t>((step + remainder - start % step) % step);
 }
 
 template <typename Fields>
@@ -159,7 +160,7 @@ std::uint64_t smallest_local_header(ByteView original) {
   return split_for_move(original, 0).smallest();
 }
 
-SpelledRecord respell_record(ByteView original, std::uint64_t header_offset, std::uint64_t alignment,
+SpelledRecord respell_record(ByteView original, std::uint64_t header_offset, DataAlignment alignment,
                              std::uint64_t size, std::uint64_t stored_size, std::uint32_t crc32) {
   auto header = split_header(original, [](const LocalHeader&, const ExtraField&) { return Bytes(); });
   auto& fields = header.fields;

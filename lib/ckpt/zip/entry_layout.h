@@ -35,15 +35,21 @@ std::optional<Bytes> respell_local_header(ByteView original, std::uint64_t heade
 /// Fewest bytes `respell_local_header` needs between header and data.
 std::uint64_t smallest_local_header(ByteView original);
 
+/// Where data may start: at offsets that leave `remainder` when divided by `step`.
+struct DataAlignment {
+  std::uint64_t step = kTorchAlignment;  ///< bytes
+  std::uint64_t remainder = 0;
+};
+
 /// A record whose content is new and known: local header (in the spelling of `original`, sizes and CRC set
 /// anew: in the header, or zero there and in a descriptor behind the data if flag bit 3 is set), padded so
-/// that data starts on `alignment`.
+/// that data starts as `alignment` says.
 struct SpelledRecord {
   Bytes header;
   Bytes descriptor;  ///< empty if the header has the sizes
 };
 
-SpelledRecord respell_record(ByteView original, std::uint64_t header_offset, std::uint64_t alignment,
+SpelledRecord respell_record(ByteView original, std::uint64_t header_offset, DataAlignment alignment,
                              std::uint64_t size, std::uint64_t stored_size, std::uint32_t crc32);
 
 /// Header and central entry of a stored record that no archive has, as PyTorch writes them: originals for

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ckpt/base/crc32.h"
+#include "ckpt/compute/drawn_source.h"
 #include "support/catch.h"
 #include "support/init_commands.h"
 
@@ -70,6 +71,50 @@ TEST_CASE("a layer has a weight of its shape, and a bias of its outputs if it ha
   CHECK(layer("default", Dtype::kFloat32, {3, 5}, false)->bias.empty());
   CHECK(layer("zeros", Dtype::kFloat64, {3, 5, 2, 2})->bias.size() == 24);
   CHECK(layer("default", Dtype::kFloat16, {6, 2, 3}, true, true, 3)->bias.size() == 12);
+}
+
+TEST_CASE("a weight drawn while it is read is the one drawn at once", "[compute]") {
+  const Shape shape = {613, 1001};  // two pieces, and a rest that is no multiple of 16
+  for (const auto* method : {"default", "zeros", "normal:0.02", "xavier-uniform", "kaiming-normal"}) {
+    for (const auto dtype : {Dtype::kFloat16, Dtype::kBfloat16, Dtype::kFloat32, Dtype::kFloat64}) {
+      for (const TorchVersion version : {TorchVersion{1, 13}, kNewestComputedTorch}) {
+        CAPTURE(method, dtype_info(dtype).name, torch_version_text(version));
+        TorchRandom at_once(3);
+        TorchRandom while_read(3);
+        const auto how = parse_init_method(method).value();
+        const auto whole = initial_layer(at_once, how, version, dtype, shape, true, false).value();
+        const auto drawn = initial_layer(while_read, how, version, dtype, shape, true, false, 1, 0).value();
+        REQUIRE(whole.large_weight == nullptr);
+        REQUIRE(drawn.large_weight != nullptr);
+        CHECK(drawn.weight.empty());
+        CHECK(drawn.bias == whole.bias);
+        const auto& source = *drawn.large_weight;
+        const auto size = whole.weight.size();
+        REQUIRE(source.size() == size);
+        CHECK(source.read({0, size}).value() == whole.weight);
+        const auto middle = size / 3 + 1;  // back, into the middle of an element
+        CHECK(source.read({middle, size - middle}).value() ==
+              Bytes(whole.weight.begin() + static_cast<std::ptrdiff_t>(middle), whole.weight.end()));
+        CHECK_FALSE(source.read({size, 1}).ok());
+      }
+    }
+  }
+}
+
+TEST_CASE("rows of another tensor lie over those of the new one", "[compute]") {
+  const auto bytes = [](const std::string& text) {
+    const auto view = as_bytes(text);
+    return Bytes(view.begin(), view.end());
+  };
+  const OverlaidSource source(std::make_shared<MemorySource>("new", bytes("aabbccddee")),
+                              std::make_shared<MemorySource>("old", bytes("ABCDEF")), {{1, 2}, {4, 0}}, 2);
+  const std::string whole = "aaEFccddAB";
+  for (std::uint64_t begin = 0; begin <= whole.size(); ++begin) {
+    for (std::uint64_t end = begin; end <= whole.size(); ++end) {
+      CAPTURE(begin, end);
+      CHECK(as_text(source.read({begin, end - begin}).value()) == whole.substr(begin, end - begin));
+    }
+  }
 }
 
 TEST_CASE("all methods but the default leave the bias zero", "[compute]") {

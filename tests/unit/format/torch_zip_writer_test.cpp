@@ -4,6 +4,8 @@
 #include <fstream>
 #include <initializer_list>
 #include <iterator>
+#include <optional>
+#include <tuple>
 
 #include "ckpt/edit/apply.h"
 #include "ckpt/zip/directory.h"
@@ -109,6 +111,39 @@ TEST_CASE("a run moves by whole pages, long or short", "[format]") {
       if (segment.kind == Segment::Kind::kCopy) CHECK((at - segment.offset) % 4096 == 0);
       at += segment.size;
     }
+  }
+}
+
+TEST_CASE("a large storage that came from a file keeps its offset within a page", "[format]") {
+  auto checkpoint = read_bytes(build_torch_zip("a float32 100000; b float32 100000; c float32 4"));
+  REQUIRE(checkpoint.ok());
+  const auto file_size = checkpoint->parts.front().source->size();
+  for (const auto& [offset, size, wanted] :
+       {std::tuple{std::uint64_t{64}, std::uint64_t{200'000}, std::uint64_t{64}},
+        std::tuple{std::uint64_t{8000}, std::uint64_t{200'000}, std::uint64_t{8000 % 4096}},
+        std::tuple{std::uint64_t{8001}, std::uint64_t{200'000}, std::uint64_t{0}},  // values want 64 bytes
+        std::tuple{std::uint64_t{8000}, std::uint64_t{4000}, std::uint64_t{0}}}) {  // too small for a page
+    CAPTURE(offset, size);
+    REQUIRE(offset + size < file_size);
+    auto edited = read_bytes(build_torch_zip("a float32 100000; b float32 100000; c float32 4"));
+    REQUIRE(edited.ok());
+    const auto storage = edited->add_storage({0, {offset, size}, std::nullopt, nullptr}, Dtype::kFloat32);
+    edited->replace(0, 2, {Dtype::kFloat32, storage, 0, {static_cast<std::int64_t>(size / 4)}, {}});
+    const auto layout = format_of(edited->format).lay_out(*edited);
+    REQUIRE(layout.ok());
+    std::uint64_t at = 0;
+    std::uint64_t found = 0;
+    for (const auto& segment : layout->parts.front().segments) {
+      if (segment.kind == Segment::Kind::kSummedCopy) found = at;
+      at += segment.size;
+    }
+    if (wanted == 0) {
+      CHECK(found % 64 == 0);
+      CHECK(found % 4096 != offset % 4096);
+    } else {
+      CHECK(found % 4096 == wanted);
+    }
+    CHECK(read_bytes(written(*layout, *edited)).ok());
   }
 }
 

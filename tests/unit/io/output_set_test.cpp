@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <iterator>
 #include <string>
 #include <vector>
@@ -280,6 +281,27 @@ TEST_CASE("a disk that fills up at any byte leaves no output", "[io]") {
   }
   const FileSizeLimit limit(kComplete);
   CHECK(run().ok());
+}
+
+TEST_CASE("an output that goes to disk in pieces is whole", "[io]") {
+  const TempDir inputs;
+  const TempDir directory;
+  const auto path = inputs.write("in.pt", "first");
+  constexpr std::uint64_t kSize = 100'000'000;  // several pieces; a hole but for its ends
+  std::filesystem::resize_file(path, kSize);
+  std::ofstream(path, std::ios::binary | std::ios::app) << "last";
+  const auto source = open_file_source(path).value();
+  OutputSet outputs;
+  auto* file = outputs.add(directory.path("out.pt"), {}, 2 * kSize).value();
+  REQUIRE(file->write(as_bytes("header")).ok());
+  REQUIRE(file->copy_from(*source, {0, kSize + 4}).ok());
+  REQUIRE(file->copy_from(*source, {1, 4}).ok());
+  CHECK(file->position() == 6 + kSize + 4 + 4);
+  REQUIRE(outputs.commit().ok());
+  const auto written = open_file_source(directory.path("out.pt")).value();
+  REQUIRE(written->size() == 6 + kSize + 4 + 4);
+  CHECK(as_text(written->read({0, 12}).value()) == std::string("headerfirst\0", 12));
+  CHECK(as_text(written->read({6 + kSize - 1, 9}).value()) == std::string("\0lastirst", 9));
 }
 
 TEST_CASE("a failed write cannot be committed", "[io]") {

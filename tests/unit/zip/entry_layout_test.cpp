@@ -96,7 +96,7 @@ void respell_all(const Bytes& bytes) {
     CHECK(respell_central_entry(central, entry.local_header_offset, entry.size, entry.stored_size,
                                 entry.crc32) == central);
     if (is_torch_header(original)) {
-      const auto spelled = respell_record(original, location->header.offset, alignment, entry.size,
+      const auto spelled = respell_record(original, location->header.offset, {alignment}, entry.size,
                                           entry.stored_size, entry.crc32);
       CHECK(spelled.header == original);
       CHECK(spelled.descriptor == slice(bytes, location->descriptor));
@@ -157,32 +157,32 @@ TEST_CASE("a header's own offset in its zip64 field moves with it", "[zip]") {
 }
 
 TEST_CASE("a record is spelled as PyTorch would", "[zip]") {
-  const auto small = respell_record(header(padding(0)), 100, 64, 10, 10, 0xABCD);
+  const auto small = respell_record(header(padding(0)), 100, {64}, 10, 10, 0xABCD);
   CHECK(extra_of(small.header) == padding(55));
   CHECK((100 + small.header.size()) % 64 == 0);
   CHECK(parse_descriptor(small.descriptor, false)->crc32 == 0xABCD);
   CHECK(small.descriptor.size() == kDescriptorSize);
 
-  const auto huge = respell_record(header(padding(0)), 0, 64, k4GiB + 5, k4GiB + 5, 1);
+  const auto huge = respell_record(header(padding(0)), 0, {64}, k4GiB + 5, k4GiB + 5, 1);
   CHECK(extra_of(huge.header) == wide({k4GiB + 5, 0}) + padding(64 - 30 - 3 - 20 - 4));
   CHECK(parse_descriptor(huge.descriptor, true)->size == k4GiB + 5);
 
-  const auto far = respell_record(header(padding(0)), k4GiB, 64, 10, 10, 1);
+  const auto far = respell_record(header(padding(0)), k4GiB, {64}, 10, 10, 1);
   CHECK(extra_of(far.header) == wide({k4GiB}) + padding(64 - 30 - 3 - 12 - 4));
   CHECK(far.descriptor.size() == kZip64DescriptorSize);
 
-  const auto both = respell_record(header(padding(0)), k4GiB, 64, k4GiB, k4GiB, 1);
+  const auto both = respell_record(header(padding(0)), k4GiB, {64}, k4GiB, k4GiB, 1);
   CHECK(extra_of(both.header).starts_with(wide({k4GiB, 0, k4GiB})));
 }
 
 TEST_CASE("a record without a descriptor has its numbers in the header", "[zip]") {
-  const auto record = respell_record(header("", 0x0800), 0, 64, 10, 8, 0xABCD);
+  const auto record = respell_record(header("", 0x0800), 0, {64}, 10, 8, 0xABCD);
   const auto fields = *parse_local_header(record.header);
   CHECK(fields.size == 10);
   CHECK(fields.stored_size == 8);
   CHECK(fields.crc32 == 0xABCD);
   CHECK(record.descriptor.empty());
-  const auto huge = respell_record(header("", 0x0800), 0, 64, k4GiB, 5, 1);
+  const auto huge = respell_record(header("", 0x0800), 0, {64}, k4GiB, 5, 1);
   CHECK(parse_local_header(huge.header)->stored_size == kSaturated32);
   CHECK(extra_of(huge.header).starts_with(wide({k4GiB, 5})));
 }
@@ -230,7 +230,7 @@ TEST_CASE("hostile extra fields are respelled without harm", "[zip]") {
   for (const auto& extra :
        {std::string(65535, '\xff'), std::string(65535, '\0'), padding(65531), std::string("\1\0\xff", 3)}) {
     const auto original = header(extra);
-    const auto record = respell_record(original, k4GiB, 64, k4GiB, k4GiB, 1);
+    const auto record = respell_record(original, k4GiB, {64}, k4GiB, k4GiB, 1);
     CHECK(parse_local_header(record.header)->whole_size() == record.header.size());
     CHECK(respell_local_header(original, 0, original.size()).value_or(original).size() == original.size());
     Bytes central;

@@ -29,7 +29,7 @@ std::shared_ptr<SparseSource> torch_archive(std::uint64_t count, std::uint64_t s
     Bytes plain;
     append_local_header(plain, {.flags = 0x0808, .name_size = static_cast<std::uint16_t>(name.size())});
     append_text(plain, name);
-    const auto record = respell_record(plain, offset, kTorchAlignment, size, size, 1);
+    const auto record = respell_record(plain, offset, {kTorchAlignment}, size, size, 1);
     Bytes entry;
     append_central_entry(entry, {.flags = 0x0808, .name_size = static_cast<std::uint16_t>(name.size())});
     append_text(entry, name);

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Large tensors that are made and not copied, as sources: random values drawn while they are read, and rows
+// of another tensor between them. A few megabytes exist at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "ckpt/base/export.h"
+#include "ckpt/compute/torch_random.h"
+#include "ckpt/io/byte_source.h"
+
+namespace ckpt {
+
+/// The elements of one tensor in the order in which they are drawn.
+class CKPT_EXPORT DrawnSource final : public ByteSource {
+ public:
+  /// Draws the next `count` elements. Precondition: a tensor drawn in pieces of multiples of 16 elements,
+  /// none with less, has the values of one drawn at once.
+  using Draw = std::function<Bytes(TorchRandom& random, std::uint64_t count)>;
+
+  /// `count` elements of `item_size` bytes, drawn from `random` on. Precondition: their bytes can be counted.
+  DrawnSource(const TorchRandom& random, Draw draw, std::uint64_t count, std::size_t item_size)
+      : start_(random), random_(random), draw_(std::move(draw)), count_(count), item_size_(item_size) {}
+
+  const std::string& name() const override { return name_; }
+
+  std::uint64_t size() const override { return count_ * item_size_; }
+
+  /// Quick for who reads forward; who goes back draws from the beginning.
+  Status read_at(std::uint64_t offset, std::span<std::byte> out) const override;
+
+  /// The stream behind the last element. Draws them all.
+  TorchRandom random_behind() const;
+
+ private:
+  std::uint64_t pieces() const;
+  std::uint64_t piece_size(std::uint64_t piece) const;  ///< elements
+
+  const std::string name_ = "initial values";
+  const TorchRandom start_;
+  mutable std::mutex mutex_;
+  mutable TorchRandom random_;
+  mutable std::uint64_t next_piece_ = 0;  ///< which `random_` draws next
+  mutable Bytes piece_;                   ///< the one before
+  const Draw draw_;
+  const std::uint64_t count_;
+  const std::size_t item_size_;
+};
+
+/// A tensor of which some rows are those of another one.
+class CKPT_EXPORT OverlaidSource final : public ByteSource {
+ public:
+  /// Row `to` is row `from` of `other` for each (to, from) of `rows`, else of `base`. Rows have `row_size`
+  /// bytes, not 0. Preconditions: both have the rows that are named.
+  OverlaidSource(std::shared_ptr<const ByteSource> base, std::shared_ptr<const ByteSource> other,
+                 std::map<std::uint64_t, std::uint64_t> rows, std::uint64_t row_size)
+      : base_(std::move(base)), other_(std::move(other)), rows_(std::move(rows)), row_size_(row_size) {}
+
+  const std::string& name() const override { return base_->name(); }
+
+  std::uint64_t size() const override { return base_->size(); }
+
+  Status read_at(std::uint64_t offset, std::span<std::byte> out) const override;
+
+ private:
+  const std::shared_ptr<const ByteSource> base_;
+  const std::shared_ptr<const ByteSource> other_;
+  const std::map<std::uint64_t, std::uint64_t> rows_;
+  const std::uint64_t row_size_;
+};
+
+}  // namespace ckpt
