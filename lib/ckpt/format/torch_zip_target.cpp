@@ -56,7 +56,7 @@ class ZipTarget {
   Bytes open(const Record& record) {
     auto spelled =
         respell_record(new_local_header(record.name, kFlagUtf8, record.size != 0), record.header_offset,
-                       kTorchAlignment, record.size, record.size, record.crc32.value_or(0));
+                       {kTorchAlignment}, record.size, record.size, record.crc32.value_or(0));
     layout_.append_literal(spelled.header);
     return std::move(spelled.descriptor);
   }
