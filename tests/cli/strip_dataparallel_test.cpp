@@ -200,19 +200,37 @@ TEST_CASE("nothing to strip is success with a note", "[cli][strip]") {
   CHECK(cli.read("out.pt") == cli.read("in.pt"));
 }
 
-TEST_CASE("a whole module is refused alone and carried beside a state dict", "[cli][strip]") {
+TEST_CASE("a whole module is taken out of its wrapper", "[cli][strip]") {
   const Cli cli;
-  cli.take("torch-2.15-module.pt", "whole.pt");
-  CHECK(
-      cli.bad("strip whole.pt -o out.pt") ==
-      "ckpt: whole.pt: a whole module stands at the root: its keys are attributes of objects and can't be "
-      "edited in place\n  hint: load it where its classes are at hand, torch.save its state_dict(), and edit "
-      "that file\n");
+  for (const auto* file : {"torch-2.15-module-dataparallel.pt", "torch-1.13-module-dataparallel-legacy.pt"}) {
+    CAPTURE(file);
+    cli.take(file, "whole.pt");
+    const auto report = cli.good("strip whole.pt --verify -f -o out.pt");
+    CHECK(report.find("  stripped: module.\n") != std::string::npos);
+    CHECK(report.find("'module.mean' -> 'mean'") != std::string::npos);
+    cli.take("torch-2.15-module.pt", "bare.pt");
+    CHECK(cli.keys("out.pt") == cli.keys("bare.pt"));
+    const auto globals = cli.good("inspect --globals out.pt");
+    CHECK(globals.find("data_parallel") == std::string::npos);
+    CHECK(globals.find("vanished_project") != std::string::npos);
+    CHECK(cli.good("strip out.pt -f -o again.pt").find("note: no wrapper's name to strip") !=
+          std::string::npos);
+    CHECK(cli.read("again.pt") == cli.read("out.pt"));
+    std::filesystem::remove("whole.pt");
+    std::filesystem::remove("bare.pt");
+  }
   cli.take("torch-2.15-module-nested.pt", "nested.pt");
-  CHECK(cli.bad("strip nested.pt --root net -o out.pt").find("a whole module stands at 'net'") !=
+  CHECK(cli.good("strip nested.pt --root net --verify -f -o out.pt").find("stripped: module.\n") !=
         std::string::npos);
-  CHECK(cli.bad("filter nested.pt --drop module.head -o out.pt").find("a whole module stands at 'net'") !=
-        std::string::npos);
+  CHECK(cli.good("inspect --get epoch out.pt") == cli.good("inspect --get epoch nested.pt"));
+}
+
+TEST_CASE("the keys of a whole module can't be filtered and renamed", "[cli][strip]") {
+  const Cli cli;
+  cli.take("torch-2.15-module-nested.pt", "nested.pt");
+  CHECK(cli.bad("filter nested.pt --drop module.head -o out.pt") ==
+        "ckpt: nested.pt: a whole module stands at 'net': its keys are attributes of objects and can't be "
+        "edited in place\n  hint: get its state dict: ckpt convert --state-dict FILE -o params.pt\n");
   CHECK(cli.bad("rename nested.pt --add-prefix x. -o out.pt").find("a whole module stands at 'net'") !=
         std::string::npos);
   CHECK_FALSE(cli.exists("out.pt"));

@@ -119,6 +119,9 @@ class Comparison:
             self._compare(f"{path}@", vars(expected), vars(actual))
 
     def _compare_tensor(self, path: str, expected: torch.Tensor, actual: torch.Tensor) -> None:
+        if torch.nn.parameter.is_lazy(expected):
+            self._equal(path, "requires_grad", expected.requires_grad, actual.requires_grad)
+            return
         for what in ("dtype", "layout", "device", "is_nested", "shape", "requires_grad", "is_quantized"):
             if what == "shape" and expected.is_nested:
                 continue  # has none; its parts have

@@ -415,6 +415,8 @@ class Judge:
             if tensors is not None:
                 save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, {"format": "pt"})
                 self.safetensors(path, f"{name}, by the reference")
+        save_file({f"layer.{i}": torch.tensor([float(i)]) for i in range(100_000)}, path, {"format": "pt"})
+        self.safetensors(path, "100000 keys, by the reference")
         tied = torch.nn.ModuleDict({"embed": torch.nn.Embedding(5, 3), "decoder": torch.nn.Linear(3, 5, bias=False), "norm": torch.nn.LayerNorm(3)})
         tied["decoder"].weight = tied["embed"].weight
         save_model(tied, path, {"format": "pt"})

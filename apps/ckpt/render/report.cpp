@@ -210,6 +210,8 @@ void print_result(Stream& out, const FileResult& result) {
   if (!result.report.removed_wrappers.empty()) {
     out.format("  stripped: {}\n", fmt::join(result.report.removed_wrappers, ", "));
   }
+  if (const auto& path = result.report.new_root)
+    out.format("  root: the state dict at {}\n", quoted_path(*path));
   for (const auto& dict : result.report.state_dicts) print_state_dict(out, dict, result.file);
   for (const auto& optimizer : result.report.optimizers) print_optimizer(out, optimizer);
   if (!result.report.dropped_entries.empty())
@@ -243,6 +245,12 @@ void write_result(JsonWriter& json, const FileResult& result) {
   for (const auto& optimizer : result.report.optimizers) write_optimizer(json, optimizer);
   json.end_array();
   write_names(json, "dropped_entries", "dropped_entries_hex", result.report.dropped_entries);
+  json.key("new_root");
+  if (result.report.new_root) {
+    json.string(*result.report.new_root);
+  } else {
+    json.null();
+  }
   write_strings(json, "notes", result.report.notes);
   json.key("findings");
   write_findings(json, result.findings, result.file);

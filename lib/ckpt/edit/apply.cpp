@@ -15,18 +15,23 @@
 namespace ckpt {
 namespace {
 
-bool edits_state_dicts(const Plan& plan) {
-  return std::any_of(plan.edits.begin(), plan.edits.end(),
-                     [](const Edit& edit) {
-                       if (const auto* convert = std::get_if<Convert>(&edit))
-                         return convert->state_dict || convert->tensors_only;
-                       return !std::holds_alternative<DropEntries>(edit);
-                     });
+/// Does a state dict become the whole file?
+bool makes_root(const Edit& edit) {
+  const auto* convert = std::get_if<Convert>(&edit);
+  return convert != nullptr && (convert->state_dict || convert->tensors_only);
 }
 
-/// Does a key come, go or get another name? Else only values do.
+bool edits_state_dicts(const Plan& plan) {
+  return std::any_of(plan.edits.begin(), plan.edits.end(), [](const Edit& edit) {
+    if (std::holds_alternative<Convert>(edit)) return makes_root(edit);
+    return !std::holds_alternative<DropEntries>(edit);
+  });
+}
+
+/// Does a key come, go or get another name? Else only values do. (Wrappers go with the objects themselves.)
 bool edits_keys(const Edit& edit) {
   if (std::holds_alternative<DropEntries>(edit) || std::holds_alternative<Convert>(edit)) return false;
+  if (std::holds_alternative<StripWrappers>(edit)) return false;
   if (const auto* head = std::get_if<ReplaceHead>(&edit)) return head->rename || head->no_bias;
   const auto* merge = std::get_if<MergeTensors>(&edit);
   return merge == nullptr || merge->keys == MergeTensors::Keys::kUnion ||
@@ -39,6 +44,7 @@ Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::ve
                          PlanReport& report) {
   const auto is_module = [&](std::uint32_t index) { return checkpoint.state_dicts[index].of_module; };
   if (std::none_of(plan.edits.begin(), plan.edits.end(), edits_keys)) return {};
+  if (std::any_of(plan.edits.begin(), plan.edits.end(), makes_root)) return {};  // a state dict comes of it
   const auto first = std::find_if(chosen.begin(), chosen.end(), is_module);
   if (first == chosen.end()) return {};
   const auto describe = [&](std::uint32_t index) {
@@ -48,7 +54,7 @@ Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::ve
     return Error(ErrorCode::kUnsupported, fmt::format("a whole module stands at {}: its keys are attributes "
                                                       "of objects and can't be edited in place",
                                                       describe(*first)))
-        .with_hint("load it where its classes are at hand, torch.save its state_dict(), and edit that file");
+        .with_hint("get its state dict: ckpt convert --state-dict FILE -o params.pt");
   }
   for (const auto index : chosen) {
     if (is_module(index))
@@ -84,6 +90,7 @@ void note_old_values(EditContext& context) {
       std::any_of(dicts.begin(), dicts.end(), [](const auto& dict) { return !dict.taken.empty(); });
   if (!taken) return;
   const auto& checkpoint = context.checkpoint;
+  if (checkpoint.has_new_root()) return;
   for (const auto optimizer : optimizers_of(checkpoint)) {
     context.report.notes.push_back(
         fmt::format("the optimizer state at {} stays and belongs to the old values",
@@ -111,7 +118,7 @@ StateDictReport& report_of(PlanReport& report, const std::string& root) {
 }
 
 bool PlanReport::changes_nothing() const {
-  return dropped_entries.empty() &&
+  return dropped_entries.empty() && !new_root &&
          std::all_of(optimizers.begin(), optimizers.end(),
                      [](const OptimizerReport& optimizer) { return optimizer.changes_nothing(); }) &&
          std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {
@@ -121,7 +128,9 @@ bool PlanReport::changes_nothing() const {
 }
 
 Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
-  const auto dropped_before = context.report.dropped_entries;
+  // paths lead from the root as the edits before left it
+  const bool new_root = context.checkpoint.has_new_root();
+  const auto dropped_before = new_root ? std::vector<std::string>() : context.report.dropped_entries;
   for (const auto& path : edit.paths) {
     const auto gone = std::find_if(dropped_before.begin(), dropped_before.end(),
                                    [&](const auto& above) { return lies_below(path, above); });
@@ -163,7 +172,8 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
     CKPT_RETURN_IF_ERROR(set_modules_aside(checkpoint, plan, chosen, report));
     for (const auto index : chosen) dicts.push_back(load_keys(checkpoint, index));
   }
-  EditContext context{checkpoint, dicts, report, plan.allow_unmatched};
+  const bool root = std::any_of(plan.edits.begin(), plan.edits.end(), makes_root);
+  EditContext context{checkpoint, dicts, report, plan.allow_unmatched, root};
 
   struct Apply {
     EditContext& context;

@@ -74,6 +74,7 @@ struct CKPT_EXPORT PlanReport {
   std::vector<OptimizerReport> optimizers;
   std::vector<std::string> removed_wrappers;  ///< "module.", once each
   std::vector<std::string> dropped_entries;   ///< paths
+  std::optional<std::string> new_root;        ///< path of the state dict that became the root
   std::vector<std::string> notes;             ///< sentences
   bool strict_failed = false;                 ///< `strict` and something is missing or does not fit
 

@@ -6,9 +6,8 @@
 namespace ckpt {
 
 Status apply_convert(const Convert& edit, EditContext& context) {
-  (void)context;
-  if (edit.state_dict || edit.tensors_only || edit.weights_only || edit.compact || edit.dedupe ||
-      edit.device_tag_cpu)
+  if (edit.state_dict || edit.tensors_only) CKPT_RETURN_IF_ERROR(make_root(context));
+  if (edit.tensors_only || edit.weights_only || edit.compact || edit.dedupe || edit.device_tag_cpu)
     return Error(ErrorCode::kUnsupported, "not built yet");
   return {};
 }

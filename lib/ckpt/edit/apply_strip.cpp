@@ -9,6 +9,10 @@ namespace ckpt {
 Status apply_strip(const StripWrappers& edit, EditContext& context) {
   auto& removed_everywhere = context.report.removed_wrappers;
   for (auto& dict : context.dicts) {
+    if (context.checkpoint.state_dicts[dict.index].of_module && !context.makes_root) {
+      unwrap_modules(edit, context, dict);
+      continue;
+    }
     std::vector<std::string> names;
     std::vector<EditedKey*> owners;
     for (auto& key : dict.keys) {

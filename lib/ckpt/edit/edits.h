@@ -18,14 +18,19 @@ struct EditContext {
   std::vector<EditedStateDict>& dicts;
   PlanReport& report;
   bool allow_unmatched;
+  bool makes_root = false;  ///< an edit of the plan makes a state dict the whole file
 };
 
 Status apply_strip(const StripWrappers& edit, EditContext& context);
+/// Of `apply_strip`, for the state dict of a whole module that stays one.
+void unwrap_modules(const StripWrappers& edit, EditContext& context, EditedStateDict& dict);
 Status apply_filter(const FilterKeys& edit, EditContext& context);
 Status apply_rename(const RenameKeys& edit, EditContext& context);
 Status apply_merge(const MergeTensors& edit, EditContext& context);
 Status apply_head(const ReplaceHead& edit, EditContext& context);
 Status apply_convert(const Convert& edit, EditContext& context);
+/// Of `apply_convert`: the one state dict becomes the root. Errors: kUsage where several are chosen.
+Status make_root(EditContext& context);
 Status apply_drop_entries(const DropEntries& edit, EditContext& context);
 
 /// Lets the optimizers of the file follow what the edits made of its state dicts, as the plan wants it. After

@@ -174,6 +174,7 @@ bool is_dropped(const std::string& path, const PlanReport& report) {
 Status settle_optimizers(const Plan& plan, EditContext& context) {
   auto& checkpoint = context.checkpoint;
   if (plan.optimizer == OptimizerPolicy::kKeep) return {};
+  if (checkpoint.has_new_root()) return {};  // they went with what stood around it
   const auto losses = find_losses(checkpoint);
   for (const auto mapping : optimizers_of(checkpoint)) {
     const auto path = checkpoint.path(checkpoint.mappings[mapping].place);

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/format/module_spelling.h"
 #include "ckpt/format/tensor_rebuild.h"
 #include "ckpt/model/anatomy.h"
 #include "ckpt/model/module_names.h"
@@ -96,6 +97,7 @@ class Speller {
   Result<GraphEdits> run() {
     edits_.reserve_replacements(checkpoint_.changes().size());
     for (std::uint32_t i = 0; i < checkpoint_.state_dicts.size(); ++i) {
+      if (!checkpoint_.holds(i) || is_new_root_of_module(i)) continue;
       CKPT_RETURN_IF_ERROR(spell_state_dict(i));
       if (checkpoint_.has_new_rows()) CKPT_RETURN_IF_ERROR(spell_tensors(i));
     }
@@ -104,16 +106,59 @@ class Speller {
       if (key != kNoUse) edits_.drop(key);
       edits_.drop(value);
     }
+    if (checkpoint_.has_new_root()) {
+      CKPT_RETURN_IF_ERROR(spell_root(checkpoint_.new_root()));
+    } else if (!checkpoint_.unwrapped().empty()) {
+      spell_unwrapped();
+    }
     return std::move(edits_);
   }
 
  private:
+  bool is_new_root_of_module(std::uint32_t index) const {
+    return checkpoint_.new_root() == index && checkpoint_.state_dicts[index].of_module;
+  }
+
+  /// The state dict becomes the result of the pickle.
+  Status spell_root(std::uint32_t index) {
+    const auto& dict = checkpoint_.state_dicts[index];
+    if (!dict.of_module) {
+      edits_.replace(graph_.root(), NewValue::move_of(dict.mapping));
+      return {};
+    }
+    if (!tensors_) tensors_.emplace(checkpoint_, storages_);
+    ModuleSpeller modules(checkpoint_, *tensors_, edits_);
+    CKPT_ASSIGN_OR_RETURN(auto value, modules.spell(index, moved_keys(index)));
+    edits_.replace(graph_.root(), std::move(value));
+    return {};
+  }
+
+  /// Wherever a wrapper is used, what was in it takes its place.
+  void spell_unwrapped() {
+    std::unordered_map<Use, Use> inner;  // by node
+    for (const auto& [module, child] : checkpoint_.unwrapped()) {
+      inner.emplace(graph_.resolve(checkpoint_.modules[module].use),
+                    graph_.resolve(checkpoint_.modules[child].use));
+    }
+    const auto innermost = [&](Use node) {
+      for (auto next = inner.find(node); next != inner.end(); next = inner.find(node)) node = next->second;
+      return node;
+    };
+    for (const auto& [wrapper, child] : inner) edits_.replace(wrapper, NewValue::move_of(innermost(child)));
+    for (Use node = 0; node < graph_.size(); ++node) {
+      if (!graph_.repeats(node)) continue;
+      if (const auto found = inner.find(graph_.resolve(node)); found != inner.end())
+        edits_.replace(node, NewValue::move_of(innermost(found->second)));
+    }
+  }
+
   Status spell_state_dict(std::uint32_t index) {
     const auto& dict = checkpoint_.state_dicts[index];
     const auto& changes = checkpoint_.changes();
     auto change = changes.lower_bound({index, 0});
     if (change == changes.end() || change->first.first != index) return {};
     if (dict.of_module) {
+      if (!checkpoint_.unwrapped().empty()) return {};  // the keys follow the objects
       return Error(ErrorCode::kUnsupported, "the keys of a whole module can't be edited");
     }
     Anatomy anatomy;

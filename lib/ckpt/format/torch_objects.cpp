@@ -11,6 +11,7 @@
 
 #include "ckpt/base/checked_math.h"
 #include "ckpt/base/text.h"
+#include "ckpt/format/module_visits.h"
 #include "ckpt/model/anatomy.h"
 #include "ckpt/model/state_dicts.h"
 
@@ -18,7 +19,16 @@ namespace ckpt {
 namespace {
 
 /// What the items of a frame are to the module they stand in.
-enum class Role : std::uint8_t { kPlain, kModuleState, kParameters, kBuffers, kChildren };
+enum class Role : std::uint8_t {
+  kPlain,
+  kModuleState,  ///< what a module's `__dict__` holds
+  kParameters,
+  kBuffers,
+  kChildren,
+  kGraphModule,     ///< the arguments of the call that makes it
+  kCompiledModule,  ///< the same
+  kCompiledChild,
+};
 
 struct Context {
   std::uint32_t mapping = kNoIndex;  ///< mapping whose values are visited; kNoIndex inside anything else
@@ -45,13 +55,6 @@ struct Frame {
   Context context;
   std::vector<Item> items;
   std::size_t next = 0;
-};
-
-/// A module found in the file; `root` is the outermost module around it, whose state dict it belongs to.
-struct Module {
-  std::string prefix;        ///< of its keys: "layer1.0."
-  std::uint32_t state_dict;  ///< provisional state dict, by index in `module_dicts_`
-  std::vector<Use> hidden;   ///< names of non-persistent buffers
 };
 
 /// Hashes met so far, for mappings of millions of keys: 16 bytes each, no allocation per key. The table is
@@ -109,6 +112,7 @@ class Collector {
         diagnostics_(diagnostics),
         graph_(checkpoint.graph()),
         reader_(graph_),
+        modules_(checkpoint),
         seen_((graph_.size() + 7) / 8) {}
 
   Status run() {
@@ -125,7 +129,8 @@ class Collector {
       }
       CKPT_RETURN_IF_ERROR(visit_item(frame.items[frame.next++]));
     }
-    select_state_dicts(checkpoint_, std::move(extra_states_), std::move(module_dicts_), tensor_mapping_);
+    select_state_dicts(checkpoint_, std::move(extra_states_), modules_.take_state_dicts(), tensor_mapping_);
+    modules_.list_modules();
     return {};
   }
 
@@ -159,18 +164,29 @@ class Collector {
   /// What an item inherits from the frame it stands in.
   Context item_context(Context context, const Item& item) const {
     context.by_strings = context.by_strings && item.kind == StepKind::kItem && graph_.is_string(item.key);
-    if (item.kind != StepKind::kItem) {  // an attribute of a mapping is no value of it
-      context.mapping = kNoIndex;
-      if (context.role != Role::kModuleState) context.role = Role::kPlain;
-    }
-    if (context.role == Role::kModuleState) {
-      const auto name = graph_.string_view(item.key);
-      context.role = name == "_parameters" ? Role::kParameters
-                     : name == "_buffers"  ? Role::kBuffers
-                     : name == "_modules"  ? Role::kChildren
-                                           : Role::kPlain;
+    if (item.kind != StepKind::kItem) context.mapping = kNoIndex;  // an attribute is no value of it
+    const bool first_argument =
+        item.kind == StepKind::kPart && item.step == static_cast<std::uint32_t>(PartName::kArguments);
+    switch (context.role) {
+      case Role::kPlain: break;
+      case Role::kModuleState: context.role = table_role(graph_.string_view(item.key)); break;
+      case Role::kGraphModule: context.role = first_argument ? Role::kModuleState : Role::kPlain; break;
+      case Role::kCompiledModule: context.role = first_argument ? Role::kCompiledChild : Role::kPlain; break;
+      case Role::kParameters:
+      case Role::kBuffers:
+      case Role::kChildren:
+      case Role::kCompiledChild:
+        if (item.kind != StepKind::kItem) context.role = Role::kPlain;
+        break;
     }
     return context;
+  }
+
+  static Role table_role(std::optional<std::string_view> name) {
+    return name == "_parameters" ? Role::kParameters
+           : name == "_buffers"  ? Role::kBuffers
+           : name == "_modules"  ? Role::kChildren
+                                 : Role::kPlain;
   }
 
   /// The first time an object is met; leaves don't matter.
@@ -192,6 +208,10 @@ class Collector {
     }
     dissect(graph_, node, anatomy_);
     count_other(key, value, context);
+    const bool is_object = anatomy_.kind == ValueKind::kObject;
+    if (is_object && (context.role == Role::kParameters || context.role == Role::kBuffers) && key != kNoUse)
+      modules_.add_value(context.module, context.role == Role::kBuffers, graph_.string(key).value_or(""), key,
+                         value, kNoIndex);
     switch (anatomy_.kind) {
       case ValueKind::kDict:
       case ValueKind::kOrderedDict:
@@ -202,11 +222,24 @@ class Collector {
       case ValueKind::kStorage: return add_storage_value(node, place);
       default: add_entry(place, node); return {};
     }
-    if (is_plain_value() || !first_visit(node)) {
+    const bool is_first = !is_plain_value() && first_visit(node);
+    if (is_plain_value() || (!is_first && !opens_again(node, context))) {
       add_entry(place, node);
       return {};
     }
-    return open(node, place, context);
+    return open(value, place, context, is_first);
+  }
+
+  /// Is a value that was met before walked again? A module gives its keys wherever it stands among other
+  /// modules' children, and it is a state dict of its own where it stands in none.
+  bool opens_again(Use node, const Context& context) {
+    if (context.module != kNoIndex && context.role != Role::kPlain && anatomy_.is_mapping())
+      return modules_.is_again(context.module);
+    if (anatomy_.kind != ValueKind::kObject) return false;
+    const bool child = context.role == Role::kChildren || context.role == Role::kCompiledChild;
+    if (!child && (!context.by_strings || context.in_optimizer)) return false;
+    if (!read_module(graph_, anatomy_)) return false;
+    return child ? modules_.may_open_again_in(context.module, node) : modules_.may_open_again_as_root(node);
   }
 
   void add_entry(PlaceId place, Use node) { checkpoint_.entries.push_back({place, node}); }
@@ -237,16 +270,16 @@ class Collector {
   }
 
   /// Opens a frame over what the value in `anatomy_` holds.
-  Status open(Use node, PlaceId place, const Context& outer) {
+  Status open(Use value, PlaceId place, const Context& outer, bool is_first) {
+    const auto node = graph_.resolve(value);
     Frame frame{place, {}, {}, 0};
     frame.context.around = outer.around;
     frame.context.in_optimizer = outer.in_optimizer;
-    const auto attribute_items = attributes(graph_, anatomy_.states);
-    if (anatomy_.kind == ValueKind::kObject && is_module(attribute_items)) {
-      open_module(frame, place, outer, attribute_items);
+    if (const auto module = read_module(graph_, anatomy_)) {
+      open_module(frame, value, place, outer, *module, is_first);
     } else {
       if (anatomy_.is_mapping()) open_mapping(frame, node, place, outer);
-      add_items(frame, attribute_items);
+      add_items(frame, attributes(graph_, anatomy_.states));
     }
     if (frame.items.empty()) {
       add_entry(place, node);
@@ -342,48 +375,45 @@ class Collector {
     }
   }
 
-  bool is_module(const std::vector<MappingItem>& attribute_items) const {
-    int found = 0;
-    for (const auto& item : attribute_items) {
-      const auto name = graph_.string_view(item.key);
-      if (name == "_parameters" || name == "_buffers" || name == "_modules") ++found;
+  void open_module(Frame& frame, Use value, PlaceId place, const Context& outer, const ModuleObject& module,
+                   bool is_first) {
+    const bool child = outer.role == Role::kChildren || outer.role == Role::kCompiledChild;
+    if (child) {
+      const auto name = outer.role == Role::kCompiledChild
+                            ? std::string(kCompiledChild)
+                            : graph_.string(checkpoint_.places[place].step).value_or("");
+      frame.context.module = modules_.add_child(module, value, place, outer.module, name, !is_first);
+    } else {
+      const bool counts = outer.by_strings && !outer.in_optimizer;
+      frame.context.module = modules_.add_root(module, value, place, counts, !is_first);
     }
-    return found == 3;
+    if (module.form == ModuleForm::kObject) {
+      frame.context.role = Role::kModuleState;
+      add_state(frame, module, is_first);
+      return;
+    }
+    frame.context.role = module.form == ModuleForm::kGraph ? Role::kGraphModule : Role::kCompiledModule;
+    const auto arguments = is_first ? anatomy_.arguments.size() : 2;
+    for (std::size_t i = 1; i < arguments; ++i)
+      add_part(frame, anatomy_.arguments[i], PartName::kArguments, static_cast<std::uint32_t>(i - 1));
   }
 
-  void open_module(Frame& frame, PlaceId place, const Context& outer,
-                   const std::vector<MappingItem>& attribute_items) {
-    Module module;
-    if (outer.role == Role::kChildren) {
-      const auto& parent = modules_[outer.module];
-      const auto name = graph_.string(checkpoint_.places[place].step).value_or("");
-      module.prefix = parent.prefix + name + '.';
-      module.state_dict = parent.state_dict;
-    } else {
-      StateDict dict;
-      dict.place = place;
-      dict.of_module = true;
-      module.state_dict = static_cast<std::uint32_t>(module_dicts_.size());
-      module_dicts_.push_back({std::move(dict), outer.by_strings && !outer.in_optimizer});
-    }
-    for (const auto& item : attribute_items) {
-      if (graph_.string_view(item.key) == "_non_persistent_buffers_set")
-        module.hidden = set_elements(item.value);
+  /// All attributes, or the tables alone. These in the order in which `state_dict()` goes over them, whatever
+  /// the file's.
+  void add_state(Frame& frame, const ModuleObject& module, bool is_first) {
+    std::vector<std::size_t> tables;
+    for (const auto& item : module.state) {
+      const bool is_table = table_role(graph_.string_view(item.key)) != Role::kPlain;
+      if (!is_first && !is_table) continue;
+      if (is_table) tables.push_back(frame.items.size());
       frame.items.push_back(keyed_item(item, StepKind::kAttribute));
     }
-    frame.context.module = static_cast<std::uint32_t>(modules_.size());
-    frame.context.role = Role::kModuleState;
-    modules_.push_back(std::move(module));
-  }
-
-  std::vector<Use> set_elements(Use use) {
-    Anatomy set;
-    dissect(graph_, graph_.resolve(use), set);
-    if (set.kind == ValueKind::kSet) return set.elements;
-    if (set.arguments.size() < 2) return {};
-    Anatomy list;
-    dissect(graph_, graph_.resolve(set.arguments[1]), list);
-    return list.elements;
+    std::vector<Item> sorted;
+    for (const auto at : tables) sorted.push_back(frame.items[at]);
+    std::stable_sort(sorted.begin(), sorted.end(), [&](const Item& a, const Item& b) {
+      return table_role(graph_.string_view(a.key)) < table_role(graph_.string_view(b.key));
+    });
+    for (std::size_t i = 0; i < tables.size(); ++i) frame.items[tables[i]] = sorted[i];
   }
 
   // ---- tensors
@@ -490,15 +520,10 @@ class Collector {
   }
 
   void name_module_tensor(TensorInfo& row, Use key, const Context& context) {
-    const auto& module = modules_[context.module];
-    const auto name = graph_.string(key).value_or("");
-    row.flags |= context.role == Role::kParameters ? kIsParameter : kBufferByModule;
-    for (const auto hidden : module.hidden) {
-      if (context.role == Role::kBuffers && graph_.string(hidden) == name) return;
-    }
-    row.name = keep(module.prefix + name);
-    auto& entries = module_dicts_[module.state_dict].first.entries;
-    entries.push_back({key, row.use, static_cast<TensorId>(checkpoint_.tensors.size())});
+    const bool is_buffer = context.role == Role::kBuffers;
+    row.flags |= is_buffer ? kBufferByModule : kIsParameter;
+    row.name = modules_.add_value(context.module, is_buffer, graph_.string(key).value_or(""), key, row.use,
+                                  static_cast<TensorId>(checkpoint_.tensors.size()));
   }
 
   std::string_view keep(std::string text) { return checkpoint_.strings.emplace_back(std::move(text)); }
@@ -550,11 +575,9 @@ class Collector {
   TensorReader reader_;
   TensorCall call_;
   Anatomy anatomy_;
+  ModuleVisits modules_;
   std::vector<std::uint8_t> seen_;  ///< one bit a node
   std::vector<Frame> frames_;
-  std::vector<Module> modules_;
-  std::vector<std::pair<StateDict, bool>>
-      module_dicts_;  ///< with: does it count as a state dict of the file?
   std::vector<ExtraState> extra_states_;
   std::vector<std::uint32_t> tensor_mapping_;  ///< by tensor: the mapping it is a value of
 };

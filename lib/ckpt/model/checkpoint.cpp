@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -127,6 +128,19 @@ std::string Checkpoint::path(PlaceId place) const {
   return out;
 }
 
+std::vector<std::string> Checkpoint::paths_around(PlaceId place) const {
+  std::unordered_set<PlaceId> around;
+  for (auto above = places[place].parent; above != kNoIndex; above = places[above].parent)
+    around.insert(above);
+  std::vector<std::string> paths;
+  for (PlaceId other = 0; other < places.size(); ++other) {
+    const auto parent = places[other].parent;
+    const bool stays = other == place || around.contains(other);
+    if (parent != kNoIndex && around.contains(parent) && !stays) paths.push_back(path(other));
+  }
+  return paths;
+}
+
 void Checkpoint::append_path(std::string& out, PlaceId place) const {
   if (place == kNoIndex) return;
   const auto& last = places[place];
@@ -172,6 +186,7 @@ bool Checkpoint::is_optimizer_place(PlaceId place) const {
 std::string Checkpoint::original_name(std::uint32_t state_dict, std::uint32_t entry) const {
   const auto& item = state_dicts[state_dict].entries[entry];
   if (item.tensor != kNoIndex) return std::string(tensors[item.tensor].name);
+  if (item.name != kNoIndex) return strings[item.name];
   return graph().string(item.key).value_or("");
 }
 
@@ -199,7 +214,7 @@ const TensorInfo& Checkpoint::original(TensorId tensor) const {
 }
 
 bool Checkpoint::tensors_change() const {
-  return has_new_rows_ || !dropped_values_.empty() ||
+  return has_new_rows_ || has_new_root() || !unwrapped_.empty() || !dropped_values_.empty() ||
          std::any_of(changes_.begin(), changes_.end(),
                      [](const auto& change) { return change.second.dropped; });
 }

@@ -86,7 +86,18 @@ struct Mapping {
 struct StateDictEntry {
   Use key = kNoUse;  ///< kNoUse in containers without documents, and where an edit inserted it
   Use value = kNoUse;
-  TensorId tensor = kNoIndex;  ///< kNoIndex for an _extra_state that is no tensor
+  TensorId tensor = kNoIndex;     ///< kNoIndex for an _extra_state or a module's value that is no tensor
+  std::uint32_t name = kNoIndex;  ///< of a module's value that is no tensor, among the checkpoint's strings
+};
+
+/// A module of a state dict that a whole nn.Module gives. One that is used twice is two of them.
+struct Module {
+  PlaceId place = kNoIndex;
+  Use use = kNoUse;                     ///< perhaps a GET
+  std::uint32_t parent = kNoIndex;      ///< the module around it; those of a state dict begin with their root
+  std::uint32_t state_dict = kNoIndex;  ///< whose keys it gives
+  std::string_view name;                ///< in the module around it
+  std::string_view prefix;              ///< of its keys: "layer1.0."
 };
 
 /// A mapping whose keys commands edit. `path` is "" when it is the root of the file.
@@ -130,6 +141,7 @@ class CKPT_EXPORT Checkpoint {
   std::vector<Entry> entries;
   std::vector<Mapping> mappings;
   std::vector<StateDict> state_dicts;
+  std::vector<Module> modules;       ///< of the state dicts that are `of_module`, parents before children
   std::vector<std::string> devices;  ///< tags as written: "cpu", "cuda:0"
   std::deque<std::string> strings;   ///< owns names that no document spells as they are
   /// `__metadata__` of containers without documents, in file order.
@@ -164,6 +176,9 @@ class CKPT_EXPORT Checkpoint {
   Extent view_extent(const TensorInfo& tensor) const;
   /// The path from the root, as docs/reference describes it.
   std::string path(PlaceId place) const;
+  /// The paths of all that goes when `place` becomes the root: what stands beside it, and beside what it lies
+  /// in.
+  std::vector<std::string> paths_around(PlaceId place) const;
   void append_path(std::string& out, PlaceId place) const;  ///< precondition: `out` is empty
   /// Does an optimizer's state stand there (a mapping with `state` and `param_groups`)?
   bool is_optimizer_place(PlaceId place) const;
@@ -196,11 +211,30 @@ class CKPT_EXPORT Checkpoint {
   /// Drops a value outside the tensor table: the item of a mapping or a list. `key` is kNoUse for list items.
   void drop_value(Use key, Use value) { dropped_values_.emplace_back(key, value); }
 
+  /// The state dict becomes the root of the file: all that is not in it goes. Paths of places stay those of
+  /// the file as it was read.
+  void set_root(std::uint32_t state_dict) { new_root_ = state_dict; }
+
+  /// The state dict that an edit made the root, or kNoIndex.
+  std::uint32_t new_root() const { return new_root_; }
+
+  bool has_new_root() const { return new_root_ != kNoIndex; }
+
+  /// Is the state dict part of the output, as far as the choice of a root tells?
+  bool holds(std::uint32_t state_dict) const { return !has_new_root() || state_dict == new_root_; }
+
+  /// A module goes, and one of its children takes its place wherever the file uses it. Both are rows of
+  /// `modules`. The keys have to be renamed besides.
+  void unwrap(std::uint32_t module, std::uint32_t child) { unwrapped_.emplace_back(module, child); }
+
+  const std::vector<std::pair<std::uint32_t, std::uint32_t>>& unwrapped() const { return unwrapped_; }
+
   /// Writes a number or a string where a value stands that is no tensor: an item, or the key of one.
   void replace_value(Use use, PlainValue value);
 
   bool edited() const {
-    return !changes_.empty() || !dropped_values_.empty() || !replaced_values_.empty() || has_new_rows_;
+    return !changes_.empty() || !dropped_values_.empty() || !replaced_values_.empty() || has_new_rows_ ||
+           has_new_root() || !unwrapped_.empty();
   }
 
   /// Was a row replaced or inserted?
@@ -228,8 +262,10 @@ class CKPT_EXPORT Checkpoint {
   KeyChanges changes_;
   std::vector<std::pair<Use, Use>> dropped_values_;
   std::vector<std::pair<Use, PlainValue>> replaced_values_;
-  std::unordered_map<TensorId, TensorInfo> originals_;  ///< of rows that were replaced
-  bool has_new_rows_ = false;                           ///< some row was replaced or inserted
+  std::unordered_map<TensorId, TensorInfo> originals_;              ///< of rows that were replaced
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> unwrapped_;  ///< module, its child
+  std::uint32_t new_root_ = kNoIndex;                               ///< a state dict
+  bool has_new_rows_ = false;                                       ///< some row was replaced or inserted
 };
 
 }  // namespace ckpt

@@ -26,7 +26,8 @@ std::optional<std::size_t> index_below(std::size_t count, std::string_view digit
 class Walk {
  public:
   Walk(const Checkpoint& checkpoint, std::string_view path) : graph_(checkpoint.graph()), path_(path) {
-    found_.value = graph_.root();
+    const auto root = checkpoint.new_root();
+    found_.value = root == kNoIndex ? graph_.root() : checkpoint.state_dicts[root].mapping;
   }
 
   Status step(const PathStep& step) {
@@ -124,6 +125,10 @@ Result<FoundValue> find_value(const Checkpoint& checkpoint, std::string_view pat
   if (!checkpoint.has_document()) {
     return Error(ErrorCode::kUnsupported,
                  fmt::format("no {} in the file: it holds tensors and nothing else", quoted(path)));
+  }
+  if (checkpoint.has_new_root() && checkpoint.state_dicts[checkpoint.new_root()].of_module) {
+    return Error(ErrorCode::kNotFound,
+                 fmt::format("no {} in the file: it becomes the state dict of a module", quoted(path)));
   }
   Walk walk(checkpoint, path);
   for (const auto& step : steps) CKPT_RETURN_IF_ERROR(walk.step(step));

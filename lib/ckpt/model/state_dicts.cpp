@@ -68,7 +68,8 @@ void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_st
   for (auto& [dict, counts] : modules) {
     if (!counts || dict.entries.empty()) continue;
     for (const auto& entry : dict.entries) {
-      checkpoint.tensors[entry.tensor].state_dict = static_cast<std::uint32_t>(dicts.size());
+      if (entry.tensor != kNoIndex)
+        checkpoint.tensors[entry.tensor].state_dict = static_cast<std::uint32_t>(dicts.size());
     }
     dicts.push_back(std::move(dict));
   }

@@ -84,7 +84,7 @@ Result<EncodedPickle> Emission::run() {
   for (const auto& edit : edits_) new_text += edit.value != nullptr ? edit.value->string.size() + 16 : 0;
   writer_.reserve(graph_.text().size() + new_text);
   ranges_.push_back({0, graph_.root(), 0, 0, false, 0, 0, 0, 0, true});
-  while (!ranges_.empty()) CKPT_RETURN_IF_ERROR(advance());
+  while (!ranges_.empty()) CKPT_RETURN_IF_ERROR(is_writing() ? write_on() : advance());
   return std::move(writer_).take();
 }
 
@@ -207,12 +207,39 @@ Status Emission::apply(const RangeEdit& edit) {
   return {};
 }
 
+/// Writes a new value here. Where something is moved into it, the rest follows when that is written.
 Status Emission::write_value(const NewValue& value) {
-  return value.kind == NewValue::Kind::kMove ? move(value.moved) : write_new(value);
+  if (value.kind == NewValue::Kind::kMove) return move(value.moved);
+  CKPT_RETURN_IF_ERROR(open_new(value));
+  if (value.operands.empty() && value.kind != NewValue::Kind::kTuple) return {};
+  writings_.push_back({&value, 0, ranges_.size()});
+  return write_on();
 }
 
-/// A value that is no move, and none of whose operands is one.
-Status Emission::write_new(const NewValue& value) {
+/// Goes on with the values that are being written in the innermost range.
+Status Emission::write_on() {
+  while (is_writing()) {
+    const auto& value = *writings_.back().value;
+    const auto next = writings_.back().next++;
+    separate(value, next);
+    if (next == value.operands.size()) {
+      writings_.pop_back();
+      continue;
+    }
+    const auto& operand = value.operands[next];
+    if (operand.kind == NewValue::Kind::kMove) {
+      CKPT_RETURN_IF_ERROR(move(operand.moved));
+      continue;
+    }
+    CKPT_RETURN_IF_ERROR(open_new(operand));
+    if (!operand.operands.empty() || operand.kind == NewValue::Kind::kTuple)
+      writings_.push_back({&operand, 0, ranges_.size()});
+  }
+  return {};
+}
+
+/// What stands in front of a value's operands: all of it where it has none.
+Status Emission::open_new(const NewValue& value) {
   auto& text = writer_.text();
   switch (value.kind) {
     case NewValue::Kind::kString:
@@ -228,27 +255,45 @@ Status Emission::write_new(const NewValue& value) {
       text.push_back(static_cast<std::byte>(Opcode::kGlobal));
       append_text(text, value.string);
       return {};
-    case NewValue::Kind::kTuple:
-      append_tuple_start(text, value.operands.size(), protocol_);
-      CKPT_RETURN_IF_ERROR(write_operands(value));
-      append_tuple_end(text, value.operands.size(), protocol_);
-      return {};
+    case NewValue::Kind::kEmptyDict: append_empty_dict(text, protocol_); return {};
+    case NewValue::Kind::kTuple: append_tuple_start(text, value.operands.size(), protocol_); return {};
     case NewValue::Kind::kCall:
-      CKPT_RETURN_IF_ERROR(write_operands(value));
-      text.push_back(static_cast<std::byte>(Opcode::kReduce));
-      return {};
     case NewValue::Kind::kPersistentId:
-      CKPT_RETURN_IF_ERROR(write_operands(value));
-      text.push_back(static_cast<std::byte>(Opcode::kBinpersid));
-      return {};
-    case NewValue::Kind::kMove: return bad_edit(value.moved, "nothing can be moved into new operands");
+    case NewValue::Kind::kFilled:
+    case NewValue::Kind::kBuilt: return {};
+    case NewValue::Kind::kMove: return bad_edit(value.moved, "it has no place to be moved to");
   }
   return {};
 }
 
-Status Emission::write_operands(const NewValue& value) {
-  for (const auto& operand : value.operands) CKPT_RETURN_IF_ERROR(write_new(operand));
-  return {};
+/// What stands in front of the operand `next`, or behind the last one.
+void Emission::separate(const NewValue& value, std::size_t next) {
+  const auto count = value.operands.size();
+  auto& text = writer_.text();
+  const auto append = [&](Opcode opcode) { text.push_back(static_cast<std::byte>(opcode)); };
+  switch (value.kind) {
+    case NewValue::Kind::kTuple:
+      if (next == count) append_tuple_end(text, count, protocol_);
+      break;
+    case NewValue::Kind::kCall:
+      if (next == count) append(Opcode::kReduce);
+      break;
+    case NewValue::Kind::kPersistentId:
+      if (next == count) append(Opcode::kBinpersid);
+      break;
+    case NewValue::Kind::kBuilt:
+      if (next == count) append(Opcode::kBuild);
+      break;
+    case NewValue::Kind::kFilled: {
+      // groups as Python writes them; protocol 0 has none
+      const std::size_t group = protocol_ == 0 ? 2 : 2000;
+      const bool ends = next > 1 && ((next - 1) % group == 0 || next == count);
+      if (ends) append(protocol_ == 0 ? Opcode::kSetitem : Opcode::kSetitems);
+      if (protocol_ > 0 && next < count && next > 0 && (next - 1) % group == 0) append(Opcode::kMark);
+      break;
+    }
+    default: break;
+  }
 }
 
 /// Writes what is to stand behind `node`, the last one of `range` that was looked at.
@@ -262,7 +307,12 @@ Status Emission::insert_behind(Range& range, Use node) {
     flush(range, text_end(node));
     const std::size_t item = closing == Opcode::kSetitem ? 2 : 1;
     for (std::size_t i = 0; i < values->size(); ++i) {
-      CKPT_RETURN_IF_ERROR(write_new((*values)[i]));
+      const auto& value = (*values)[i];
+      if (value.kind == NewValue::Kind::kMove)
+        return bad_edit(value.moved, "nothing can be moved into new operands");
+      const auto depth = ranges_.size();
+      CKPT_RETURN_IF_ERROR(write_value(value));
+      if (ranges_.size() != depth) return bad_edit(node, "nothing can be moved into new operands");
       if (closing && (i + 1) % item == 0) writer_.text().push_back(static_cast<std::byte>(*closing));
     }
   }

@@ -73,6 +73,13 @@ class Emission {
     Use at;             ///< the node of that range behind which it is
   };
 
+  /// A new value of which operands are still to be written.
+  struct Writing {
+    const NewValue* value;
+    std::size_t next;   ///< the operand
+    std::size_t depth;  ///< number of ranges that are open around it
+  };
+
   /// Ranges that are written away from their place, by first and last node: the node in them with a memo
   /// slot, or kNoUse.
   using MovedRanges = std::map<std::pair<Use, Use>, Use>;
@@ -85,8 +92,12 @@ class Emission {
   // ---- edits
   Status apply(const RangeEdit& edit);
   Status write_value(const NewValue& value);
-  Status write_new(const NewValue& value);
-  Status write_operands(const NewValue& value);
+  Status write_on();
+
+  bool is_writing() const { return !writings_.empty() && writings_.back().depth == ranges_.size(); }
+
+  Status open_new(const NewValue& value);
+  void separate(const NewValue& value, std::size_t next);
   Status insert_behind(Range& range, Use node);
   Status move(Use use);
   Status settle_drops(Range& range, Use node);
@@ -137,6 +148,7 @@ class Emission {
   const std::uint32_t stop_;  ///< position of STOP
   PickleWriter writer_;
   std::vector<Range> ranges_;
+  std::vector<Writing> writings_;
   std::vector<Use> pending_;  ///< dropped operands whose operator has not come yet
   NodeSet written_;
   NodeSet entered_;  ///< last nodes of ranges that were written away from their place

@@ -33,8 +33,11 @@ struct NewValue {
     kTuple,         ///< of `operands`
     kCall,          ///< of the first of two `operands`, with the second, a tuple (REDUCE)
     kPersistentId,  ///< of its one operand (BINPERSID)
-    kMove,  ///< the value used at `moved`: its object, with all that later changes it; if it is gone from
-            ///< its old place it is written here, else (memoised) a GET
+    kEmptyDict,
+    kFilled,  ///< the first of `operands`, a mapping, with the others as its items, keys and values by turns
+    kBuilt,   ///< the first of two `operands`, an object, with the second as its state (BUILD)
+    kMove,    ///< the value used at `moved`: its object, with all that later changes it; if it is gone from
+              ///< its old place it is written here, else (memoised) a GET
   };
   Kind kind = Kind::kNone;
   std::string string;
@@ -67,6 +70,23 @@ struct NewValue {
   static NewValue persistent_id(NewValue id) {
     NewValue value{Kind::kPersistentId, {}, 0, kNoUse, {}};
     value.operands.push_back(std::move(id));
+    return value;
+  }
+
+  /// `items`: keys and values by turns.
+  static NewValue filled(NewValue mapping, std::vector<NewValue> items) {
+    items.insert(items.begin(), std::move(mapping));
+    return {Kind::kFilled, {}, 0, kNoUse, std::move(items)};
+  }
+
+  static NewValue dict(std::vector<NewValue> items) {
+    return filled({Kind::kEmptyDict, {}, 0, kNoUse, {}}, std::move(items));
+  }
+
+  static NewValue built(NewValue object, NewValue state) {
+    NewValue value{Kind::kBuilt, {}, 0, kNoUse, {}};
+    value.operands.push_back(std::move(object));
+    value.operands.push_back(std::move(state));
     return value;
   }
 

@@ -102,6 +102,12 @@ void append_get(Bytes& out, std::uint64_t slot, int protocol) {
   }
 }
 
+void append_empty_dict(Bytes& out, int protocol) {
+  if (protocol >= 1) return append_opcode(out, Opcode::kEmptyDict);
+  append_opcode(out, Opcode::kMark);
+  append_opcode(out, Opcode::kDict);
+}
+
 void append_tuple_start(Bytes& out, std::size_t size, int protocol) {
   if (!tuple_opcode(size, protocol)) append_opcode(out, Opcode::kMark);
 }

@@ -74,13 +74,20 @@ Status compare_bytes(const Layout& layout, std::size_t part, const Checkpoint& c
   return {};
 }
 
+/// Values of modules that are no tensors (parameters without a shape yet) are others in a state dict.
+bool is_read_as_key(const Checkpoint& checkpoint, std::uint32_t dict, std::uint32_t entry) {
+  return !checkpoint.has_new_root() || checkpoint.state_dicts[dict].entries[entry].name == kNoIndex;
+}
+
 /// Keys by path of their state dict, sorted.
 std::map<std::string, std::vector<std::string>> planned_keys(const Checkpoint& checkpoint) {
   std::map<std::string, std::vector<std::string>> all;
   for (std::uint32_t dict = 0; dict < checkpoint.state_dicts.size(); ++dict) {
-    auto& keys = all[checkpoint.path(checkpoint.state_dicts[dict].place)];
+    if (!checkpoint.holds(dict)) continue;
+    auto& keys = all[checkpoint.has_new_root() ? "" : checkpoint.path(checkpoint.state_dicts[dict].place)];
     for (std::uint32_t i = 0; i < checkpoint.state_dicts[dict].entries.size(); ++i) {
-      if (!checkpoint.is_dropped(dict, i)) keys.push_back(checkpoint.name(dict, i));
+      if (!checkpoint.is_dropped(dict, i) && is_read_as_key(checkpoint, dict, i))
+        keys.push_back(checkpoint.name(dict, i));
     }
     std::sort(keys.begin(), keys.end());
   }

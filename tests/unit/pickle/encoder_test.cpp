@@ -349,6 +349,42 @@ TEST_CASE("an edit of a hostile pickle takes as long as the pickle", "[pickle]")
   CHECK(decode_bytes(pickle->text));
 }
 
+TEST_CASE("a new value holds what moves into it", "[pickle]") {
+  const auto replaced_root = [](std::string_view assembly, Use root, NewValue value) {
+    GraphEdits edits;
+    edits.replace(root, std::move(value));
+    return edited(assembly, edits);
+  };
+  const auto dict = [](std::vector<NewValue> items) { return NewValue::dict(std::move(items)); };
+  const auto* list =
+      "PROTO 2; EMPTY_LIST; BINPUT 0; MARK; EMPTY_DICT; BINPUT 1; BINUNICODE w; BINPUT 2; NONE; SETITEM; "
+      "BINGET 2; APPENDS; STOP";
+  CHECK(
+      replaced_root(list, 7, dict({NewValue::text("a"), NewValue::move_of(5)})) ==
+      "PROTO 2; EMPTY_DICT; MARK; BINUNICODE \"a\"; EMPTY_DICT; BINPUT 1; BINUNICODE \"w\"; BINPUT 2; NONE; "
+      "SETITEM; SETITEMS; STOP");
+  // twice: the second one is a GET; what only a later part defines is brought along
+  CHECK(replaced_root(list, 7,
+                      dict({NewValue::text("a"), NewValue::move_of(6), NewValue::text("b"),
+                            NewValue::move_of(5), NewValue::text("c"), NewValue::move_of(5)})) ==
+        "PROTO 2; EMPTY_DICT; MARK; BINUNICODE \"a\"; BINUNICODE \"w\"; BINPUT 2; BINUNICODE \"b\"; "
+        "EMPTY_DICT; "
+        "BINPUT 1; BINGET 2; NONE; SETITEM; BINUNICODE \"c\"; BINGET 1; SETITEMS; STOP");
+  // objects with items and a state
+  CHECK(replaced_root("PROTO 2; NONE; TUPLE1; STOP", 1,
+                      NewValue::built(NewValue::filled(NewValue::call(NewValue::global("m", "f"), {}),
+                                                       {NewValue::number(1), NewValue::move_of(0)}),
+                                      dict({}))) ==
+        "PROTO 2; GLOBAL m f; EMPTY_TUPLE; REDUCE; MARK; BININT1 1; NONE; SETITEMS; EMPTY_DICT; BUILD; STOP");
+  CHECK(replaced_root("MARK; NONE; TUPLE; STOP", 2, dict({NewValue::number(1), NewValue::move_of(1)})) ==
+        "MARK; DICT; INT 1; NONE; SETITEM; STOP");
+  // what moves has no slot and would be needed twice
+  CHECK(replaced_root(
+            "EMPTY_LIST; TUPLE1; STOP", 1,
+            dict({NewValue::number(1), NewValue::move_of(0), NewValue::number(2), NewValue::move_of(0)})) ==
+        "edit of pickle node 0: it is moved and stays, without a memo slot");
+}
+
 TEST_CASE("an edit that makes no sense is refused", "[pickle]") {
   CHECK(dropped("NONE; DUP; TUPLE2; STOP", {0}) ==
         "the pickle cannot be edited: DUP repeats a value without a memo slot");

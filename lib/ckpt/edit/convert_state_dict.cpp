@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// `convert --state-dict`: one state dict becomes the file, all that stands around it goes.
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "ckpt/base/text.h"
+#include "ckpt/edit/edits.h"
+#include "ckpt/model/key_path.h"
+#include "ckpt/model/module_state.h"
+
+namespace ckpt {
+namespace {
+
+/// The one that is chosen. Errors: kUsage.
+Result<EditedStateDict*> only_one(EditContext& context) {
+  auto& dicts = context.dicts;
+  if (dicts.size() == 1) return &dicts.front();
+  if (dicts.empty()) return Error(ErrorCode::kNotFound, "an edit before drops the state dict");
+  std::vector<std::string> roots;
+  for (const auto& dict : dicts) roots.push_back(quoted_path(dict.root));
+  return Error(ErrorCode::kUsage,
+               fmt::format("only one state dict can become the root of the file, which has "
+                           "{}: {}",
+                           dicts.size(), fmt::join(roots, ", ")))
+      .with_hint("name it with --root PATH");
+}
+
+}  // namespace
+
+Status make_root(EditContext& context) {
+  CKPT_ASSIGN_OR_RETURN(auto* dict, only_one(context));
+  auto& checkpoint = context.checkpoint;
+  const auto& chosen = checkpoint.state_dicts[dict->index];
+  const bool stands_there = chosen.place == kNoIndex || checkpoint.path(chosen.place).empty();
+  if (checkpoint.has_new_root() || (stands_there && !chosen.of_module)) {
+    if (!checkpoint.has_new_root()) context.report.notes.emplace_back("the root is the state dict already");
+    return {};
+  }
+  auto& report = context.report;
+  if (chosen.of_module) {
+    CKPT_ASSIGN_OR_RETURN(const auto state, read_module_state(checkpoint, dict->index));
+    report.notes.insert(report.notes.end(), state.notes.begin(), state.notes.end());
+  }
+  for (auto& path : checkpoint.paths_around(chosen.place)) {
+    const bool is_gone = std::any_of(report.dropped_entries.begin(), report.dropped_entries.end(),
+                                     [&](const auto& above) { return lies_below(path, above); });
+    if (!is_gone) report.dropped_entries.push_back(std::move(path));
+  }
+  checkpoint.set_root(dict->index);
+  report_of(report, dict->root).root.clear();
+  report.new_root = std::exchange(dict->root, "");
+  return {};
+}
+
+}  // namespace ckpt

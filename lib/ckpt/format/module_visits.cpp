@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/format/module_visits.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace ckpt {
+namespace {
+
+constexpr std::size_t kMostOpenedAgain = 100'000;  // modules; real files share a few
+
+}  // namespace
+
+std::uint32_t ModuleVisits::add_root(const ModuleObject& module, Use use, PlaceId place, bool counts,
+                                     bool again) {
+  Visit visit{};
+  visit.row.place = place;
+  visit.row.use = use;
+  visit.state_dict = static_cast<std::uint32_t>(roots_.size());
+  visit.again = again;
+  const auto index = add(module, std::move(visit));
+  roots_.push_back(index);
+  counts_.push_back(counts);
+  if (counts) root_nodes_.insert(visits_[index].node);
+  return index;
+}
+
+std::uint32_t ModuleVisits::add_child(const ModuleObject& module, Use use, PlaceId place,
+                                      std::uint32_t parent, std::string_view name, bool again) {
+  Visit visit{};
+  visit.row.place = place;
+  visit.row.use = use;
+  visit.row.parent = parent;
+  visit.row.name = keep(std::string(name));
+  auto prefix = std::string(visits_[parent].row.prefix);
+  if (!visits_[parent].hides_name) prefix += std::string(name) + '.';
+  visit.row.prefix = keep(std::move(prefix));
+  visit.state_dict = visits_[parent].state_dict;
+  visit.again = again;
+  const auto index = add(module, std::move(visit));
+  visits_[parent].children.push_back(index);
+  return index;
+}
+
+std::uint32_t ModuleVisits::add(const ModuleObject& module, Visit visit) {
+  const auto& graph = checkpoint_.graph();
+  visit.node = graph.resolve(visit.row.use);
+  visit.hides_name = hides_its_name(graph, module);
+  if (const auto hidden = module.find(graph, "_non_persistent_buffers_set"); hidden != kNoUse)
+    visit.hidden = names_of_set(graph, hidden);
+  visits_.push_back(std::move(visit));
+  return static_cast<std::uint32_t>(visits_.size() - 1);
+}
+
+std::string_view ModuleVisits::add_value(std::uint32_t module, bool is_buffer, std::string_view name, Use key,
+                                         Use value, TensorId tensor) {
+  auto& visit = visits_[module];
+  if (is_buffer && std::find(visit.hidden.begin(), visit.hidden.end(), name) != visit.hidden.end()) return {};
+  const auto text = keep(std::string(visit.row.prefix) + std::string(name));
+  StateDictEntry entry{key, value, tensor, kNoIndex};
+  if (tensor == kNoIndex) entry.name = static_cast<std::uint32_t>(checkpoint_.strings.size() - 1);
+  (is_buffer ? visit.buffers : visit.parameters).push_back(entry);
+  return text;
+}
+
+bool ModuleVisits::may_open_again_in(std::uint32_t parent, Use node) {
+  for (auto above = parent; above != kNoIndex; above = visits_[above].row.parent) {
+    if (visits_[above].node == node) return false;
+  }
+  return opened_again_++ < kMostOpenedAgain;
+}
+
+bool ModuleVisits::may_open_again_as_root(Use node) {
+  return !root_nodes_.contains(node) && opened_again_++ < kMostOpenedAgain;
+}
+
+std::vector<std::uint32_t> ModuleVisits::below(std::uint32_t root) const {
+  std::vector<std::uint32_t> order;
+  std::vector<std::uint32_t> left = {root};
+  while (!left.empty()) {
+    const auto visit = left.back();
+    left.pop_back();
+    order.push_back(visit);
+    const auto& children = visits_[visit].children;
+    left.insert(left.end(), children.rbegin(), children.rend());
+  }
+  return order;
+}
+
+std::vector<std::pair<StateDict, bool>> ModuleVisits::take_state_dicts() {
+  std::vector<std::pair<StateDict, bool>> dicts;
+  for (std::size_t i = 0; i < roots_.size(); ++i) {
+    StateDict dict;
+    dict.place = visits_[roots_[i]].row.place;
+    dict.of_module = true;
+    for (const auto visit : below(roots_[i])) {
+      for (const auto* entries : {&visits_[visit].parameters, &visits_[visit].buffers})
+        dict.entries.insert(dict.entries.end(), entries->begin(), entries->end());
+    }
+    dicts.emplace_back(std::move(dict), counts_[i]);
+  }
+  return dicts;
+}
+
+void ModuleVisits::list_modules() {
+  std::unordered_map<PlaceId, std::uint32_t> dict_at;
+  const auto& dicts = checkpoint_.state_dicts;
+  for (std::uint32_t i = 0; i < dicts.size(); ++i) {
+    if (dicts[i].of_module) dict_at.emplace(dicts[i].place, i);
+  }
+  for (const auto root : roots_) {
+    const auto dict = dict_at.find(visits_[root].row.place);
+    if (dict == dict_at.end()) continue;
+    std::unordered_map<std::uint32_t, std::uint32_t> rows;  // by visit
+    for (const auto visit : below(root)) {
+      auto row = visits_[visit].row;
+      row.state_dict = dict->second;
+      if (row.parent != kNoIndex) row.parent = rows.at(row.parent);
+      rows.emplace(visit, static_cast<std::uint32_t>(checkpoint_.modules.size()));
+      checkpoint_.modules.push_back(row);
+    }
+  }
+}
+
+}  // namespace ckpt
