@@ -118,10 +118,12 @@ def ties(tensors: dict[str, torch.Tensor]) -> dict[str, str] | None:
     return {name: kept[view_of(tensors[name])] for name in names if kept[view_of(tensors[name])] != name}
 
 
-def has_nested(value: Any) -> bool:
+def has_nested(value: Any, around: tuple[int, ...] = ()) -> bool:
     if is_tensor(value):
         return value.is_nested and value.layout == torch.strided
-    return isinstance(value, (dict, list)) and any(map(has_nested, value.values() if isinstance(value, dict) else value))
+    if not isinstance(value, (dict, list)) or id(value) in around:
+        return False
+    return any(has_nested(item, (*around, id(value))) for item in (value.values() if isinstance(value, dict) else value))
 
 
 def legacy_reads(root: Any) -> bool:

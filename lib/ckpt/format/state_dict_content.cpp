@@ -132,7 +132,7 @@ Result<StateDictContent> state_dict_content(const Checkpoint& checkpoint) {
     if (!empty_root) return no_state_dict(checkpoint);
   } else {
     const auto& dict = checkpoint.state_dicts[content.dict];
-    if (dict.of_module && !checkpoint.has_new_root()) {
+    if (dict.of_module && !checkpoint.has_new_root() && holds_any_object(checkpoint.format)) {
       return Error(ErrorCode::kUnsupported, "a whole module stands in the file, not its state dict")
           .with_hint("--state-dict makes the state dict of it");
     }
@@ -145,7 +145,7 @@ Result<StateDictContent> state_dict_content(const Checkpoint& checkpoint) {
       }
     }
     content.of_module = dict.of_module;
-    content.has_metadata = dict.of_module;
+    content.has_metadata = dict.of_module && holds_any_object(checkpoint.format);
   }
   if (checkpoint.has_document() && !content.of_module) Surroundings(checkpoint, content).run();
   return content;
