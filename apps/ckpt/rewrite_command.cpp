@@ -44,9 +44,8 @@ class Rewrite {
     result_.changed = result_.changed || result_.output_format != result_.format;
     auto layout = lay_out_as(plan_.target, checkpoint_, result_.report.notes);
     if (!layout.ok()) return in_file(std::move(layout).error());
-    const auto totals = layout->totals();
-    result_.bytes_out = totals.literal + totals.copied;
-    result_.bytes_copied = totals.copied - computed_bytes(*layout);
+    result_.bytes_out = layout->parts.front().size;
+    result_.bytes_copied = bytes_moved(*layout);
     if (result_.report.strict_failed || (flags_.must_change && !result_.changed)) {
       result_.status = ExitCode::kAnswerIsNo;
       return {};
@@ -106,6 +105,16 @@ class Rewrite {
     return {};
   }
 
+  /// Bytes of files that are copied as they are; others are computed while they are written.
+  std::uint64_t bytes_moved(const Layout& layout) const {
+    std::uint64_t bytes = 0;
+    for (const auto& segment : layout.parts.front().segments) {
+      if (segment.copies() && checkpoint_.parts[segment.source].source->descriptor() >= 0)
+        bytes += segment.size;
+    }
+    return bytes;
+  }
+
   Status write(const Layout& layout) {
     OutputSet outputs;
     CKPT_ASSIGN_OR_RETURN(auto* file, outputs.add(result_.output, options(), layout.parts.front().size));
@@ -122,16 +131,6 @@ class Rewrite {
       if (!same.ok()) return std::move(same).error().in_file(result_.output);
     }
     return outputs.commit();
-  }
-
-  /// Bytes that are copied from sources which make them up as they are read.
-  std::uint64_t computed_bytes(const Layout& layout) const {
-    std::uint64_t bytes = 0;
-    for (const auto& segment : layout.parts.front().segments) {
-      if (segment.copies() && checkpoint_.parts[segment.source].source->descriptor() < 0)
-        bytes += segment.size;
-    }
-    return bytes;
   }
 
   /// None where nobody would see it.

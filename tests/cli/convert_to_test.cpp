@@ -120,6 +120,17 @@ TEST_CASE("what the target can't hold is said before anything is written", "[cli
   CHECK(document["files"][0]["bytes_out"] == 0);
 }
 
+TEST_CASE("a whole module becomes safetensors by way of its state dict", "[cli][convert]") {
+  const Cli cli;
+  cli.take("torch-2.15-module.pt", "in.pt");
+  CHECK(cli.bad("convert in.pt --to safetensors -n") ==
+        "ckpt: in.pt: a whole module stands in the file, not its state dict\n"
+        "  hint: --state-dict makes the state dict of it\n");
+  const auto told = cli.good("convert in.pt --state-dict --to safetensors -o out.safetensors --verify");
+  CHECK(told.find("Parameter") == std::string::npos);
+  CHECK(cli.keys("out.safetensors") == cli.keys("in.pt"));
+}
+
 /// docs/reference/containers.md, "Converting".
 TEST_CASE("which container becomes which", "[cli][convert]") {
   struct Row {

@@ -6,6 +6,7 @@
 #include "ckpt/format/format.h"
 #include "ckpt/format/left_behind.h"
 #include "ckpt/format/safetensors_target.h"
+#include "ckpt/format/state_dict_content.h"
 #include "ckpt/format/torch_object.h"
 
 namespace ckpt {
@@ -20,8 +21,8 @@ bool are_located(const Checkpoint& checkpoint) {
 
 Result<TorchObject> object_of(const Checkpoint& checkpoint, std::uint8_t id_items,
                               std::vector<std::string>& notes) {
-  if (!checkpoint.has_document()) return make_state_dict_object(checkpoint, id_items, notes);
-  return respell_object(checkpoint, id_items, notes);
+  if (holds_any_object(checkpoint.format)) return respell_object(checkpoint, id_items, notes);
+  return make_state_dict_object(checkpoint, id_items, notes);
 }
 
 }  // namespace

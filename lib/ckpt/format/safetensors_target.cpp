@@ -228,7 +228,7 @@ class SafetensorsTarget {
     std::set<std::string_view> devices;
     for (std::size_t row = 0; row < content_.rows.size(); ++row) {
       const auto& info = tensor(row);
-      if (info.has(kIsParameter) || info.has(kRequiresGrad)) ++parameters;
+      if (!content_.of_module && (info.has(kIsParameter) || info.has(kRequiresGrad))) ++parameters;
       if (!is_c_order(checkpoint_.shape(info), checkpoint_.strides(info))) ++strided;
       const auto& device = checkpoint_.devices[checkpoint_.storages[info.storage].device];
       if (device != "cpu") devices.insert(device);

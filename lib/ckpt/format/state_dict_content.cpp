@@ -59,6 +59,7 @@ class Surroundings {
     if (checkpoint_.places[top].parent == kNoIndex || is_dropped(place, use)) return;
     const auto& step = checkpoint_.places[top];
     const bool within = step.parent == root() && content_.dict != kNoIndex;
+    if (!within && checkpoint_.has_new_root()) return;  // it goes
     if (within && step.kind != StepKind::kItem) {
       content_.has_metadata = content_.has_metadata || is_metadata(step);
       return;  // an attribute of the mapping, or what made it
@@ -115,9 +116,11 @@ Error several(const Checkpoint& checkpoint, const std::vector<std::uint32_t>& di
 
 Result<StateDictContent> state_dict_content(const Checkpoint& checkpoint) {
   StateDictContent content;
+  content.dict = checkpoint.new_root();
   std::vector<std::uint32_t> dicts;
   for (std::uint32_t i = 0; i < checkpoint.state_dicts.size(); ++i) {
-    if (checkpoint.places[checkpoint.state_dicts[i].place].kind == StepKind::kRoot) content.dict = i;
+    const bool at_root = checkpoint.places[checkpoint.state_dicts[i].place].kind == StepKind::kRoot;
+    if (at_root && !checkpoint.has_new_root()) content.dict = i;
     dicts.push_back(i);
   }
   if (content.dict == kNoIndex && dicts.size() == 1) content.dict = dicts.front();
@@ -129,16 +132,22 @@ Result<StateDictContent> state_dict_content(const Checkpoint& checkpoint) {
     if (!empty_root) return no_state_dict(checkpoint);
   } else {
     const auto& dict = checkpoint.state_dicts[content.dict];
-    if (dict.of_module) {
+    if (dict.of_module && !checkpoint.has_new_root() && holds_any_object(checkpoint.format)) {
       return Error(ErrorCode::kUnsupported, "a whole module stands in the file, not its state dict")
           .with_hint("--state-dict makes the state dict of it");
     }
     for (std::uint32_t i = 0; i < dict.entries.size(); ++i) {
-      if (dict.entries[i].tensor == kNoIndex || checkpoint.is_dropped(content.dict, i)) continue;
-      content.rows.push_back({checkpoint.name(content.dict, i), dict.entries[i].tensor});
+      if (checkpoint.is_dropped(content.dict, i)) continue;
+      if (dict.entries[i].tensor != kNoIndex) {
+        content.rows.push_back({checkpoint.name(content.dict, i), dict.entries[i].tensor});
+      } else if (dict.of_module) {
+        content.extras.push_back(checkpoint.name(content.dict, i));
+      }
     }
+    content.of_module = dict.of_module;
+    content.has_metadata = dict.of_module && holds_any_object(checkpoint.format);
   }
-  if (checkpoint.has_document()) Surroundings(checkpoint, content).run();
+  if (checkpoint.has_document() && !content.of_module) Surroundings(checkpoint, content).run();
   return content;
 }
 

@@ -19,8 +19,13 @@ class StateDictPickler {
   StateDictPickler(const Checkpoint& checkpoint, std::uint8_t id_items)
       : checkpoint_(checkpoint), id_items_(id_items) {}
 
-  Result<TorchObject> run(const std::vector<NamedRow>& rows) {
-    pickler_.empty_dict();
+  /// `ordered`: as an OrderedDict, which state_dict() of a module returns.
+  Result<TorchObject> run(const std::vector<NamedRow>& rows, bool ordered) {
+    if (ordered) {
+      ordered_dict();
+    } else {
+      pickler_.empty_dict();
+    }
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const auto& row = checkpoint_.tensors[rows[i].tensor];
       CKPT_RETURN_IF_ERROR(check(rows[i].name, row));
@@ -84,12 +89,16 @@ class StateDictPickler {
     integers(shape);
     integers(strides);
     pickler_.boolean(false);  // a state dict is detached
+    ordered_dict();           // hooks
+    if (untyped) pickler_.global("torch", dtype_info(row.dtype).name);
+    pickler_.end_tuple(arguments);
+    pickler_.reduce();
+  }
+
+  void ordered_dict() {
     pickler_.global("collections", "OrderedDict");
     pickler_.begin_tuple(0);
     pickler_.end_tuple(0);
-    pickler_.reduce();
-    if (untyped) pickler_.global("torch", dtype_info(row.dtype).name);
-    pickler_.end_tuple(arguments);
     pickler_.reduce();
   }
 
@@ -177,7 +186,7 @@ Result<TorchObject> make_state_dict_object(const Checkpoint& checkpoint, std::ui
                                            std::vector<std::string>& notes) {
   CKPT_ASSIGN_OR_RETURN(auto content, state_dict_content(checkpoint));
   add_aliases(checkpoint, content.dict, content.rows, notes);
-  return StateDictPickler(checkpoint, id_items).run(content.rows);
+  return StateDictPickler(checkpoint, id_items).run(content.rows, content.of_module);
 }
 
 }  // namespace ckpt

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::uint64_t kProgressStep = 64U << 20U;  // bytes between reports inside one copy
 constexpr std::uint64_t kSumChunk = 1U << 20U;
+constexpr std::uint64_t kLeastByKernel = 64U << 10U;  // fewer bytes are read and written in one go
 
 Status copy(const ByteSource& source, Extent extent, ByteSink& sink, Progress* progress,
             std::uint64_t total) {
@@ -32,7 +33,7 @@ Result<std::uint32_t> copy_and_sum(const ByteSource& source, Extent extent, Byte
   Bytes buffer(std::min(extent.size, kSumChunk));
   while (extent.size > 0) {
     const auto piece = std::span(buffer).first(std::min(extent.size, kSumChunk));
-    const bool by_kernel = source.descriptor() >= 0;
+    const bool by_kernel = source.descriptor() >= 0 && piece.size() >= kLeastByKernel;
     if (by_kernel) CKPT_RETURN_IF_ERROR(sink.copy_from(source, {extent.offset, piece.size()}));
     CKPT_RETURN_IF_ERROR(source.read_at(extent.offset, piece));
     if (!by_kernel) CKPT_RETURN_IF_ERROR(sink.write(piece));

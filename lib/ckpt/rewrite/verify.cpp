@@ -142,7 +142,8 @@ Status verify(const Layout& layout, std::size_t part, const Checkpoint& checkpoi
   CKPT_RETURN_IF_ERROR(compare_bytes(layout, part, checkpoint, *written, progress));
   Diagnostics diagnostics;
   CKPT_ASSIGN_OR_RETURN(const auto read, read_checkpoint(written, diagnostics));
-  if (read.format != checkpoint.format && !(read.has_document() && checkpoint.has_document()))
+  if (read.format != checkpoint.format &&
+      !(holds_any_object(read.format) && holds_any_object(checkpoint.format)))
     return compare_only_state_dict(checkpoint, read);
   return compare_keys(checkpoint, read);
 }

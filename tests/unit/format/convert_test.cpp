@@ -353,3 +353,21 @@ TEST_CASE("what no other container has a place for is told", "[format]") {
       "a");
   CHECK(convert(metadata, kZip).notes_say("2 entries of '__metadata__' are not in the output"));
 }
+
+TEST_CASE("a state dict that becomes the root can become safetensors", "[format]") {
+  Plan plan;
+  Convert edit;
+  edit.state_dict = true;
+  plan.edits.emplace_back(edit);
+  plan.roots = {"model"};
+  const auto done = convert(build_torch_zip("epoch = 7; model/w float32 2; best/w float32 3; lr = 1"),
+                            kSafetensors, TiedTensors::kAlias, plan);
+  CHECK(names(done.read()) == std::vector<std::string>{"w"});
+  for (const auto& [input, to] :
+       {std::pair(build_torch_zip("epoch = 7; model/w float32 2; best/w float32 3"), kLegacy),
+        std::pair(build_torch_legacy("epoch = 7; model/w float32 2; best/w float32 3"), kZip)}) {
+    const auto moved = convert(input, to, TiedTensors::kAlias, plan).read();
+    CHECK(names(moved) == std::vector<std::string>{"w"});
+    CHECK(moved.storages.size() == 1);
+  }
+}
