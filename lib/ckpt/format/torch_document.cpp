@@ -172,11 +172,13 @@ class Speller {
     }
   }
 
+  /// Keys that an edit inserted were nowhere before, and say nothing of modules.
   std::vector<KeyMove> moved_keys(std::uint32_t index) const {
-    const auto count = static_cast<std::uint32_t>(checkpoint_.state_dicts[index].entries.size());
+    const auto& entries = checkpoint_.state_dicts[index].entries;
     std::vector<KeyMove> keys;
-    keys.reserve(count);
-    for (std::uint32_t i = 0; i < count; ++i) {
+    keys.reserve(entries.size());
+    for (std::uint32_t i = 0; i < entries.size(); ++i) {
+      if (entries[i].key == kNoUse) continue;
       const bool dropped = checkpoint_.is_dropped(index, i);
       keys.push_back({checkpoint_.original_name(index, i),
                       dropped ? std::string() : checkpoint_.name(index, i), dropped});
