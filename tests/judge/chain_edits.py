@@ -32,9 +32,11 @@ class Edit:
     """Are there other files, behind the one that is edited?"""
 
 
-def random_edit(rng: random.Random, run: Run, other: Path) -> Edit:
+Maker = Callable[[random.Random, Run, Path], Any]
+
+
+def random_edit(rng: random.Random, run: Run, other: Path, makers: list[Maker]) -> Edit:
     """One that fits the state of `run`, most of the time. It may write a file of its own to `other`."""
-    makers = [strip, filtering, filtering, filter_like, renaming, renaming, merging, merging, replacing, replacing, dropping]
     while True:
         edit = rng.choice(makers)(rng, run, other)
         if edit is not None:
@@ -141,7 +143,7 @@ def merging(rng: random.Random, run: Run, other: Path) -> Edit | None:
         content[names[1]] = content[names[0]]  # tied
     on_shape = rng.choice(["error", "keep-base", "take-other"] if odds else ["error"])
     on_dtype = rng.choice(["error", "base", "other"] if odds else ["error"])
-    is_nested = bool(run.made.model_path) and (len(run.dicts) > 1 or rng.random() < 0.5)
+    is_nested = bool(run.made.model_path) and not run.made.named and (len(run.dicts) > 1 or rng.random() < 0.5)
     torch.save({run.made.model_path[0]: content} if is_nested else content, other, _use_new_zipfile_serialization=rng.random() < 0.7)
 
     def act(run: Run) -> None:
@@ -186,3 +188,6 @@ def replacing(rng: random.Random, run: Run, other: Path) -> Edit | None:
     rename = rng.choice([None, None, "fclass", "net.classifier", "new"])
     words += ["--keep-rows"] * keep_rows + ["--no-bias"] * no_bias + (["--rename", rename] if rename else [])
     return Edit(words, lambda run: run.replace_head(head, classes, new_layer(seed), keep_rows=keep_rows, rename=rename, no_bias=no_bias))
+
+
+MAKERS: list[Maker] = [strip, filtering, filtering, filter_like, renaming, renaming, merging, merging, replacing, replacing, dropping]

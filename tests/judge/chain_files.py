@@ -31,6 +31,8 @@ class Made:
     entries: list[tuple[Any, ...]] = field(default_factory=list)
     """What may be dropped, as steps from the root; none is the model or in an optimizer."""
     weights_only: bool = False
+    named: tuple[str, Callable[[Any], dict[str, Any]]] | None = None
+    """A mapping that is no state dict by itself: its path for --root, and how to find it."""
 
     @property
     def has_optimizer(self) -> bool:

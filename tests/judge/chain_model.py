@@ -51,7 +51,7 @@ class Dict:
 
     def __init__(self, path: tuple[str, ...], mapping: dict[str, Any]) -> None:
         self.path, self.mapping = path, mapping
-        self.path_text = "".join(path)  # all have plain names
+        self.path_text = "".join(path)  # one plain name, or as --root has it
         tensors = set(edits.tensor_keys(mapping))
         self.all = [Entry(key, key, value, is_carried=key not in tensors) for key, value in mapping.items()]
         self.keys_before = len(tensors)
@@ -157,7 +157,8 @@ class Run:
     def __init__(self, root: Any, made: Made, policy: str | None, slots: list[list[list[str]]] | None = None) -> None:
         self.root, self.made, self.policy = root, made, policy
         self.slots = [list(map(list, group)) for group in (made.slots if slots is None else slots)]
-        self.dicts = [Dict(path, mapping) for path, mapping in find_state_dicts(root, torch.is_tensor)]
+        found = [(made.model_path, made.named[1](root))] if made.named else find_state_dicts(root, torch.is_tensor)
+        self.dicts = [Dict(path, mapping) for path, mapping in found]
         self.model = next((one for one in self.dicts if one.path == made.model_path), None)
         self.begin = {entry.name: entry for entry in self.model.all if not entry.is_carried} if self.model else {}
         self.strips = False
@@ -315,7 +316,7 @@ class Run:
     # ---- the optimizer
 
     def follow(self) -> None:
-        if "optimizer" not in self.root or not self.made.has_optimizer:
+        if not self.made.has_optimizer or "optimizer" not in self.root:
             return
         if self.policy == "drop":
             del self.root["optimizer"]

@@ -24,13 +24,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import torch
 
+from chain_edits import MAKERS, Edit, Maker, random_edit
 from chain_files import Made, make_checkpoint
 from chain_model import Refused, Run
-from chain_edits import Edit, random_edit
 from compare import Comparison
 from loading import FULL, WEIGHTS_ONLY, load
 from tally import Tally
@@ -61,20 +61,19 @@ def expect_same(what: str, wanted: Any, path: Path, mode: str = FULL) -> None:
 
 
 class Case:
-    def __init__(self, seed: int, folder: Path) -> None:
-        self.rng = random.Random(seed)
-        torch.manual_seed(seed)
-        self.folder = folder
-        self.source = folder / "in.pt"
-        self.made: Made = make_checkpoint(self.rng, self.source)
-        self.policy = self.rng.choice([None, None, "keep", "drop", "remap=model-order"] if self.made.has_optimizer else [None])
+    """A file and edits of it. `lengths`: how many; `makers`: of which kinds (chain_edits.MAKERS)."""
+
+    def __init__(self, rng: random.Random, folder: Path, source: Path, made: Made, lengths: range = range(1, 6),
+                 makers: list[Maker] = MAKERS) -> None:
+        self.folder, self.source, self.made = folder, source, made
+        self.policy = rng.choice([None, None, "keep", "drop", "remap=model-order"] if made.has_optimizer else [None])
         self.edits: list[Edit] = []
-        for number in range(self.rng.randint(1, 5)):
-            self.edits.append(random_edit(self.rng, self.after_all(), folder / f"other-{number}.pt"))
+        for number in range(rng.choice(lengths)):
+            self.edits.append(random_edit(rng, self.after_all(), folder / f"other-{number}.pt", makers))
             try:
                 self.after_all()
             except Refused:
-                if self.rng.random() < 0.2:
+                if rng.random() < 0.2:
                     break  # the last edit of the chain must be refused
                 self.edits.pop()
         if not self.edits:
@@ -84,7 +83,8 @@ class Case:
         return " ".join(shlex.quote(word) for word in self.apply_words())
 
     def options(self) -> list[str]:
-        return ["--optimizer", self.policy] if self.policy else []
+        root = ["--root", self.made.named[0]] if self.made.named else []
+        return root + (["--optimizer", self.policy] if self.policy else [])
 
     def apply_words(self) -> list[str]:
         return [word for edit in self.edits for word in ("-e", shlex.join(edit.words))] + self.options()
@@ -191,6 +191,25 @@ class Case:
             raise Wrong(f"{name}: should be refused ({why}), status {done.returncode}: {done.stderr.strip()[:200]}")
 
 
+def random_case(seed: int, folder: Path) -> Case:
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    source = folder / "in.pt"
+    return Case(rng, folder, source, make_checkpoint(rng, source))
+
+
+def count(tally: Tally, name: str, make: Callable[[Path], Case]) -> None:
+    """Makes a case in a folder of its own and judges it."""
+    with tempfile.TemporaryDirectory() as folder:
+        case, problem = None, None
+        try:
+            case = make(Path(folder))
+            case.judge()
+        except Wrong as error:
+            problem = str(error)
+        tally.count(f"{name}: {case}", problem)
+
+
 def main() -> int:
     if "CKPT" not in os.environ:
         sys.exit("chains: set CKPT to the ckpt to judge")
@@ -203,14 +222,7 @@ def main() -> int:
     logging.disable(logging.WARNING)
     tally = Tally()
     for seed in range(arguments.seed, arguments.seed + arguments.cases):
-        with tempfile.TemporaryDirectory() as folder:
-            case, problem = None, None
-            try:
-                case = Case(seed, Path(folder))
-                case.judge()
-            except Wrong as error:
-                problem = str(error)
-            tally.count(f"case {seed}: {case}", problem)
+        count(tally, f"case {seed}", lambda folder: random_case(seed, folder))
     print(f"torch {torch.__version__}")
     return tally.finish()
 
