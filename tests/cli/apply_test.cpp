@@ -140,6 +140,15 @@ TEST_CASE("two edits in one pass do what two commands do", "[cli][apply]") {
   }
 }
 
+TEST_CASE("a module that moved keeps its version where a merge brings another of the old name",
+          "[cli][apply]") {
+  const Cli cli;
+  cli.take("torch-2.15-flat.pt", "flat.pt");
+  cli.good("apply -q -e 'rename --map bn=old' -e 'merge flat.pt --keys union' flat.pt -o out.pt");
+  CHECK(cli.good("inspect --get @_metadata.old.version out.pt") == "2\n");
+  CHECK(cli.good("inspect --keys out.pt").find("\nbn.weight\n") != std::string::npos);
+}
+
 TEST_CASE("a mistake in the last of seven edits leaves nothing written", "[cli][apply]") {
   const SmallCli cli;
   const std::string six =

@@ -205,6 +205,16 @@ TEST_CASE("--drop-entry takes away what stands at a path", "[cli][filter]") {
   CHECK(cli.good("inspect out.pt --get scheduler") == cli.good("inspect in.pt --get scheduler"));
 }
 
+TEST_CASE("--verify knows of keys that went with an entry", "[cli][filter]") {
+  const Cli cli;
+  cli.take("torch-2.15-flat.pt", "in.pt");
+  cli.take("torch-2.15-module.pt", "module.pt");
+  cli.good("filter -q in.pt --drop-entry '[\"fc.weight\"]' --verify -o out.pt");
+  CHECK(cli.good("inspect --keys out.pt").find("fc.weight") == std::string::npos);
+  cli.good("filter -q module.pt --drop-entry @_modules.head --verify -f -o out.pt");
+  CHECK(cli.good("inspect --keys out.pt").find("head") == std::string::npos);
+}
+
 TEST_CASE("--drop-entry reaches into mappings and lists, and needs no state dict", "[cli][filter]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");

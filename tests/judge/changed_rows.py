@@ -67,10 +67,15 @@ def made(tensor: NewTensor, storages: dict[int, torch.Tensor]) -> torch.Tensor:
 
 
 def wrapped_like(old: Any, new: torch.Tensor, is_shared: bool) -> torch.Tensor:
-    """What wraps the old tensor stays: a Parameter, attributes, requires_grad; but not where another key shares the object."""
+    """What wraps the old tensor stays: a Parameter, attributes, requires_grad; but no attributes where another key shares the object."""
     wants_gradient = isinstance(old, torch.Tensor) and old.requires_grad
-    if not isinstance(old, torch.Tensor) or is_shared or wants_gradient and not (new.is_floating_point() or new.is_complex()):
-        return new.requires_grad_() if is_shared and wants_gradient and new.is_floating_point() else new
+    can_have_gradient = new.is_floating_point() or new.is_complex()
+    if not isinstance(old, torch.Tensor) or wants_gradient and not can_have_gradient:
+        return new
+    if is_shared and type(old) is torch.nn.Parameter:
+        return torch.nn.Parameter(new, requires_grad=old.requires_grad) if can_have_gradient else new
+    if is_shared:
+        return new.requires_grad_() if wants_gradient else new
     if type(old) is torch.nn.Parameter:
         new = torch.nn.Parameter(new, requires_grad=old.requires_grad)
     elif wants_gradient:

@@ -179,16 +179,18 @@ def names_by_shape(state: dict[int, Any], indices: list[int], shapes: dict[str, 
 
 
 def matches(pattern: str, key: str) -> bool:
-    """`=KEY`, `re:REGEX`, `!PATTERN`, or a glob that also covers everything below what it names."""
+    """`=KEY`, `re:REGEX`, `!PATTERN`, a glob, or a name, which covers everything below it."""
     if pattern.startswith("!"):
         return not matches(pattern[1:], key)
     if pattern.startswith("="):
         return key == pattern[1:]
     if pattern.startswith("re:"):
         return re.search(pattern[3:], key) is not None
+    if not re.search(r"[*?]", pattern):
+        return key == pattern or key.startswith(pattern + ".")
     wildcards = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
     glob = "".join(wildcards.get(part, re.escape(part)) for part in re.split(r"(\*\*|\*|\?)", pattern))
-    return re.fullmatch(rf"(?:{glob})(?:\..*)?", key, re.DOTALL) is not None
+    return re.fullmatch(glob, key, re.DOTALL) is not None
 
 
 # -- filter-keys ------------------------------------------------------------------------------------------------------

@@ -39,6 +39,16 @@ def difference(got: State, want: State, strides: dict[str, tuple[int, ...]]) -> 
     return None
 
 
+class Tied(torch.nn.Module):
+    """One parameter under two keys and in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+        self.decoder.weight = self.encoder.weight
+        self.watched = [self.encoder.weight]
+
+
 class Judge:
     def __init__(self, ckpt: str, folder: Path) -> None:
         self.ckpt, self.folder, self.tally = ckpt, folder, Tally()
@@ -118,6 +128,43 @@ class Judge:
                 problem = "a parameter is none any more"
         self.tally.count("a whole module", problem)
 
+    def shared_parameters(self) -> None:
+        """What a module has besides its keys follows: a recurrent layer's list of weights, a tie, a list of one's own."""
+        for make in (lambda: torch.nn.LSTM(3, 4, num_layers=2), lambda: torch.nn.Sequential(torch.nn.GRU(3, 4)), Tied):
+            for legacy in (False, True):
+                module, wanted = make(), make()
+                base, other = self.save("module.pt", module, legacy), self.save("other.pt", wanted.state_dict())
+                got, problem = self.merged_module(base, other)
+                if problem is None:
+                    problem = self.problem_of_module(got, wanted)
+                if problem is None and isinstance(wanted, Tied):
+                    is_one = got.encoder.weight is got.decoder.weight is got.watched[0]
+                    problem = None if is_one else "the tie is broken"
+                elif problem is None:
+                    given = torch.randn(5, 2, 3)
+                    problem = None if torch.equal(got(given)[0], wanted(given)[0]) else "it computes with other values"
+                self.tally.count(f"{module}, shared parameters", problem)
+        values = {key: torch.randn(3, 3) for key in ("encoder.weight", "decoder.weight")}
+        got, problem = self.merged_module(self.save("module.pt", Tied()), self.save("other.pt", values))
+        if problem is None and (got.encoder.weight is got.decoder.weight or not torch.equal(got.decoder.weight, values["decoder.weight"])):
+            problem = "two tensors are one"
+        if problem is None and not all(isinstance(parameter, torch.nn.Parameter) for parameter in got.state_dict(keep_vars=True).values()):
+            problem = "a parameter is none any more"
+        self.tally.count("a tie that gets two tensors", problem)
+
+    def merged_module(self, base: str, other: str) -> tuple[Any, str | None]:
+        out = str(self.folder / "out.pt")
+        done = subprocess.run([self.ckpt, "merge", base, other, "-q", "-f", "--verify", "-o", out], capture_output=True, text=True)
+        if done.returncode != 0:
+            return None, f"status {done.returncode}: {done.stderr}"
+        return torch.load(out, **({"weights_only": False} if torch.__version__ >= "2" else {})), None
+
+    @staticmethod
+    def problem_of_module(got: torch.nn.Module, wanted: torch.nn.Module) -> str | None:
+        if not all(isinstance(parameter, torch.nn.Parameter) and parameter.requires_grad for parameter in got.state_dict(keep_vars=True).values()):
+            return "a parameter is none any more"
+        return difference(dict(got.state_dict()), dict(wanted.state_dict()), {})
+
     def conversions(self) -> None:
         """--dtype base rounds as copy_ does."""
         torch.manual_seed(1)
@@ -149,6 +196,7 @@ def main() -> int:
         judge.containers()
         judge.whole_checkpoint()
         judge.whole_module()
+        judge.shared_parameters()
         judge.conversions()
         judge.large_views()
     print(f"torch {torch.__version__}")

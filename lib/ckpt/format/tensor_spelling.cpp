@@ -57,10 +57,19 @@ NewValue TensorSpeller::spell(const TensorInfo& row, bool requires_grad) const {
       std::move(arguments));
 }
 
-void TensorSpeller::respell(const TensorInfo& row, Use use, GraphEdits& edits) {
-  const auto call = innermost(use);
+/// A Parameter stays one, if not with what else it has.
+NewValue TensorSpeller::spell_whole(const TensorInfo& row) const {
+  if (!row.has(kIsParameter) || !is_differentiable(row.dtype)) return spell(row);
+  return NewValue::call(NewValue::global("torch._utils", "_rebuild_parameter"),
+                        {spell(row, false), NewValue::boolean(row.has(kRequiresGrad)),
+                         NewValue::call(NewValue::global("collections", "OrderedDict"), {})});
+}
+
+void TensorSpeller::respell(const TensorInfo& row, Use use, GraphEdits& edits, OtherUses others) {
+  const auto call = innermost(use, others);
   if (asks_too_much(use, row)) return edits.replace(use, spell(row));
-  if (!fits(call, row)) return edits.replace(call.use, spell(row, call.use == use && row.has(kRequiresGrad)));
+  if (!fits(call, row))
+    return edits.replace(call.use, call.use == use ? spell_whole(row) : spell(row, false));
   const auto differs = [](const std::vector<std::int64_t>& old, std::span<const std::int64_t> wanted) {
     return !std::ranges::equal(old, wanted);
   };
@@ -94,10 +103,10 @@ std::vector<Use> TensorSpeller::operands(Use node) const {
   return out;
 }
 
-TensorSpeller::DenseCall TensorSpeller::innermost(Use use) {
+TensorSpeller::DenseCall TensorSpeller::innermost(Use use, OtherUses others) {
   for (int depth = 0; depth < kNesting; ++depth) {
     const DenseCall whole{use, Rebuild::kNotATensor, {}};
-    if (is_shared(use)) return whole;
+    if (is_shared(use) && (depth > 0 || others == OtherUses::kStay)) return whole;
     const auto opcode = graph_.opcode(use);
     if (opcode != Opcode::kBuild && opcode != Opcode::kReduce) return whole;
     const auto outer = operands(use);

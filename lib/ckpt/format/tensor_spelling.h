@@ -28,9 +28,12 @@ class TensorSpeller {
   /// The call that makes a plain tensor of the row: _rebuild_tensor_v2, or _v3 where its storage is untyped.
   NewValue spell(const TensorInfo& row) const;
 
-  /// Edits that turn the tensor used at `use` into that of the row. Where the document uses the same object
-  /// elsewhere, or has something else there, the whole value is replaced.
-  void respell(const TensorInfo& row, Use use, GraphEdits& edits);
+  /// What becomes of other uses of an object that is respelled.
+  enum class OtherUses : std::uint8_t { kStay, kFollow };
+
+  /// Edits that turn the tensor used at `use` into that of the row. Where something else stands there, or
+  /// other uses of the same object are to stay what they are, the whole value is replaced.
+  void respell(const TensorInfo& row, Use use, GraphEdits& edits, OtherUses others = OtherUses::kStay);
 
  private:
   /// A call that makes a tensor from a storage, below all that wraps it.
@@ -41,7 +44,8 @@ class TensorSpeller {
   };
 
   NewValue spell(const TensorInfo& row, bool requires_grad) const;
-  DenseCall innermost(Use use);
+  NewValue spell_whole(const TensorInfo& row) const;
+  DenseCall innermost(Use use, OtherUses others);
   bool asks_too_much(Use use, const TensorInfo& row);
   bool is_shared(Use use) const;
   bool fits(const DenseCall& call, const TensorInfo& row);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -186,6 +187,7 @@ class Speller {
   /// Rows that were replaced, and new ones behind the last key.
   Status spell_tensors(std::uint32_t index) {
     const auto& dict = checkpoint_.state_dicts[index];
+    const auto changing = dict.of_module ? objects_with_one_view(dict) : std::unordered_set<Use>();
     std::vector<NewValue> items;
     for (std::uint32_t i = 0; i < dict.entries.size(); ++i) {
       const auto& entry = dict.entries[i];
@@ -194,7 +196,12 @@ class Speller {
       if (!row.has(kReplaced) && !row.has(kInserted)) continue;
       if (!tensors_) tensors_.emplace(checkpoint_, storages_);
       if (row.has(kReplaced)) {
-        tensors_->respell(row, entry.value, edits_);
+        const auto object = graph_.resolve(entry.value);
+        if (!changing.contains(object)) {
+          tensors_->respell(row, entry.value, edits_);
+        } else if (objects_done_.insert(object).second) {
+          tensors_->respell(row, object, edits_, TensorSpeller::OtherUses::kFollow);
+        }
       } else {
         items.push_back(NewValue::text(checkpoint_.name(index, i)));
         items.push_back(tensors_->spell(row));
@@ -204,6 +211,30 @@ class Speller {
     if (dict.of_module) return Error(ErrorCode::kUnsupported, "a whole module can't be given new keys");
     edits_.append_to(dict.mapping, std::move(items));
     return {};
+  }
+
+  /// Objects of a module whose keys all get the same view. Such an object changes itself, as when PyTorch
+  /// copies values into it, and whatever else the module has it for (a tie, an LSTM's _flat_weights) follows.
+  std::unordered_set<Use> objects_with_one_view(const StateDict& dict) const {
+    std::unordered_map<Use, const TensorInfo*> views;  // null where they differ
+    for (const auto& entry : dict.entries) {
+      if (entry.tensor == kNoIndex) continue;
+      const auto& row = checkpoint_.tensors[entry.tensor];
+      const auto [view, is_new] = views.emplace(graph_.resolve(entry.value), &row);
+      if (!row.has(kReplaced) || (!is_new && (view->second == nullptr || !is_same_view(*view->second, row))))
+        view->second = nullptr;
+    }
+    std::unordered_set<Use> objects;
+    for (const auto& [object, view] : views) {
+      if (view != nullptr) objects.insert(object);
+    }
+    return objects;
+  }
+
+  bool is_same_view(const TensorInfo& a, const TensorInfo& b) const {
+    return a.storage == b.storage && a.offset == b.offset && a.dtype == b.dtype &&
+           std::ranges::equal(checkpoint_.shape(a), checkpoint_.shape(b)) &&
+           checkpoint_.strides(a) == checkpoint_.strides(b);
   }
 
   void spell_metadata(std::uint32_t index, const Anatomy& state_dict) {
@@ -217,11 +248,13 @@ class Speller {
     }
   }
 
+  /// Keys that an edit inserted were nowhere before, and say nothing of modules.
   std::vector<KeyMove> moved_keys(std::uint32_t index) const {
-    const auto count = static_cast<std::uint32_t>(checkpoint_.state_dicts[index].entries.size());
+    const auto& entries = checkpoint_.state_dicts[index].entries;
     std::vector<KeyMove> keys;
-    keys.reserve(count);
-    for (std::uint32_t i = 0; i < count; ++i) {
+    keys.reserve(entries.size());
+    for (std::uint32_t i = 0; i < entries.size(); ++i) {
+      if (entries[i].key == kNoUse) continue;
       const bool dropped = checkpoint_.is_dropped(index, i);
       keys.push_back({checkpoint_.original_name(index, i),
                       dropped ? std::string() : checkpoint_.name(index, i), dropped});
@@ -271,6 +304,7 @@ class Speller {
   const StorageSpelling& storages_;
   std::optional<TensorSpeller> tensors_;  ///< once it is needed
   GraphEdits edits_;
+  std::set<Use> objects_done_;  ///< of modules
   std::set<Use> metadata_done_;
 };
 

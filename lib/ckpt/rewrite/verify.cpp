@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -79,14 +80,39 @@ bool is_read_as_key(const Checkpoint& checkpoint, std::uint32_t dict, std::uint3
   return !checkpoint.has_new_root() || checkpoint.state_dicts[dict].entries[entry].name == kNoIndex;
 }
 
+/// Keys of the entries that go.
+std::unordered_set<Use> dropped_steps(const Checkpoint& checkpoint) {
+  std::unordered_set<Use> steps;
+  for (const auto& [key, value] : checkpoint.dropped_values()) {
+    if (key != kNoUse) steps.insert(key);
+  }
+  return steps;
+}
+
+/// Is it among `steps`, or a module or a mapping around it?
+bool goes_with(const std::unordered_set<Use>& steps, const Checkpoint& checkpoint,
+               const StateDictEntry& entry) {
+  if (steps.empty()) return false;
+  if (steps.contains(entry.key)) return true;
+  auto at = entry.tensor == kNoIndex ? kNoIndex : checkpoint.tensors[entry.tensor].place;
+  for (; at != kNoIndex; at = checkpoint.places[at].parent) {
+    const auto& place = checkpoint.places[at];
+    if (place.kind == StepKind::kItem && steps.contains(place.step)) return true;
+  }
+  return false;
+}
+
 /// Keys by path of their state dict, sorted.
 std::map<std::string, std::vector<std::string>> planned_keys(const Checkpoint& checkpoint) {
   std::map<std::string, std::vector<std::string>> all;
+  const auto dropped = dropped_steps(checkpoint);
   for (std::uint32_t dict = 0; dict < checkpoint.state_dicts.size(); ++dict) {
     if (!checkpoint.holds(dict)) continue;
     auto& keys = all[checkpoint.has_new_root() ? "" : checkpoint.path(checkpoint.state_dicts[dict].place)];
-    for (std::uint32_t i = 0; i < checkpoint.state_dicts[dict].entries.size(); ++i) {
-      if (!checkpoint.is_dropped(dict, i) && is_read_as_key(checkpoint, dict, i))
+    const auto& entries = checkpoint.state_dicts[dict].entries;
+    for (std::uint32_t i = 0; i < entries.size(); ++i) {
+      if (!checkpoint.is_dropped(dict, i) && is_read_as_key(checkpoint, dict, i) &&
+          !goes_with(dropped, checkpoint, entries[i]))
         keys.push_back(checkpoint.name(dict, i));
     }
     std::sort(keys.begin(), keys.end());
