@@ -16,12 +16,11 @@ namespace ckpt {
 namespace {
 
 bool edits_state_dicts(const Plan& plan) {
-  return std::any_of(plan.edits.begin(), plan.edits.end(),
-                     [](const Edit& edit) {
-                       if (const auto* convert = std::get_if<Convert>(&edit))
-                         return convert->state_dict || convert->tensors_only;
-                       return !std::holds_alternative<DropEntries>(edit);
-                     });
+  return std::any_of(plan.edits.begin(), plan.edits.end(), [](const Edit& edit) {
+    if (const auto* convert = std::get_if<Convert>(&edit))
+      return convert->state_dict || convert->tensors_only;
+    return !std::holds_alternative<DropEntries>(edit);
+  });
 }
 
 /// Does a key come, go or get another name? Else only values do.
@@ -33,17 +32,29 @@ bool edits_keys(const Edit& edit) {
          merge->keys == MergeTensors::Keys::kIntersection;
 }
 
+Error script_keys_are_fixed() {
+  return Error(
+             ErrorCode::kUnsupported,
+             "the keys of a TorchScript archive are attributes that its code names: they can't be edited in "
+             "place")
+      .with_hint("convert it with 'ckpt convert --to torch' and edit that file");
+}
+
 /// A whole module's keys are attributes of objects. Beside state dicts it is carried; alone, or named by
 /// --root, it is refused.
 Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::vector<std::uint32_t>& chosen,
                          PlanReport& report) {
-  const auto is_module = [&](std::uint32_t index) { return checkpoint.state_dicts[index].of_module; };
+  const bool is_script = checkpoint.format == FormatId::kTorchScript;  // where mappings are attributes, too
+  const auto is_module = [&](std::uint32_t index) {
+    return is_script || checkpoint.state_dicts[index].of_module;
+  };
   if (std::none_of(plan.edits.begin(), plan.edits.end(), edits_keys)) return {};
   const auto first = std::find_if(chosen.begin(), chosen.end(), is_module);
   if (first == chosen.end()) return {};
   const auto describe = [&](std::uint32_t index) {
     return quoted_path(checkpoint.path(checkpoint.state_dicts[index].place));
   };
+  if (is_script) return script_keys_are_fixed();
   if (!plan.roots.empty() || std::all_of(chosen.begin(), chosen.end(), is_module)) {
     return Error(ErrorCode::kUnsupported, fmt::format("a whole module stands at {}: its keys are attributes "
                                                       "of objects and can't be edited in place",
@@ -121,6 +132,7 @@ bool PlanReport::changes_nothing() const {
 }
 
 Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
+  if (context.checkpoint.format == FormatId::kTorchScript) return script_keys_are_fixed();
   const auto dropped_before = context.report.dropped_entries;
   for (const auto& path : edit.paths) {
     const auto gone = std::find_if(dropped_before.begin(), dropped_before.end(),

@@ -30,7 +30,7 @@ TensorSpeller::TensorSpeller(const Checkpoint& checkpoint, const StorageSpelling
     : checkpoint_(checkpoint),
       graph_(checkpoint.graph()),
       spelling_(storages),
-      reader_(graph_),
+      reader_(graph_, pickler_of(checkpoint)),
       repeated_(graph_.size()) {
   for (Use node = 0; node < graph_.size(); ++node) {
     if (graph_.repeats(node)) repeated_.insert(graph_.repeated(node));
@@ -42,7 +42,7 @@ NewValue TensorSpeller::spell(const TensorInfo& row) const {
 }
 
 NewValue TensorSpeller::spell(const TensorInfo& row, bool requires_grad) const {
-  const bool untyped = checkpoint_.storages[row.storage].untyped;
+  const bool untyped = is_untyped(row.storage);
   std::vector<NewValue> arguments = {
       persistent_id(row.storage),
       spell_number(row.offset),
@@ -151,7 +151,7 @@ bool TensorSpeller::fits(const DenseCall& call, const TensorInfo& row) {
   const auto is_tensor = reader_.read(call.use, old_);
   if (!is_tensor.ok() || !*is_tensor || !old_.storage) return false;
   if ((old_.flags & (kConjugate | kNegative)) != 0) return false;  // the row's bytes are its values
-  if (checkpoint_.storages[row.storage].untyped != (call.kind == Rebuild::kTensorV3)) return false;
+  if (is_untyped(row.storage) != (call.kind == Rebuild::kTensorV3)) return false;
   return call.kind != Rebuild::kLegacyTensor || old_.dtype == row.dtype;  // its class names the dtype
 }
 
@@ -160,14 +160,20 @@ bool TensorSpeller::same_storage(const Storage& storage) const {
   return !storage.is_added && !old.view && graph_.string(old.key) == storage.key;
 }
 
+bool TensorSpeller::is_untyped(StorageId storage) const {
+  return !spelling_.typed && checkpoint_.storages[storage].untyped;
+}
+
 NewValue TensorSpeller::persistent_id(StorageId id) const {
   const auto& storage = checkpoint_.storages[id];
   const auto& dtype = dtype_info(storage.dtype);
-  const auto items = storage.untyped ? storage.bytes : storage.bytes / dtype.item_size;
+  const bool untyped = is_untyped(id);
+  const auto items = untyped ? storage.bytes : storage.bytes / dtype.item_size;
+  const auto storage_class = spelling_.typed ? script_storage_class(storage.dtype) : dtype.storage_class;
   std::vector<NewValue> parts = {
       NewValue::text("storage"),
-      storage.untyped ? NewValue::global("torch.storage", "UntypedStorage")
-                      : NewValue::global("torch", dtype.storage_class),
+      untyped ? NewValue::global("torch.storage", "UntypedStorage")
+              : NewValue::global("torch", storage_class),
       NewValue::text(storage.is_added ? spelling_.added_keys[storage.record] : std::string(storage.key)),
       NewValue::text(checkpoint_.devices[storage.device]),
       spell_number(items),

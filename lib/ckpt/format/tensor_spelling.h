@@ -18,6 +18,7 @@ namespace ckpt {
 struct StorageSpelling {
   std::vector<std::string> added_keys;  ///< of added storages, by index into `added_data`
   bool has_view_item = false;           ///< the persistent id ends with view metadata (legacy)
+  bool typed = false;                   ///< there are classes for all dtypes (TorchScript)
 };
 
 class TensorSpeller {
@@ -46,6 +47,7 @@ class TensorSpeller {
   bool is_shared(Use use) const;
   bool fits(const DenseCall& call, const TensorInfo& row);
   bool same_storage(const Storage& storage) const;
+  bool is_untyped(StorageId storage) const;
   std::vector<Use> operands(Use node) const;
   NewValue persistent_id(StorageId storage) const;
 

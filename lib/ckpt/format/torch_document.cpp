@@ -246,8 +246,8 @@ void append_pickle(Layout& layout, const EncodedPickle& pickle) {
   layout.append_literal(ByteView(pickle.text).subspan(at));
 }
 
-Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph) {
-  TensorReader reader(graph);
+Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph, Pickler pickler) {
+  TensorReader reader(graph, pickler);
   std::vector<std::string> keys;
   for (Use node = 0; node < graph.size(); ++node) {
     if (graph.opcode(node) != Opcode::kBinpersid) continue;
@@ -290,7 +290,7 @@ Result<std::unique_ptr<SpelledDocument>> spell_document(const Checkpoint& checkp
     if (!graph.ok()) {
       return Error(ErrorCode::kInternal, "the edited pickle does not decode: " + graph.error().message());
     }
-    CKPT_ASSIGN_OR_RETURN(spelled->live_keys, referenced_storages(*graph));
+    CKPT_ASSIGN_OR_RETURN(spelled->live_keys, referenced_storages(*graph, pickler_of(checkpoint)));
   }
   return spelled;
 }

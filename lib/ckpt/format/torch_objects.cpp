@@ -11,6 +11,7 @@
 
 #include "ckpt/base/checked_math.h"
 #include "ckpt/base/text.h"
+#include "ckpt/format/script_modules.h"
 #include "ckpt/model/anatomy.h"
 #include "ckpt/model/state_dicts.h"
 
@@ -18,7 +19,7 @@ namespace ckpt {
 namespace {
 
 /// What the items of a frame are to the module they stand in.
-enum class Role : std::uint8_t { kPlain, kModuleState, kParameters, kBuffers, kChildren };
+enum class Role : std::uint8_t { kPlain, kModuleState, kParameters, kBuffers, kChildren, kScriptState };
 
 struct Context {
   std::uint32_t mapping = kNoIndex;  ///< mapping whose values are visited; kNoIndex inside anything else
@@ -103,19 +104,33 @@ class HashSet {
 
 class Collector {
  public:
-  Collector(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics)
+  Collector(Checkpoint& checkpoint, std::uint8_t document, StorageResolver& resolver,
+            Diagnostics& diagnostics, ScriptModules* scripts)
       : checkpoint_(checkpoint),
+        document_(document),
         resolver_(resolver),
         diagnostics_(diagnostics),
-        graph_(checkpoint.graph()),
-        reader_(graph_),
+        scripts_(scripts),
+        graph_(checkpoint.parts.front().documents[document]->graph),
+        reader_(graph_, pickler_of(checkpoint)),
         seen_((graph_.size() + 7) / 8) {}
 
   Status run() {
+    CKPT_RETURN_IF_ERROR(walk());
+    if (scripts_ != nullptr && !scripts_->empty()) {
+      CKPT_ASSIGN_OR_RETURN(auto dict, scripts_->make_state_dict(checkpoint_));
+      tensor_mapping_.assign(checkpoint_.tensors.size(), kNoIndex);  // no mapping of a module is a state dict
+      module_dicts_.push_back({std::move(dict), true});
+    }
+    select_state_dicts(checkpoint_, std::move(extra_states_), std::move(module_dicts_), tensor_mapping_);
+    return {};
+  }
+
+  Status walk() {
     reserve_tables();
     const auto root = add_place(kNoIndex, StepKind::kRoot, 0);
     Context context;
-    context.by_strings = true;
+    context.by_strings = !is_aside();
     CKPT_RETURN_IF_ERROR(visit(graph_.root(), kNoUse, root, context));
     while (!frames_.empty()) {
       auto& frame = frames_.back();
@@ -125,7 +140,6 @@ class Collector {
       }
       CKPT_RETURN_IF_ERROR(visit_item(frame.items[frame.next++]));
     }
-    select_state_dicts(checkpoint_, std::move(extra_states_), std::move(module_dicts_), tensor_mapping_);
     return {};
   }
 
@@ -143,8 +157,11 @@ class Collector {
     tensor_mapping_.reserve(tensors);
   }
 
+  /// Is it a document beside the object's? What it has besides tensors is in no table.
+  bool is_aside() const { return document_ > 0; }
+
   PlaceId add_place(PlaceId parent, StepKind kind, std::uint32_t step) {
-    checkpoint_.places.push_back({parent, step, kind});
+    checkpoint_.places.push_back({parent, step, kind, document_});
     return static_cast<PlaceId>(checkpoint_.places.size() - 1);
   }
 
@@ -161,7 +178,8 @@ class Collector {
     context.by_strings = context.by_strings && item.kind == StepKind::kItem && graph_.is_string(item.key);
     if (item.kind != StepKind::kItem) {  // an attribute of a mapping is no value of it
       context.mapping = kNoIndex;
-      if (context.role != Role::kModuleState) context.role = Role::kPlain;
+      if (context.role != Role::kModuleState && context.role != Role::kScriptState)
+        context.role = Role::kPlain;
     }
     if (context.role == Role::kModuleState) {
       const auto name = graph_.string_view(item.key);
@@ -173,25 +191,31 @@ class Collector {
     return context;
   }
 
-  /// The first time an object is met; leaves don't matter.
-  bool first_visit(Use node) {
-    auto& byte = seen_[node / 8];
-    const auto bit = static_cast<std::uint8_t>(1U << (node % 8));
-    const bool first = (byte & bit) == 0;
-    byte = static_cast<std::uint8_t>(byte | bit);
-    return first;
-  }
+  /// Was the object taken apart before? Leaves never are.
+  bool was_visited(Use node) const { return (seen_[node / 8] & bit_of(node)) != 0; }
+
+  void mark_visited(Use node) { seen_[node / 8] = static_cast<std::uint8_t>(seen_[node / 8] | bit_of(node)); }
+
+  static std::uint8_t bit_of(Use node) { return static_cast<std::uint8_t>(1U << (node % 8)); }
 
   Status visit(Use value, Use key, PlaceId place, const Context& context) {
-    const auto node = graph_.resolve(value);
+    auto node = graph_.resolve(value);
     auto is_tensor = reader_.read(node, call_);
     if (!is_tensor.ok()) return describe(std::move(is_tensor).error(), place);
     if (*is_tensor) {
       count_tensor(context);
       return add_tensor(value, key, place, context, 0);
     }
-    dissect(graph_, node, anatomy_);
+    node = untagged(graph_, node);
+    const auto opcode = graph_.opcode(node);
+    if (context.role == Role::kScriptState && (opcode == Opcode::kBuild || opcode == Opcode::kNewobj))
+      scripts_->add_object(context.module, key, node, place, graph_);
     count_other(key, value, context);
+    if (was_visited(node)) {  // however large it is, it is not taken apart again
+      add_entry(place, node);
+      return {};
+    }
+    dissect(graph_, node, anatomy_);
     switch (anatomy_.kind) {
       case ValueKind::kDict:
       case ValueKind::kOrderedDict:
@@ -202,14 +226,17 @@ class Collector {
       case ValueKind::kStorage: return add_storage_value(node, place);
       default: add_entry(place, node); return {};
     }
-    if (is_plain_value() || !first_visit(node)) {
+    if (is_plain_value()) {
       add_entry(place, node);
       return {};
     }
+    mark_visited(node);
     return open(node, place, context);
   }
 
-  void add_entry(PlaceId place, Use node) { checkpoint_.entries.push_back({place, node}); }
+  void add_entry(PlaceId place, Use node) {
+    if (!is_aside()) checkpoint_.entries.push_back({place, node});
+  }
 
   Status add_storage_value(Use node, PlaceId place) {
     add_entry(place, node);
@@ -242,10 +269,12 @@ class Collector {
     frame.context.around = outer.around;
     frame.context.in_optimizer = outer.in_optimizer;
     const auto attribute_items = attributes(graph_, anatomy_.states);
-    if (anatomy_.kind == ValueKind::kObject && is_module(attribute_items)) {
+    if (scripts_ != nullptr && anatomy_.kind == ValueKind::kObject) {
+      open_script_object(frame, node, place, attribute_items);
+    } else if (!is_aside() && anatomy_.kind == ValueKind::kObject && is_module(attribute_items)) {
       open_module(frame, place, outer, attribute_items);
     } else {
-      if (anatomy_.is_mapping()) open_mapping(frame, node, place, outer);
+      if (!is_aside() && anatomy_.is_mapping()) open_mapping(frame, node, place, outer);
       add_items(frame, attribute_items);
     }
     if (frame.items.empty()) {
@@ -376,6 +405,27 @@ class Collector {
     modules_.push_back(std::move(module));
   }
 
+  void open_script_object(Frame& frame, Use node, PlaceId place,
+                          const std::vector<MappingItem>& attribute_items) {
+    const auto name = graph_.global(anatomy_.arguments.front());
+    const auto module = name ? scripts_->add(node, *name, place, checkpoint_) : kNoIndex;
+    if (module != kNoIndex && has_empty_states()) return;
+    if (module != kNoIndex) {
+      frame.context.module = module;
+      frame.context.role = Role::kScriptState;
+    }
+    add_items(frame, attribute_items);
+  }
+
+  /// Frozen modules are built with empty dicts.
+  bool has_empty_states() const {
+    Anatomy state;
+    return std::all_of(anatomy_.states.begin(), anatomy_.states.end(), [&](Use use) {
+      dissect(graph_, graph_.resolve(use), state);
+      return state.is_mapping() && state.items.empty();
+    });
+  }
+
   std::vector<Use> set_elements(Use use) {
     Anatomy set;
     dissect(graph_, graph_.resolve(use), set);
@@ -390,7 +440,7 @@ class Collector {
 
   Status add_tensor(Use use, Use key, PlaceId place, const Context& context, std::uint16_t extra_flags) {
     TensorInfo row;
-    row.use = use;
+    row.use = is_aside() ? kNoUse : use;
     row.place = place;
     row.dtype = call_.dtype;
     row.layout = call_.layout;
@@ -477,6 +527,11 @@ class Collector {
   }
 
   void name_tensor(TensorInfo& row, Use key, const Context& context) {
+    if (context.role == Role::kScriptState) {
+      const auto id = static_cast<TensorId>(checkpoint_.tensors.size());
+      row.flags |= scripts_->add_tensor(context.module, key, id, graph_);
+      return;
+    }
     if (context.role == Role::kParameters || context.role == Role::kBuffers) {
       name_module_tensor(row, key, context);
       return;
@@ -544,8 +599,10 @@ class Collector {
   }
 
   Checkpoint& checkpoint_;
+  std::uint8_t document_;
   StorageResolver& resolver_;
   Diagnostics& diagnostics_;
+  ScriptModules* scripts_;
   const ValueGraph& graph_;
   TensorReader reader_;
   TensorCall call_;
@@ -561,8 +618,13 @@ class Collector {
 
 }  // namespace
 
-Status collect_objects(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics) {
-  return Collector(checkpoint, resolver, diagnostics).run();
+Status collect_objects(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics,
+                       ScriptModules* scripts) {
+  return Collector(checkpoint, 0, resolver, diagnostics, scripts).run();
+}
+
+Status collect_constants(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics) {
+  return Collector(checkpoint, 1, resolver, diagnostics, nullptr).walk();
 }
 
 }  // namespace ckpt

@@ -108,7 +108,7 @@ void NameIndex::insert_all(Keep keep, const std::function<void(RecordId, RecordI
 
   std::array<Pending, 32> pending;
   const auto count = static_cast<RecordId>(table_.entries.size());
-  for (RecordId start = 0; start < count; start += pending.size()) {
+  for (RecordId start = 0; start < count; start += static_cast<RecordId>(pending.size())) {
     const auto block = std::min<std::size_t>(pending.size(), count - start);
     for (std::size_t i = 0; i < block; ++i) {
       const auto key = name_key(table_, static_cast<RecordId>(start + i));
