@@ -218,9 +218,7 @@ void write_result(JsonWriter& json, const FileResult& result) {
   write_hex_if_needed(json, "file_hex", result.file);
   json.key("output").string_or_null(result.output);
   write_hex_if_needed(json, "output_hex", result.output);
-  auto format = result.format;
-  std::replace(format.begin(), format.end(), ' ', '-');
-  json.key("format").string_or_null(format);
+  json.key("format").string_or_null(format_word(result.format));
   json.key("bytes_in").number(result.bytes_in);
   json.key("bytes_out").number(result.bytes_out);
   json.key("bytes_moved").number(result.bytes_copied);
