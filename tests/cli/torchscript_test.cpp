@@ -93,5 +93,59 @@ TEST_CASE("edits of keys are refused on TorchScript, with the way out", "[cli][t
   }
 }
 
+/// The bytes of a tensor's values, as inspect prints them.
+std::string values(const Cli& cli, const std::string& file, const std::string& key) {
+  return cli.good("inspect " + file + " --values 100 --get '" + key + "'");
+}
+
+TEST_CASE("a TorchScript module takes values from a state dict, and gives them to one",
+          "[cli][torchscript][merge]") {
+  const Cli cli;
+  cli.take("torch-2.15-torchscript-mobile.pt", "script.pt");
+  cli.take("torch-2.15-flat.pt", "golden.pt");  // the values of script.pt
+  cli.good("head golden.pt --num-classes 3 --seed 9 -o flat.pt");
+  REQUIRE(values(cli, "script.pt", "fc.weight") != values(cli, "flat.pt", "fc.weight"));
+  const auto report = cli.good("merge script.pt flat.pt --keys equal --verify -o out.pt");
+  CHECK(has(report, "9 of 9 tensors of 'script.pt' now come from 'flat.pt'"));
+  CHECK_FALSE(has(report, "note:"));
+  for (const auto& key : cli.keys("out.pt")) CHECK(values(cli, "out.pt", key) == values(cli, "flat.pt", key));
+  CHECK(has(cli.good("inspect out.pt"), "\n  bytecode for the lite interpreter\n"));
+  cli.good("merge flat.pt script.pt -o back.pt");
+  for (const auto& key : cli.keys("back.pt"))
+    CHECK(values(cli, "back.pt", key) == values(cli, "script.pt", key));
+  CHECK(has(cli.good("filter flat.pt --like script.pt -o like.pt"), "9 of 9 keys kept"));
+}
+
+TEST_CASE("a head of a TorchScript module is replaced; its code stays", "[cli][torchscript][head]") {
+  const Cli cli;
+  cli.take("torch-2.15-torchscript-mobile.pt", "in.pt");
+  const auto report = cli.good("head in.pt --num-classes 5 --seed 1 --verify -o out.pt");
+  CHECK(has(report, "    head 'fc': torch.Size([3, 2]) -> torch.Size([5, 2]), seed 1\n"));
+  CHECK(has(report, "note: 2 tensors have another shape or dtype; the code stays as it is"));
+  const auto text = cli.good("inspect out.pt");
+  CHECK(has(text, "  fc.weight               float32  [5, 2] "));
+  CHECK(has(text, "  fc.bias                 float32  [5] "));
+  cli.take("torch-2.15-flat.pt", "flat.pt");
+  cli.good("head flat.pt --num-classes 5 --seed 1 -o flat-out.pt");
+  CHECK(values(cli, "out.pt", "fc.weight") == values(cli, "flat-out.pt", "fc.weight"));
+}
+
+TEST_CASE("a tied weight of a TorchScript module stays tied", "[cli][torchscript][merge]") {
+  const Cli cli;
+  cli.take("torch-2.15-torchscript-attributes.pt", "a.pt");
+  cli.take("torch-1.13-torchscript-attributes.pt", "b.pt");
+  cli.good("merge a.pt b.pt -o out.pt");
+  CHECK(has(cli.good("inspect -s out.pt"), "layers.0.weight = named.out.weight [tied-tensors]"));
+  CHECK(has(cli.good("inspect -s out.pt"), "in 17 storages"));
+}
+
+TEST_CASE("freeze-report knows the parameters of a TorchScript module", "[cli][torchscript]") {
+  const Cli cli;
+  cli.take("torch-2.15-torchscript-attributes.pt", "in.pt");
+  const auto report = cli.good("freeze-report in.pt --train-last 2");
+  CHECK(has(report, "TorchScript"));
+  CHECK(cli.run("freeze-report in.pt --train-last 2 --emit names").out == "layers.1.bias\nnamed.out.bias\n");
+}
+
 }  // namespace
 }  // namespace ckpt::test

@@ -11,6 +11,7 @@
 #include "ckpt/model/lookup.h"
 #include "ckpt/model/optimizer_state.h"
 #include "ckpt/model/state_dicts.h"
+#include "ckpt/model/ties.h"
 
 namespace ckpt {
 namespace {
@@ -100,6 +101,33 @@ void note_old_values(EditContext& context) {
         fmt::format("the optimizer state at {} stays and belongs to the old values",
                     quoted_path(checkpoint.path(checkpoint.mappings[optimizer].place))));
   }
+}
+
+/// The code of a TorchScript archive may name what its tensors were.
+void note_script_code(EditContext& context) {
+  const auto& checkpoint = context.checkpoint;
+  if (checkpoint.format != FormatId::kTorchScript) return;
+  std::uint64_t count = 0;
+  for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+    const auto& now = checkpoint.tensors[id];
+    const auto& before = checkpoint.original(id);
+    if (!now.has(kReplaced)) continue;
+    const bool same = std::ranges::equal(checkpoint.shape(now), checkpoint.shape(before));
+    if (!same || now.dtype != before.dtype) ++count;
+  }
+  const auto behind = left_behind(checkpoint);
+  if (!behind.empty()) {
+    context.report.notes.push_back(
+        fmt::format("{} outside the state dict {} old bytes of a replaced one: {}{}",
+                    counted(behind.size(), "tensor"), behind.size() == 1 ? "keeps" : "keep",
+                    quoted_path(checkpoint.path(checkpoint.tensors[behind.front()].place)),
+                    behind.size() > 1 ? " and others" : ""));
+  }
+  if (count == 0) return;
+  context.report.notes.push_back(
+      fmt::format("{} {} another shape or dtype; the code stays as it is, and where it names the old one (a "
+                  "constant like out_features, traced code) it still does",
+                  counted(count, "tensor"), count == 1 ? "has" : "have"));
 }
 
 /// Which of several edits it was.
@@ -203,6 +231,7 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
     if (!status.ok()) return in_edit(edit, plan, std::move(status).error());
   }
   note_old_values(context);
+  note_script_code(context);
   for (auto& dict : dicts) {
     CKPT_RETURN_IF_ERROR(store_keys(dict, checkpoint));
     fill_report(checkpoint, dict, report_of(report, dict.root));

@@ -32,8 +32,9 @@ class ScriptModules {
   void add_object(std::uint32_t module, Use key, Use node, PlaceId place, const ValueGraph& graph);
 
   /// The state dict of module 0, after the walk. Names the rows of its tensors; where a module stands in a
-  /// second place, its tensors get rows there. Rows are then in the order of the state dict. Errors: kCorrupt (a module that contains itself), kRefused
-  /// (shared so often that the state dict would be far larger than the file).
+  /// second place, its tensors get rows there. Rows are then in the order of the state dict. Errors: kCorrupt
+  /// (a module that contains itself), kRefused (shared so often that the state dict would be far larger than
+  /// the file).
   Result<StateDict> make_state_dict(Checkpoint& checkpoint);
 
   bool empty() const { return modules_.empty(); }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
 namespace ckpt {
 namespace {
@@ -11,17 +12,6 @@ constexpr int kNesting = 8;  // as deep as tensor_rebuild looks
 
 NewValue spell_dtype(Dtype dtype) {
   return NewValue::global("torch", dtype_info(dtype).name);
-}
-
-NewValue spell_sizes(std::span<const std::int64_t> sizes) {
-  std::vector<NewValue> items;
-  items.reserve(sizes.size());
-  for (const auto size : sizes) items.push_back(NewValue::number(size));
-  return NewValue::tuple(std::move(items));
-}
-
-NewValue spell_number(std::uint64_t number) {
-  return NewValue::number(static_cast<std::int64_t>(number));
 }
 
 }  // namespace
@@ -45,9 +35,9 @@ NewValue TensorSpeller::spell(const TensorInfo& row, bool requires_grad) const {
   const bool untyped = is_untyped(row.storage);
   std::vector<NewValue> arguments = {
       persistent_id(row.storage),
-      spell_number(row.offset),
-      spell_sizes(checkpoint_.shape(row)),
-      spell_sizes(checkpoint_.strides(row)),
+      number(row.offset),
+      sizes(checkpoint_.shape(row)),
+      sizes(checkpoint_.strides(row)),
       NewValue::boolean(requires_grad),
       NewValue::call(NewValue::global("collections", "OrderedDict"), {}),  // hooks
   };
@@ -57,10 +47,30 @@ NewValue TensorSpeller::spell(const TensorInfo& row, bool requires_grad) const {
       std::move(arguments));
 }
 
-void TensorSpeller::respell(const TensorInfo& row, Use use, GraphEdits& edits) {
+Status TensorSpeller::respell(const TensorInfo& row, Use use, GraphEdits& edits) {
+  if (is_script() && !std::exchange(knows_shared_, true)) CKPT_RETURN_IF_ERROR(shared_.find(checkpoint_));
+  if (shared_.changes_as_one(use)) {
+    const auto object = graph_.resolve(use);
+    const auto call = innermost(object);
+    if (!asks_too_much(object, row) && fits(call, row)) {
+      respell_arguments(row, call, edits);  // once more for each key, with the same result
+      return {};
+    }
+    CKPT_RETURN_IF_ERROR(shared_.separate(use));
+  }
   const auto call = innermost(use);
-  if (asks_too_much(use, row)) return edits.replace(use, spell(row));
-  if (!fits(call, row)) return edits.replace(call.use, spell(row, call.use == use && row.has(kRequiresGrad)));
+  if (asks_too_much(use, row)) {
+    edits.replace(use, spell(row));
+  } else if (!fits(call, row)) {
+    edits.replace(call.use, spell(row, call.use == use && row.has(kRequiresGrad)));
+  } else {
+    respell_arguments(row, call, edits);
+  }
+  return {};
+}
+
+/// What differs from `old_`, which is what the call says now.
+void TensorSpeller::respell_arguments(const TensorInfo& row, const DenseCall& call, GraphEdits& edits) const {
   const auto differs = [](const std::vector<std::int64_t>& old, std::span<const std::int64_t> wanted) {
     return !std::ranges::equal(old, wanted);
   };
@@ -69,9 +79,9 @@ void TensorSpeller::respell(const TensorInfo& row, Use use, GraphEdits& edits) {
   if (!same_storage(checkpoint_.storages[row.storage]))
     edits.replace(call.arguments[0], persistent_id(row.storage));
   if (graph_.integer(call.arguments[1]) != static_cast<std::int64_t>(row.offset))
-    edits.replace(call.arguments[1], spell_number(row.offset));
-  if (differs(old_.sizes, shape)) edits.replace(call.arguments[2], spell_sizes(shape));
-  if (differs(old_.strides, strides)) edits.replace(call.arguments[3], spell_sizes(strides));
+    edits.replace(call.arguments[1], number(row.offset));
+  if (differs(old_.sizes, shape)) edits.replace(call.arguments[2], sizes(shape));
+  if (differs(old_.strides, strides)) edits.replace(call.arguments[3], sizes(strides));
   if (call.kind == Rebuild::kTensorV3 && old_.dtype != row.dtype)
     edits.replace(call.arguments[6], spell_dtype(row.dtype));
 }
@@ -94,10 +104,22 @@ std::vector<Use> TensorSpeller::operands(Use node) const {
   return out;
 }
 
+NewValue TensorSpeller::number(std::uint64_t value) const {
+  const auto signed_value = static_cast<std::int64_t>(value);
+  return is_script() ? NewValue::whole_number(signed_value) : NewValue::number(signed_value);
+}
+
+NewValue TensorSpeller::sizes(std::span<const std::int64_t> values) const {
+  std::vector<NewValue> items;
+  items.reserve(values.size());
+  for (const auto value : values) items.push_back(number(static_cast<std::uint64_t>(value)));
+  return NewValue::tuple(std::move(items));
+}
+
 TensorSpeller::DenseCall TensorSpeller::innermost(Use use) {
   for (int depth = 0; depth < kNesting; ++depth) {
     const DenseCall whole{use, Rebuild::kNotATensor, {}};
-    if (is_shared(use)) return whole;
+    if (is_shared(use) && !shared_.changes_as_one(use)) return whole;
     const auto opcode = graph_.opcode(use);
     if (opcode != Opcode::kBuild && opcode != Opcode::kReduce) return whole;
     const auto outer = operands(use);
@@ -161,7 +183,7 @@ bool TensorSpeller::same_storage(const Storage& storage) const {
 }
 
 bool TensorSpeller::is_untyped(StorageId storage) const {
-  return !spelling_.typed && checkpoint_.storages[storage].untyped;
+  return !is_script() && checkpoint_.storages[storage].untyped;
 }
 
 NewValue TensorSpeller::persistent_id(StorageId id) const {
@@ -169,14 +191,14 @@ NewValue TensorSpeller::persistent_id(StorageId id) const {
   const auto& dtype = dtype_info(storage.dtype);
   const bool untyped = is_untyped(id);
   const auto items = untyped ? storage.bytes : storage.bytes / dtype.item_size;
-  const auto storage_class = spelling_.typed ? script_storage_class(storage.dtype) : dtype.storage_class;
+  const auto storage_class = is_script() ? script_storage_class(storage.dtype) : dtype.storage_class;
   std::vector<NewValue> parts = {
       NewValue::text("storage"),
       untyped ? NewValue::global("torch.storage", "UntypedStorage")
               : NewValue::global("torch", storage_class),
       NewValue::text(storage.is_added ? spelling_.added_keys[storage.record] : std::string(storage.key)),
       NewValue::text(checkpoint_.devices[storage.device]),
-      spell_number(items),
+      number(items),
   };
   if (spelling_.has_view_item) parts.push_back(NewValue{});
   return NewValue::persistent_id(NewValue::tuple(std::move(parts)));

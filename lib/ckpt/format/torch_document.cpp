@@ -149,7 +149,7 @@ class Speller {
       if (!row.has(kReplaced) && !row.has(kInserted)) continue;
       if (!tensors_) tensors_.emplace(checkpoint_, storages_);
       if (row.has(kReplaced)) {
-        tensors_->respell(row, entry.value, edits_);
+        CKPT_RETURN_IF_ERROR(tensors_->respell(row, entry.value, edits_));
       } else {
         items.push_back(NewValue::text(checkpoint_.name(index, i)));
         items.push_back(tensors_->spell(row));

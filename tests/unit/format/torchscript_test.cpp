@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/format/torchscript.h"
 
+#include <algorithm>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -197,6 +199,160 @@ TEST_CASE("damage to an archive is told with its place", "[format]") {
   pieces = small_script();
   pieces.records["byteorder"] = "big";
   CHECK(outcome(pieces.build()) == "read, error torchscript-big-endian");
+}
+
+/// A view of an added storage of `numel` zeros.
+TensorView zeros(Checkpoint& checkpoint, std::int64_t numel, Dtype dtype = Dtype::kFloat32) {
+  const auto size = static_cast<std::size_t>(numel) * dtype_info(dtype).item_size;
+  return {dtype, checkpoint.add_storage(DataRef::of_bytes(Bytes(size)), dtype), 0, {numel}, {}};
+}
+
+/// Lays the edited checkpoint out and reads it again.
+Result<Checkpoint> again(const Checkpoint& checkpoint) {
+  CKPT_ASSIGN_OR_RETURN(const auto layout, format_of(checkpoint.format).lay_out(checkpoint));
+  return read_bytes(written(layout, checkpoint));
+}
+
+/// data.pkl of the edited checkpoint.
+Bytes pickle_after(const Checkpoint& checkpoint) {
+  const auto after = again(checkpoint).value();
+  const auto text = after.graph().text();
+  return {text.begin(), text.end()};
+}
+
+std::string shapes(const Checkpoint& checkpoint) {
+  std::string out;
+  for (const auto& tensor : checkpoint.tensors) {
+    out += fmt::format("{} {} {}; ", checkpoint.path(tensor.place), dtype_info(tensor.dtype).name,
+                       fmt::join(checkpoint.shape(tensor), "x"));
+  }
+  return out;
+}
+
+TEST_CASE("an edit changes the pickle and the storages that it touches", "[format]") {
+  const auto input = small_script().build();
+  auto checkpoint = read_bytes(input).value();
+  CHECK(written(format_of(checkpoint.format).lay_out(checkpoint).value(), checkpoint) == input);
+  checkpoint.replace(0, 2, zeros(checkpoint, 5));
+  const auto after = again(checkpoint).value();
+  CHECK(after.format == FormatId::kTorchScript);
+  CHECK(keys_of(after) == keys_of(checkpoint));
+  CHECK(shapes(after) == "@scale float32 1; @plain float32 3; @fc@weight float32 6; @fc@bias float32 5; ");
+  const auto before_lines = table(read_bytes(input).value());
+  const auto after_lines = table(after);
+  for (const std::size_t row : {0U, 1U, 2U}) CHECK(after_lines[row] == before_lines[row]);
+  CHECK(after.tensors[3].has(kRequiresGrad));
+  CHECK(after.storages[after.tensors[3].storage].key == "4");
+  CHECK(after.unreferenced_storages.empty());
+  CHECK(script_code(after)->files == script_code(checkpoint)->files);
+}
+
+TEST_CASE("constants stay when a storage goes that has the same key", "[format]") {
+  auto pieces = small_script();
+  pieces.constants = "PROTO 2; " + script_tensor("2", 4) + "; TUPLE1; STOP";
+  pieces.add_storage("constants/2", 4);
+  auto checkpoint = read_bytes(pieces.build()).value();
+  checkpoint.replace(0, 2, zeros(checkpoint, 2));
+  const auto after = again(checkpoint).value();
+  CHECK(after.tensors.back().state_dict == kNoIndex);
+  CHECK(table(after).back() == table(checkpoint).back());
+}
+
+TEST_CASE("new values are spelled so that TorchScript reads them", "[format]") {
+  auto checkpoint = read_bytes(small_script().build()).value();
+  SECTION("an integer beyond 32 bits has 8 bytes") {
+    auto view = zeros(checkpoint, 1);
+    view.shape = {std::int64_t{1} << 33};
+    view.strides = {0};
+    checkpoint.replace(0, 2, view);
+    const auto text = pickle_after(checkpoint);
+    const auto number = as_bytes(std::string_view("\x8a\x08\0\0\0\0\x02\0\0\0", 10));
+    CHECK(std::search(text.begin(), text.end(), number.begin(), number.end()) != text.end());
+  }
+  SECTION("a dtype without a storage class in Python has one here") {
+    checkpoint.replace(0, 0, zeros(checkpoint, 3, Dtype::kUint16));
+    const auto text = pickle_after(checkpoint);
+    CHECK(as_text(text).find("torch\nUInt16Storage\n") != std::string_view::npos);
+    CHECK(as_text(text).find("_rebuild_tensor_v3") == std::string_view::npos);
+    CHECK(shapes(again(checkpoint).value()).starts_with("@scale uint16 3; "));
+  }
+}
+
+/// `small_script` with fc.weight in a list of another attribute as well, as an LSTM has its weights.
+ScriptPieces script_with_alias() {
+  auto pieces = small_script();
+  auto& object = pieces.object;
+  const auto weight = script_tensor("1", 6, true);
+  object.insert(object.find(weight) + weight.size(), "; BINPUT 9");
+  object.insert(
+      object.rfind("; SETITEMS; BUILD; STOP"),
+      "; BINUNICODE \"flat\"; GLOBAL torch.jit._pickle build_tensorlist; MARK; EMPTY_LIST; MARK; BINGET 9; "
+      "APPENDS; TUPLE; REDUCE");
+  replace_all(pieces.records["code/__torch__.py"], "  plain : Tensor\n",
+              "  plain : Tensor\n  flat : List[Tensor]\n");
+  return pieces;
+}
+
+TEST_CASE("a tensor that another attribute holds as well is replaced there, too", "[format]") {
+  auto checkpoint = read_bytes(script_with_alias().build()).value();
+  REQUIRE(paths_of(checkpoint) == Lines{"@scale", "@plain", "@fc@weight", "@fc@bias", "@flat[0]"});
+  checkpoint.replace(0, 1, zeros(checkpoint, 4));
+  const auto after = again(checkpoint).value();
+  CHECK(shapes(after) ==
+        "@scale float32 1; @plain float32 3; @fc@weight float32 4; @fc@bias float32 2; @flat[0] float32 4; ");
+  CHECK(after.graph().resolve(after.tensors[2].use) == after.graph().resolve(after.tensors[4].use));
+}
+
+TEST_CASE("keys that are one attribute can't become different tensors", "[format]") {
+  auto pieces = small_script();
+  auto& object = pieces.object;
+  object.insert(object.rfind("; SETITEMS; BUILD; STOP"), "; BINPUT 7; BINUNICODE \"head\"; BINGET 7");
+  replace_all(pieces.records["code/__torch__.py"], "  fc : __torch__.layers.Linear\n",
+              "  fc : __torch__.layers.Linear\n  head : __torch__.layers.Linear\n");
+  auto checkpoint = read_bytes(pieces.build()).value();
+  const auto view = zeros(checkpoint, 4);
+  checkpoint.replace(0, 1, view);
+  const auto error = again(checkpoint);
+  REQUIRE_FALSE(error);
+  CHECK(error.error().code() == ErrorCode::kUnsupported);
+  CHECK(error.error().message().find("'fc.weight' and 'head.weight' are one attribute") != std::string::npos);
+  checkpoint.replace(0, 3, view);
+  const auto after = again(checkpoint).value();
+  CHECK(
+      shapes(after) ==
+      "@scale float32 1; @plain float32 3; @fc@weight float32 4; @fc@bias float32 2; @head@weight float32 4; "
+      "@head@bias float32 2; ");
+}
+
+TEST_CASE("a tied tensor stays one object where all its keys get one tensor", "[format]") {
+  auto pieces = script_with_alias();
+  replace_all(pieces.object, "BINUNICODE \"plain\"; " + script_tensor("3", 3), "BINUNICODE \"other\"; NONE");
+  replace_all(
+      pieces.object,
+      "; GLOBAL torch.jit._pickle build_tensorlist; MARK; EMPTY_LIST; MARK; BINGET 9; APPENDS; TUPLE; REDUCE",
+      "; BINGET 9");
+  replace_all(pieces.records["code/__torch__.py"], "__parameters__ = []", "__parameters__ = [\"flat\", ]");
+  auto checkpoint = read_bytes(pieces.build()).value();
+  REQUIRE(keys_of(checkpoint).front() == "flat parameter module");
+  SECTION("equal views") {
+    const auto view = zeros(checkpoint, 4);
+    checkpoint.replace(0, 0, view);
+    checkpoint.replace(0, 2, view);
+    const auto after = again(checkpoint).value();
+    CHECK(after.graph().resolve(after.tensors[0].use) == after.graph().resolve(after.tensors[2].use));
+    CHECK(after.storages.size() == 3);
+  }
+  SECTION("other ones are separated") {
+    checkpoint.replace(0, 0, zeros(checkpoint, 4));
+    checkpoint.replace(0, 2, zeros(checkpoint, 5));
+    CHECK(shapes(again(checkpoint).value()) ==
+          "@flat float32 4; @scale float32 1; @fc@weight float32 5; @fc@bias float32 2; ");
+  }
+  SECTION("one that is not replaced stays as it is") {
+    checkpoint.replace(0, 2, zeros(checkpoint, 5));
+    CHECK(shapes(again(checkpoint).value()) ==
+          "@flat float32 6; @scale float32 1; @fc@weight float32 5; @fc@bias float32 2; ");
+  }
 }
 
 }  // namespace
