@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import enum
 import importlib
 import json
 import os
@@ -26,7 +27,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 import numpy
 import torch
@@ -547,10 +548,69 @@ def protocols(folder: Path) -> None:
                _use_new_zipfile_serialization=False)
 
 
+Pair = NamedTuple("Pair", [("first", torch.Tensor), ("second", int)])
+
+
+class Color(enum.Enum):
+    RED = 1
+    GREEN = 2
+
+
+class Attributes(nn.Module):
+    """Attributes of every type that TorchScript can carry, and modules in containers, one weight tied."""
+
+    # types, not strings: TorchScript wants to see them
+    __annotations__ = {"table": Dict[str, torch.Tensor], "some": List[torch.Tensor], "maybe": Optional[torch.Tensor],
+                       "pair": Pair, "color": Color}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(2, 2))
+        self.register_parameter("absent", None)
+        self.register_buffer("scale", torch.randn(3))
+        self.register_buffer("hidden", torch.randn(3), persistent=False)
+        self.plain = torch.randn(2)
+        self.table = {"x": torch.randn(2)}
+        self.some = [torch.randn(1), torch.randn(2)]
+        self.maybe = torch.randn(4)
+        self.pair = Pair(torch.randn(2), 5)
+        self.color = Color.GREEN
+        self.sizes = [1, 2, 3]
+        self.large = 1 << 40
+        self.layers = nn.ModuleList([nn.Linear(2, 2), nn.BatchNorm1d(2)])
+        self.named = nn.ModuleDict({"out": nn.Linear(2, 2)})
+        self.named["out"].weight = self.layers[0].weight
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        x = self.named["out"](x) @ self.w + self.plain + self.table["x"] + self.pair.first
+        x = x + self.scale.sum() + self.hidden.sum() + float(self.large + self.sizes[0])
+        for t in self.some:
+            x = x + t.sum()
+        maybe = self.maybe
+        if maybe is not None and self.color == Color.GREEN:
+            x = x + maybe.sum()
+        return x
+
+
+def quantized_network() -> nn.Module:
+    from torch.ao.quantization import quantize_dynamic
+    return quantize_dynamic(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), {nn.Linear}, torch.qint8)
+
+
 @special()
 def torchscript(folder: Path) -> None:
-    """A scripted module: to be recognised."""
+    """Scripted modules: a layer; attributes of all types; frozen; with packed weights; for the lite interpreter."""
     torch.jit.save(torch.jit.script(nn.Sequential(nn.Linear(2, 3), nn.ReLU())), str(file_in(folder, "torchscript")))
+    modules = {"attributes": lambda: torch.jit.script(Attributes().eval()),
+               "frozen": lambda: torch.jit.freeze(torch.jit.script(Tiny().eval())),
+               "packed": lambda: torch.jit.script(quantized_network().eval())}
+    for name, make in modules.items():
+        torch.manual_seed(20240229)
+        torch.jit.save(make(), str(file_in(folder, f"torchscript-{name}")))
+    torch.manual_seed(20240229)
+    torch.jit.script(Tiny().eval())._save_for_lite_interpreter(str(file_in(folder, "torchscript-mobile")))
 
 
 @special(since=(2, 15))

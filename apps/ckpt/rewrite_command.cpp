@@ -40,8 +40,8 @@ class Rewrite {
     auto report = apply_plan(plan_, checkpoint_);
     if (!report.ok()) return in_file(std::move(report).error());
     result_.report = std::move(report).value();
-    result_.changed = !result_.report.changes_nothing();
-    result_.changed = result_.changed || result_.output_format != result_.format;
+    result_.output_format = format_of(output_format(plan_.target, checkpoint_)).name();
+    result_.changed = !result_.report.changes_nothing() || result_.output_format != result_.format;
     auto layout = lay_out_as(plan_.target, checkpoint_, result_.report.notes);
     if (!layout.ok()) return in_file(std::move(layout).error());
     result_.bytes_out = layout->parts.front().size;
@@ -92,7 +92,6 @@ class Rewrite {
     CKPT_ASSIGN_OR_RETURN(checkpoint_, read_checkpoint(source_, diagnostics, Intent::kRewrite));
     if (reads_values(plan_)) CKPT_RETURN_IF_ERROR(format_of(checkpoint_.format).locate_storages(checkpoint_));
     result_.format = format_of(checkpoint_.format).name();
-    result_.output_format = format_of(plan_.target.format.value_or(checkpoint_.format)).name();
     result_.bytes_in = source_->size();
     result_.findings = diagnostics.findings();
     if (const auto* finding = diagnostics.first_error()) {

@@ -344,7 +344,7 @@ TEST_CASE("names from a file can't reach the terminal", "[cli][inspect]") {
   }
 }
 
-TEST_CASE("every golden file is read or refused by name", "[cli][inspect]") {
+TEST_CASE("every golden file is read", "[cli][inspect]") {
   const Cli cli;
   for (const auto& entry : std::filesystem::directory_iterator(CKPT_TEST_DATA)) {
     const auto path = entry.path().string();
@@ -352,15 +352,9 @@ TEST_CASE("every golden file is read or refused by name", "[cli][inspect]") {
     if (extension != ".pt" && extension != ".safetensors" && extension != ".pth" && extension != ".bin")
       continue;
     CAPTURE(path);
-    const auto done = cli.run("inspect " + path);
-    if (done.status != 0) {
-      CHECK(done.status == 2);
-      CHECK(has(done.err, "TorchScript"));
-    } else {
-      CHECK(done.err == "");
-      CHECK(cli.run("inspect --json " + path).status == 0);
-      CHECK(cli.run("inspect --tree " + path).status == 0);
-    }
+    cli.good("inspect " + path);
+    cli.good("inspect --json " + path);
+    cli.good("inspect --tree " + path);
   }
 }
 

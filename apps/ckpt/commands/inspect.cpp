@@ -91,8 +91,10 @@ Status print_value(const InspectOptions& options, const Checkpoint& checkpoint, 
       found.ok() && checkpoint.has_document() ? checkpoint.graph().resolve(found->value) : kNoUse;
   for (TensorId id = 0; id < checkpoint.tensors.size() && tensor == kNoIndex; ++id) {
     const auto& row = checkpoint.tensors[id];
-    const bool by_path = use != kNoUse && checkpoint.graph().resolve(row.use) == use && !row.has(kIsPart);
-    const bool by_name = use == kNoUse && row.state_dict != kNoIndex &&
+    const bool in_object = row.use != kNoUse;  // else in a container without objects, or among constants
+    const bool by_path =
+        use != kNoUse && in_object && checkpoint.graph().resolve(row.use) == use && !row.has(kIsPart);
+    const bool by_name = use == kNoUse && (row.state_dict != kNoIndex || !in_object) &&
                          (row.name == *options.get || checkpoint.path(row.place) == *options.get);
     if (by_path || by_name) tensor = id;
   }

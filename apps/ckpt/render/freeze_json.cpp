@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <algorithm>
 #include <array>
 #include <string>
 
@@ -13,12 +12,6 @@
 
 namespace ckpt::cli {
 namespace {
-
-std::string format_name(FormatId id) {
-  std::string name(format_of(id).name());
-  std::replace(name.begin(), name.end(), ' ', '-');
-  return name;
-}
 
 std::string_view start_name(FreezeStart start) {
   switch (start) {
@@ -166,7 +159,7 @@ void write_comparison(JsonWriter& json, const FreezeResult& result, std::size_t 
 void write_freeze(JsonWriter& json, const FreezeResult& result) {
   json.begin_object();
   write_name(json, "file", "file_hex", result.file);
-  json.key("format").string(format_name(result.checkpoint.format));
+  json.key("format").string(format_word(format_of(result.checkpoint.format).name()));
   json.key("bytes").number(result.bytes);
   json.key("state_dicts").begin_array();
   for (std::size_t i = 0; i < result.reports.size(); ++i) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "render/inspect_json.h"
 
-#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -9,6 +8,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/format/format.h"
+#include "ckpt/format/torchscript.h"
 #include "ckpt/inspect/value_json.h"
 #include "ckpt/model/parameter_roles.h"
 #include "render/json.h"
@@ -18,12 +18,6 @@ namespace ckpt::cli {
 namespace {
 
 constexpr std::size_t kLongestValue = 1000;  // bytes of a string value; --get prints all of it
-
-std::string format_name(FormatId id) {
-  std::string name(format_of(id).name());
-  std::replace(name.begin(), name.end(), ' ', '-');
-  return name;
-}
 
 void write_numbers(JsonWriter& json, std::span<const std::int64_t> numbers) {
   json.begin_array();
@@ -228,6 +222,25 @@ void write_state_dicts(JsonWriter& json, const Checkpoint& checkpoint,
   json.end_array();
 }
 
+void write_code(JsonWriter& json, const ScriptCode& code) {
+  json.key("code").begin_object();
+  json.key("class").string_or_null(code.root_class);
+  json.key("methods").begin_array();
+  for (const auto& method : code.methods) json.string(method);
+  json.end_array();
+  json.key("files").begin_array();
+  for (const auto& [name, bytes] : code.files) {
+    json.begin_object();
+    json.key("name").string(name);
+    json.key("bytes").number(bytes);
+    json.end_object();
+  }
+  json.end_array();
+  json.key("constants").number(code.constants);
+  json.key("bytecode").boolean(code.has_bytecode);
+  json.end_object();
+}
+
 }  // namespace
 
 void write_inspection(JsonWriter& json, const InspectedFile& file) {
@@ -237,11 +250,12 @@ void write_inspection(JsonWriter& json, const InspectedFile& file) {
   json.begin_object();
   json.key("file").string(file.name);
   write_hex_if_needed(json, "file_hex", file.name);
-  json.key("format").string(format_name(checkpoint.format));
+  json.key("format").string(format_word(format_of(checkpoint.format).name()));
   json.key("writer").string_or_null(checkpoint.writer);
   json.key("byteorder").string(checkpoint.big_endian ? "big" : "little");
   json.key("bytes").number(file.bytes);
   write_state_dicts(json, checkpoint, roots);
+  if (const auto* code = script_code(checkpoint)) write_code(json, *code);
   write_entries(json, checkpoint);
   json.key("tensors");
   write_rows(json, checkpoint, file.tensors.size(), [&](RowWriter& rows, std::size_t row) {

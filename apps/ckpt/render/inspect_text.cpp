@@ -8,6 +8,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/format/format.h"
+#include "ckpt/format/torchscript.h"
 #include "ckpt/inspect/value_json.h"
 #include "ckpt/model/parameter_roles.h"
 #include "render/json.h"
@@ -20,6 +21,7 @@ constexpr std::size_t kWidestName = 60;  // a longer name pushes its line's othe
 constexpr std::size_t kWidestShape = 24;
 constexpr std::size_t kLongestValue = 60;  // bytes of a string shown
 constexpr std::size_t kMostEntries = 40;   // entries that are no tensors; JSON has all
+constexpr std::size_t kMostFiles = 20;     // files of code; JSON has all
 
 /// What a person would call the tensor: its key, or its path.
 void append_label(std::string& out, const Checkpoint& checkpoint, const TensorInfo& tensor) {
@@ -183,9 +185,29 @@ bool inside_module(const Checkpoint& checkpoint, PlaceId place) {
   return false;
 }
 
+void print_code(const ScriptCode& code, Stream& out) {
+  out.format("\ncode:\n  class {}", code.root_class.empty() ? "unknown" : printable(code.root_class));
+  for (std::size_t i = 0; i < code.methods.size(); ++i)
+    out.format("{}{}", i == 0 ? ", methods: " : ", ", printable(code.methods[i]));
+  out.print("\n");
+  const auto shown = std::min(code.files.size(), kMostFiles);
+  std::size_t width = 0;
+  for (std::size_t i = 0; i < shown; ++i) width = std::max(width, printable(code.files[i].first).size());
+  width = std::min(width, kWidestName);
+  for (std::size_t i = 0; i < shown; ++i) {
+    const auto& [name, bytes] = code.files[i];
+    out.format("  {:<{}}  {:>9}\n", printable(name), width, human_bytes(bytes));
+  }
+  if (shown < code.files.size())
+    out.format("  … {} more (--json lists all)\n", with_separators(code.files.size() - shown));
+  if (code.constants > 0) out.format("  {}\n", counted(code.constants, "constant"));
+  if (code.has_bytecode) out.print("  bytecode for the lite interpreter\n");
+}
+
 void print_entries(const InspectedFile& file, Stream& out) {
   const auto& checkpoint = file.checkpoint;
-  const bool modules = std::any_of(checkpoint.state_dicts.begin(), checkpoint.state_dicts.end(),
+  const bool modules = script_code(checkpoint) != nullptr ||
+                       std::any_of(checkpoint.state_dicts.begin(), checkpoint.state_dicts.end(),
                                    [](const StateDict& dict) { return dict.of_module; });
   std::vector<const Entry*> shown;
   std::size_t more = 0;
@@ -345,6 +367,7 @@ void print_inspection(const InspectedFile& file, bool summary_only, Console& con
   print_header(file, out);
   if (!summary_only) {
     print_tensors(file, out);
+    if (const auto* code = script_code(file.checkpoint)) print_code(*code, out);
     print_entries(file, out);
   }
   print_totals(file, out);

@@ -66,6 +66,15 @@ std::string spell_fix(std::string_view fix, std::string_view file) {
   return out;
 }
 
+std::string format_word(std::string_view name) {
+  std::string word(name);
+  for (auto& letter : word) {
+    if (letter == ' ') letter = '-';
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+  }
+  return word;
+}
+
 void write_findings(JsonWriter& json, const std::vector<Finding>& findings, std::string_view file) {
   json.begin_array();
   for (const auto& finding : findings) {

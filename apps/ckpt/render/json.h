@@ -29,6 +29,9 @@ class JsonDocument {
 
 void write_findings(JsonWriter& json, const std::vector<Finding>& findings, std::string_view file);
 
+/// A format's name as documents spell it: "torch zip" is "torch-zip", "TorchScript" is "torchscript".
+std::string format_word(std::string_view name);
+
 /// Adds "name_hex" with the bytes of `name` if it is no UTF-8.
 void write_hex_if_needed(JsonWriter& json, std::string_view key, std::string_view name);
 

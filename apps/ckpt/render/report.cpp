@@ -194,12 +194,6 @@ void write_optimizer(JsonWriter& json, const OptimizerReport& optimizer) {
   json.end_object();
 }
 
-/// "torch zip" as JSON has it: "torch-zip".
-std::string format_id(std::string format) {
-  std::replace(format.begin(), format.end(), ' ', '-');
-  return format;
-}
-
 }  // namespace
 
 void print_result(Stream& out, const FileResult& result) {
@@ -228,8 +222,8 @@ void write_result(JsonWriter& json, const FileResult& result) {
   write_hex_if_needed(json, "file_hex", result.file);
   json.key("output").string_or_null(result.output);
   write_hex_if_needed(json, "output_hex", result.output);
-  json.key("format").string_or_null(format_id(result.format));
-  json.key("output_format").string_or_null(format_id(result.output_format));
+  json.key("format").string_or_null(format_word(result.format));
+  json.key("output_format").string_or_null(format_word(result.output_format));
   json.key("bytes_in").number(result.bytes_in);
   json.key("bytes_out").number(result.bytes_out);
   json.key("bytes_moved").number(result.bytes_copied);

@@ -11,6 +11,7 @@
 #include "ckpt/model/lookup.h"
 #include "ckpt/model/optimizer_state.h"
 #include "ckpt/model/state_dicts.h"
+#include "ckpt/model/ties.h"
 
 namespace ckpt {
 namespace {
@@ -38,11 +39,22 @@ bool edits_keys(const Edit& edit) {
          merge->keys == MergeTensors::Keys::kIntersection;
 }
 
+Error script_keys_are_fixed() {
+  return Error(
+             ErrorCode::kUnsupported,
+             "the keys of a TorchScript archive are attributes that its code names: they can't be edited in "
+             "place")
+      .with_hint("convert it with 'ckpt convert --to torch' and edit that file");
+}
+
 /// A whole module's keys are attributes of objects. Beside state dicts it is carried; alone, or named by
 /// --root, it is refused.
 Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::vector<std::uint32_t>& chosen,
                          PlanReport& report) {
-  const auto is_module = [&](std::uint32_t index) { return checkpoint.state_dicts[index].of_module; };
+  const bool is_script = holds_script(checkpoint.format);  // where mappings are attributes, too
+  const auto is_module = [&](std::uint32_t index) {
+    return is_script || checkpoint.state_dicts[index].of_module;
+  };
   if (std::none_of(plan.edits.begin(), plan.edits.end(), edits_keys)) return {};
   if (std::any_of(plan.edits.begin(), plan.edits.end(), makes_root)) return {};  // a state dict comes of it
   const auto first = std::find_if(chosen.begin(), chosen.end(), is_module);
@@ -50,6 +62,7 @@ Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::ve
   const auto describe = [&](std::uint32_t index) {
     return quoted_path(checkpoint.path(checkpoint.state_dicts[index].place));
   };
+  if (is_script) return script_keys_are_fixed();
   if (!plan.roots.empty() || std::all_of(chosen.begin(), chosen.end(), is_module)) {
     return Error(ErrorCode::kUnsupported, fmt::format("a whole module stands at {}: its keys are attributes "
                                                       "of objects and can't be edited in place",
@@ -98,6 +111,33 @@ void note_old_values(EditContext& context) {
   }
 }
 
+/// The code of a TorchScript archive may name what its tensors were.
+void note_script_code(EditContext& context) {
+  const auto& checkpoint = context.checkpoint;
+  if (checkpoint.format != FormatId::kTorchScript) return;
+  std::uint64_t count = 0;
+  for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+    const auto& now = checkpoint.tensors[id];
+    const auto& before = checkpoint.original(id);
+    if (!now.has(kReplaced)) continue;
+    const bool same = std::ranges::equal(checkpoint.shape(now), checkpoint.shape(before));
+    if (!same || now.dtype != before.dtype) ++count;
+  }
+  const auto behind = left_behind(checkpoint);
+  if (!behind.empty()) {
+    context.report.notes.push_back(
+        fmt::format("{} outside the state dict {} old bytes of a replaced one: {}{}",
+                    counted(behind.size(), "tensor"), behind.size() == 1 ? "keeps" : "keep",
+                    quoted_path(checkpoint.path(checkpoint.tensors[behind.front()].place)),
+                    behind.size() > 1 ? " and others" : ""));
+  }
+  if (count == 0) return;
+  context.report.notes.push_back(
+      fmt::format("{} {} another shape or dtype; the code stays as it is, and where it names the old one (a "
+                  "constant like out_features, traced code) it still does",
+                  counted(count, "tensor"), count == 1 ? "has" : "have"));
+}
+
 /// Which of several edits it was.
 Error in_edit(const Edit& edit, const Plan& plan, Error error) {
   if (plan.edits.size() == 1) return error;
@@ -128,6 +168,7 @@ bool PlanReport::changes_nothing() const {
 }
 
 Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
+  if (context.checkpoint.format == FormatId::kTorchScript) return script_keys_are_fixed();
   // paths lead from the root as the edits before left it
   const bool new_root = context.checkpoint.has_new_root();
   const auto dropped_before = new_root ? std::vector<std::string>() : context.report.dropped_entries;
@@ -201,6 +242,7 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
     if (!status.ok()) return in_edit(edit, plan, std::move(status).error());
   }
   note_old_values(context);
+  note_script_code(context);
   for (auto& dict : dicts) {
     CKPT_RETURN_IF_ERROR(store_keys(dict, checkpoint));
     fill_report(checkpoint, dict, report_of(report, dict.root));

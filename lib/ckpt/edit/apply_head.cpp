@@ -318,10 +318,11 @@ class HeadReplacement {
 
   /// What the module at whose weight `place` is says of its own sizes.
   void set_attributes(PlaceId place, const Shape& shape) {
-    constexpr std::string_view kWeight = "@_parameters.weight";
+    const std::string_view weight =
+        checkpoint_.format == FormatId::kTorchScript ? "@weight" : "@_parameters.weight";
     auto module = checkpoint_.path(place);
-    if (!module.ends_with(kWeight)) return;
-    module.resize(module.size() - kWeight.size());
+    if (!module.ends_with(weight)) return;
+    module.resize(module.size() - weight.size());
     const auto set = [&](std::string_view name, std::int64_t value) {
       const auto found = find_value(checkpoint_, fmt::format("{}@{}", module, name));
       if (found.ok()) checkpoint_.replace_value(found->value, value);

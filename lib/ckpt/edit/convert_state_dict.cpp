@@ -39,7 +39,7 @@ Status make_root(EditContext& context) {
     return {};
   }
   auto& report = context.report;
-  if (chosen.of_module) {
+  if (chosen.of_module && !holds_script(checkpoint.format)) {
     CKPT_ASSIGN_OR_RETURN(const auto state, read_module_state(checkpoint, dict->index));
     report.notes.insert(report.notes.end(), state.notes.begin(), state.notes.end());
   }

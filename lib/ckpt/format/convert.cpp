@@ -27,12 +27,19 @@ Result<TorchObject> object_of(const Checkpoint& checkpoint, std::uint8_t id_item
 
 }  // namespace
 
+FormatId output_format(const Target& target, const Checkpoint& checkpoint) {
+  if (target.format) return *target.format;
+  const bool is_script = holds_script(checkpoint.format);
+  return is_script && checkpoint.has_new_root() ? FormatId::kTorchZip : checkpoint.format;
+}
+
 Result<Layout> lay_out_as(const Target& target, Checkpoint& checkpoint, std::vector<std::string>& notes) {
   const auto& own = format_of(checkpoint.format);
-  if (!target.format || *target.format == checkpoint.format) return own.lay_out(checkpoint);
+  const auto format = output_format(target, checkpoint);
+  if (format == checkpoint.format) return own.lay_out(checkpoint);
   if (!are_located(checkpoint)) CKPT_RETURN_IF_ERROR(own.locate_storages(checkpoint));
   note_left_behind(checkpoint, notes);
-  switch (*target.format) {
+  switch (format) {
     case FormatId::kSafetensors: return lay_out_safetensors(checkpoint, target.tied, notes);
     case FormatId::kTorchZip: {
       CKPT_ASSIGN_OR_RETURN(const auto object, object_of(checkpoint, kZipIdItems, notes));
@@ -42,6 +49,8 @@ Result<Layout> lay_out_as(const Target& target, Checkpoint& checkpoint, std::vec
       CKPT_ASSIGN_OR_RETURN(const auto object, object_of(checkpoint, kLegacyIdItems, notes));
       return lay_out_torch_legacy(checkpoint, object);
     }
+    case FormatId::kTorchScript:
+    case FormatId::kOldTorchScript: break;
   }
   return Error(ErrorCode::kUnsupported, "files can't be converted to this container");
 }

@@ -5,14 +5,16 @@
 #include "ckpt/format/safetensors.h"
 #include "ckpt/format/torch_legacy.h"
 #include "ckpt/format/torch_zip.h"
+#include "ckpt/format/torchscript.h"
 
 namespace ckpt {
 
 const std::vector<const Format*>& all_formats() {
   static const TorchZipFormat torch_zip;
+  static const TorchScriptFormat torchscript;
   static const SafetensorsFormat safetensors;  // before pickles: its first byte may look like PROTO
   static const TorchLegacyFormat torch_legacy;
-  static const std::vector<const Format*> formats = {&torch_zip, &safetensors, &torch_legacy};
+  static const std::vector<const Format*> formats = {&torch_zip, &torchscript, &safetensors, &torch_legacy};
   return formats;
 }
 

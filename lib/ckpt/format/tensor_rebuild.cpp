@@ -280,6 +280,11 @@ Result<bool> TensorReader::read_call(Rebuild made, Use node, Use arguments, Tens
       return true;
     }
     case Rebuild::kSparse:
+      if (pickler_ == Pickler::kTorchScript) {
+        CKPT_RETURN_IF_ERROR(need(6, 7));
+        CKPT_RETURN_IF_ERROR(read_script_sparse(std::vector<Use>(args_), call));
+        return true;
+      }
       CKPT_RETURN_IF_ERROR(need(2, 2));
       CKPT_RETURN_IF_ERROR(read_sparse(std::vector<Use>(args_), call));
       return true;
@@ -386,6 +391,22 @@ Status TensorReader::read_sparse(const std::vector<Use>& args, TensorCall& call)
   return read_sizes(items[2], call.sizes, "size");
 }
 
+Status TensorReader::read_script_sparse(const std::vector<Use>& args, TensorCall& call) {
+  call.dtype_from_values = true;
+  const bool compressed = args.size() == 7;
+  if (compressed) {
+    call.layout = TensorLayout::kSparseCompressed;
+    call.parts = {{PartName::kCompressedIndices, args[3]},
+                  {PartName::kPlainIndices, args[4]},
+                  {PartName::kValues, args[5]}};
+  } else {
+    call.layout = TensorLayout::kSparseCoo;
+    call.parts = {{PartName::kIndices, args[3]}, {PartName::kValues, args[4]}};
+  }
+  if (graph_.boolean(args[2]).value_or(false)) call.flags |= kRequiresGrad;
+  return read_sizes(args[1], call.sizes, "size");
+}
+
 Status TensorReader::read_quantizer(Use quantizer, TensorCall& call) {
   std::vector<Use> items;
   graph_.children(graph_.resolve(quantizer), items);
@@ -452,6 +473,11 @@ Result<Dtype> TensorReader::read_dtype(Use use) {
   return *dtype;
 }
 
+std::optional<Dtype> TensorReader::storage_dtype(std::string_view storage_class) const {
+  if (pickler_ == Pickler::kTorchScript) return dtype_by_script_storage_class(storage_class);
+  return dtype_by_storage_class(storage_class);
+}
+
 Result<StorageUse> TensorReader::read_storage(Use persistent_id) {
   StorageUse use;
   use.persistent_id = graph_.resolve(persistent_id);
@@ -470,7 +496,7 @@ Result<StorageUse> TensorReader::read_storage(Use persistent_id) {
   if (!name) return bad(class_node, "a storage without a class");
   use.storage_class = name->name;
   use.untyped = name->name.ends_with("UntypedStorage");
-  if (is_new) known->second = use.untyped ? Dtype::kUint8 : dtype_by_storage_class(name->name);
+  if (is_new) known->second = use.untyped ? Dtype::kUint8 : storage_dtype(name->name);
   if (!known->second) return bad(class_node, fmt::format("unknown storage class {}", quoted(name->name)));
   use.dtype = *known->second;
   use.key = children_[2];

@@ -25,7 +25,8 @@ enum class Rebuild : std::uint8_t {
   kParameterWithState,  ///< + state
   kParameterClass,      ///< Parameter(tensor), BUILD (requires_grad, volatile, hooks)
   kFromType,            ///< (func, type, args, state)
-  kSparse,              ///< (layout, (indices, values, size[, coalesced])) and the compressed layouts
+  kSparse,              ///< (layout, (indices, values, size[, coalesced])) and the compressed layouts;
+                        ///< TorchScript: (layout, size, requires_grad, indices…, values, hooks)
   kQuantized,           ///< (storage, offset, size, stride, quantizer, requires_grad, hooks)
   kMeta,                ///< (dtype, size, stride, requires_grad)
   kNested,              ///< (buffer, sizes, strides, offsets)
@@ -80,10 +81,18 @@ struct TensorCall {
   void reset();
 };
 
+/// Who wrote a pickle. TorchScript's C++ pickler has a storage class for every dtype, and another order of
+/// arguments for sparse tensors.
+enum class Pickler : std::uint8_t { kPython, kTorchScript };
+
+inline Pickler pickler_of(const Checkpoint& checkpoint) {
+  return checkpoint.format == FormatId::kTorchScript ? Pickler::kTorchScript : Pickler::kPython;
+}
+
 /// Reads calls of one graph; remembers which nodes name which function.
 class TensorReader {
  public:
-  explicit TensorReader(const ValueGraph& graph) : graph_(graph) {}
+  TensorReader(const ValueGraph& graph, Pickler pickler) : graph_(graph), pickler_(pickler) {}
 
   /// What the callable used at `use` is.
   Rebuild kind(Use callable);
@@ -118,6 +127,8 @@ class TensorReader {
   Result<bool> read_dense(Rebuild kind, const std::vector<Use>& args, TensorCall& call);
   Result<bool> read_legacy(Use node, Rebuild kind, TensorCall& call);
   Status read_sparse(const std::vector<Use>& args, TensorCall& call);
+  Status read_script_sparse(const std::vector<Use>& args, TensorCall& call);
+  std::optional<Dtype> storage_dtype(std::string_view storage_class) const;
   Status read_quantizer(Use quantizer, TensorCall& call);
   Status read_flags(Use metadata, TensorCall& call);
   Result<bool> inner(Use tensor, TensorCall& call, int depth);
@@ -127,6 +138,7 @@ class TensorReader {
   Error bad(Use node, std::string message) const;
 
   const ValueGraph& graph_;
+  Pickler pickler_;
   Spelling spelling_;
   std::vector<Use> last_arguments_;  ///< of the last _rebuild_tensor_v2
   std::unordered_map<Use, Rebuild> kinds_;

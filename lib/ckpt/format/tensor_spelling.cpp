@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
 namespace ckpt {
 namespace {
@@ -13,24 +14,13 @@ NewValue spell_dtype(Dtype dtype) {
   return NewValue::global("torch", dtype_info(dtype).name);
 }
 
-NewValue spell_sizes(std::span<const std::int64_t> sizes) {
-  std::vector<NewValue> items;
-  items.reserve(sizes.size());
-  for (const auto size : sizes) items.push_back(NewValue::number(size));
-  return NewValue::tuple(std::move(items));
-}
-
-NewValue spell_number(std::uint64_t number) {
-  return NewValue::number(static_cast<std::int64_t>(number));
-}
-
 }  // namespace
 
 TensorSpeller::TensorSpeller(const Checkpoint& checkpoint, const StorageSpelling& storages)
     : checkpoint_(checkpoint),
       graph_(checkpoint.graph()),
       spelling_(storages),
-      reader_(graph_),
+      reader_(graph_, pickler_of(checkpoint)),
       repeated_(graph_.size()) {
   for (Use node = 0; node < graph_.size(); ++node) {
     if (graph_.repeats(node)) repeated_.insert(graph_.repeated(node));
@@ -42,12 +32,12 @@ NewValue TensorSpeller::spell(const TensorInfo& row) const {
 }
 
 NewValue TensorSpeller::spell(const TensorInfo& row, bool requires_grad) const {
-  const bool untyped = checkpoint_.storages[row.storage].untyped;
+  const bool untyped = is_untyped(row.storage);
   std::vector<NewValue> arguments = {
       persistent_id(row.storage),
-      spell_number(row.offset),
-      spell_sizes(checkpoint_.shape(row)),
-      spell_sizes(checkpoint_.strides(row)),
+      number(row.offset),
+      sizes(checkpoint_.shape(row)),
+      sizes(checkpoint_.strides(row)),
       NewValue::boolean(requires_grad),
       NewValue::call(NewValue::global("collections", "OrderedDict"), {}),  // hooks
   };
@@ -59,17 +49,36 @@ NewValue TensorSpeller::spell(const TensorInfo& row, bool requires_grad) const {
 
 /// A Parameter stays one, if not with what else it has.
 NewValue TensorSpeller::spell_whole(const TensorInfo& row) const {
-  if (!row.has(kIsParameter) || !is_differentiable(row.dtype)) return spell(row);
+  if (is_script() || !row.has(kIsParameter) || !is_differentiable(row.dtype)) return spell(row);
   return NewValue::call(NewValue::global("torch._utils", "_rebuild_parameter"),
                         {spell(row, false), NewValue::boolean(row.has(kRequiresGrad)),
                          NewValue::call(NewValue::global("collections", "OrderedDict"), {})});
 }
 
-void TensorSpeller::respell(const TensorInfo& row, Use use, GraphEdits& edits, OtherUses others) {
+Status TensorSpeller::respell(const TensorInfo& row, Use use, GraphEdits& edits, OtherUses others) {
+  if (is_script() && !std::exchange(knows_shared_, true)) CKPT_RETURN_IF_ERROR(shared_.find(checkpoint_));
+  if (shared_.changes_as_one(use)) {
+    const auto object = graph_.resolve(use);
+    const auto call = innermost(object, OtherUses::kFollow);
+    if (!asks_too_much(object, row) && fits(call, row)) {
+      respell_arguments(row, call, edits);  // once more for each key, with the same result
+      return {};
+    }
+    CKPT_RETURN_IF_ERROR(shared_.separate(use));
+  }
   const auto call = innermost(use, others);
-  if (asks_too_much(use, row)) return edits.replace(use, spell(row));
-  if (!fits(call, row))
-    return edits.replace(call.use, call.use == use ? spell_whole(row) : spell(row, false));
+  if (asks_too_much(use, row)) {
+    edits.replace(use, spell(row));
+  } else if (!fits(call, row)) {
+    edits.replace(call.use, call.use == use ? spell_whole(row) : spell(row, false));
+  } else {
+    respell_arguments(row, call, edits);
+  }
+  return {};
+}
+
+/// What differs from `old_`, which is what the call says now.
+void TensorSpeller::respell_arguments(const TensorInfo& row, const DenseCall& call, GraphEdits& edits) const {
   const auto differs = [](const std::vector<std::int64_t>& old, std::span<const std::int64_t> wanted) {
     return !std::ranges::equal(old, wanted);
   };
@@ -78,9 +87,9 @@ void TensorSpeller::respell(const TensorInfo& row, Use use, GraphEdits& edits, O
   if (!same_storage(checkpoint_.storages[row.storage]))
     edits.replace(call.arguments[0], persistent_id(row.storage));
   if (graph_.integer(call.arguments[1]) != static_cast<std::int64_t>(row.offset))
-    edits.replace(call.arguments[1], spell_number(row.offset));
-  if (differs(old_.sizes, shape)) edits.replace(call.arguments[2], spell_sizes(shape));
-  if (differs(old_.strides, strides)) edits.replace(call.arguments[3], spell_sizes(strides));
+    edits.replace(call.arguments[1], number(row.offset));
+  if (differs(old_.sizes, shape)) edits.replace(call.arguments[2], sizes(shape));
+  if (differs(old_.strides, strides)) edits.replace(call.arguments[3], sizes(strides));
   if (call.kind == Rebuild::kTensorV3 && old_.dtype != row.dtype)
     edits.replace(call.arguments[6], spell_dtype(row.dtype));
 }
@@ -101,6 +110,18 @@ std::vector<Use> TensorSpeller::operands(Use node) const {
   std::vector<Use> out;
   graph_.children(node, out);
   return out;
+}
+
+NewValue TensorSpeller::number(std::uint64_t value) const {
+  const auto signed_value = static_cast<std::int64_t>(value);
+  return is_script() ? NewValue::whole_number(signed_value) : NewValue::number(signed_value);
+}
+
+NewValue TensorSpeller::sizes(std::span<const std::int64_t> values) const {
+  std::vector<NewValue> items;
+  items.reserve(values.size());
+  for (const auto value : values) items.push_back(number(static_cast<std::uint64_t>(value)));
+  return NewValue::tuple(std::move(items));
 }
 
 TensorSpeller::DenseCall TensorSpeller::innermost(Use use, OtherUses others) {
@@ -160,7 +181,7 @@ bool TensorSpeller::fits(const DenseCall& call, const TensorInfo& row) {
   const auto is_tensor = reader_.read(call.use, old_);
   if (!is_tensor.ok() || !*is_tensor || !old_.storage) return false;
   if ((old_.flags & (kConjugate | kNegative)) != 0) return false;  // the row's bytes are its values
-  if (checkpoint_.storages[row.storage].untyped != (call.kind == Rebuild::kTensorV3)) return false;
+  if (is_untyped(row.storage) != (call.kind == Rebuild::kTensorV3)) return false;
   return call.kind != Rebuild::kLegacyTensor || old_.dtype == row.dtype;  // its class names the dtype
 }
 
@@ -169,17 +190,23 @@ bool TensorSpeller::same_storage(const Storage& storage) const {
   return !storage.is_added && !old.view && graph_.string(old.key) == storage.key;
 }
 
+bool TensorSpeller::is_untyped(StorageId storage) const {
+  return !is_script() && checkpoint_.storages[storage].untyped;
+}
+
 NewValue TensorSpeller::persistent_id(StorageId id) const {
   const auto& storage = checkpoint_.storages[id];
   const auto& dtype = dtype_info(storage.dtype);
-  const auto items = storage.untyped ? storage.bytes : storage.bytes / dtype.item_size;
+  const bool untyped = is_untyped(id);
+  const auto items = untyped ? storage.bytes : storage.bytes / dtype.item_size;
+  const auto storage_class = is_script() ? script_storage_class(storage.dtype) : dtype.storage_class;
   std::vector<NewValue> parts = {
       NewValue::text("storage"),
-      storage.untyped ? NewValue::global("torch.storage", "UntypedStorage")
-                      : NewValue::global("torch", dtype.storage_class),
+      untyped ? NewValue::global("torch.storage", "UntypedStorage")
+              : NewValue::global("torch", storage_class),
       NewValue::text(storage.is_added ? spelling_.added_keys[storage.record] : std::string(storage.key)),
       NewValue::text(checkpoint_.devices[storage.device]),
-      spell_number(items),
+      number(items),
   };
   if (spelling_.has_view_item) parts.push_back(NewValue{});
   return NewValue::persistent_id(NewValue::tuple(std::move(parts)));

@@ -4,9 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "ckpt/base/result.h"
+#include "ckpt/format/shared_tensors.h"
 #include "ckpt/format/tensor_rebuild.h"
 #include "ckpt/model/checkpoint.h"
 #include "ckpt/pickle/encoder.h"
@@ -18,6 +21,7 @@ namespace ckpt {
 struct StorageSpelling {
   std::vector<std::string> added_keys;  ///< of added storages, by index into `added_data`
   bool has_view_item = false;           ///< the persistent id ends with view metadata (legacy)
+  Pickler pickler = Pickler::kPython;   ///< in whose manner new values are written
 };
 
 class TensorSpeller {
@@ -32,8 +36,9 @@ class TensorSpeller {
   enum class OtherUses : std::uint8_t { kStay, kFollow };
 
   /// Edits that turn the tensor used at `use` into that of the row. Where something else stands there, or
-  /// other uses of the same object are to stay what they are, the whole value is replaced.
-  void respell(const TensorInfo& row, Use use, GraphEdits& edits, OtherUses others = OtherUses::kStay);
+  /// other uses of the same object are to stay what they are, the whole value is replaced. An object of
+  /// TorchScript changes for all who use it. Errors: kUnsupported where some of them would keep the old one.
+  Status respell(const TensorInfo& row, Use use, GraphEdits& edits, OtherUses others = OtherUses::kStay);
 
  private:
   /// A call that makes a tensor from a storage, below all that wraps it.
@@ -45,11 +50,18 @@ class TensorSpeller {
 
   NewValue spell(const TensorInfo& row, bool requires_grad) const;
   NewValue spell_whole(const TensorInfo& row) const;
+  void respell_arguments(const TensorInfo& row, const DenseCall& call, GraphEdits& edits) const;
   DenseCall innermost(Use use, OtherUses others);
   bool asks_too_much(Use use, const TensorInfo& row);
   bool is_shared(Use use) const;
   bool fits(const DenseCall& call, const TensorInfo& row);
   bool same_storage(const Storage& storage) const;
+  bool is_untyped(StorageId storage) const;
+
+  bool is_script() const { return spelling_.pickler == Pickler::kTorchScript; }
+
+  NewValue number(std::uint64_t value) const;
+  NewValue sizes(std::span<const std::int64_t> values) const;
   std::vector<Use> operands(Use node) const;
   NewValue persistent_id(StorageId storage) const;
 
@@ -57,8 +69,10 @@ class TensorSpeller {
   const ValueGraph& graph_;
   const StorageSpelling& spelling_;
   TensorReader reader_;
-  TensorCall old_;    ///< what the call says that is respelled
-  NodeSet repeated_;  ///< nodes that a GET repeats
+  TensorCall old_;        ///< what the call says that is respelled
+  NodeSet repeated_;      ///< nodes that a GET repeats
+  SharedTensors shared_;  ///< TorchScript: those that change for all who use them
+  bool knows_shared_ = false;
 };
 
 }  // namespace ckpt

@@ -198,9 +198,10 @@ class Speller {
       if (row.has(kReplaced)) {
         const auto object = graph_.resolve(entry.value);
         if (!changing.contains(object)) {
-          tensors_->respell(row, entry.value, edits_);
+          CKPT_RETURN_IF_ERROR(tensors_->respell(row, entry.value, edits_));
         } else if (objects_done_.insert(object).second) {
-          tensors_->respell(row, object, edits_, TensorSpeller::OtherUses::kFollow);
+          CKPT_RETURN_IF_ERROR(
+              tensors_->respell(row, object, edits_, TensorSpeller::OtherUses::kFollow));
         }
       } else {
         items.push_back(NewValue::text(checkpoint_.name(index, i)));
@@ -325,8 +326,8 @@ void append_pickle(Layout& layout, const EncodedPickle& pickle, std::uint32_t pa
   layout.append_literal(ByteView(pickle.text).subspan(at));
 }
 
-Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph) {
-  TensorReader reader(graph);
+Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph, Pickler pickler) {
+  TensorReader reader(graph, pickler);
   std::vector<std::string> keys;
   for (Use node = 0; node < graph.size(); ++node) {
     if (graph.opcode(node) != Opcode::kBinpersid) continue;
@@ -369,7 +370,7 @@ Result<std::unique_ptr<SpelledDocument>> spell_document(const Checkpoint& checkp
     if (!graph.ok()) {
       return Error(ErrorCode::kInternal, "the edited pickle does not decode: " + graph.error().message());
     }
-    CKPT_ASSIGN_OR_RETURN(spelled->live_keys, referenced_storages(*graph));
+    CKPT_ASSIGN_OR_RETURN(spelled->live_keys, referenced_storages(*graph, pickler_of(checkpoint)));
   }
   return spelled;
 }

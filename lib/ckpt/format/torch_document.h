@@ -49,6 +49,6 @@ std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle
 void append_pickle(Layout& layout, const EncodedPickle& pickle, std::uint32_t part = 0);
 
 /// Keys of all storages that `graph` refers to, sorted, each once.
-Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph);
+Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph, Pickler pickler);
 
 }  // namespace ckpt

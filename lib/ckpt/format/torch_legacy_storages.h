@@ -19,7 +19,10 @@ class LegacyStorages final : public StorageResolver {
  public:
   /// `checkpoint` has its source and its object document already.
   LegacyStorages(Checkpoint& checkpoint, Diagnostics& diagnostics)
-      : checkpoint_(checkpoint), object_(checkpoint.graph()), reader_(object_), diagnostics_(diagnostics) {}
+      : checkpoint_(checkpoint),
+        object_(checkpoint.graph()),
+        reader_(object_, Pickler::kPython),
+        diagnostics_(diagnostics) {}
 
   /// What the object says about its storages; the first use of a key decides, as in every PyTorch.
   /// Errors: kCorrupt for views that leave their storage or contradict each other.

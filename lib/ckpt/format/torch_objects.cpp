@@ -12,6 +12,7 @@
 #include "ckpt/base/checked_math.h"
 #include "ckpt/base/text.h"
 #include "ckpt/format/module_visits.h"
+#include "ckpt/format/script_modules.h"
 #include "ckpt/model/anatomy.h"
 #include "ckpt/model/state_dicts.h"
 
@@ -28,6 +29,7 @@ enum class Role : std::uint8_t {
   kGraphModule,     ///< the arguments of the call that makes it
   kCompiledModule,  ///< the same
   kCompiledChild,
+  kScriptState,  ///< the attributes of a TorchScript object
 };
 
 struct Context {
@@ -106,20 +108,36 @@ class HashSet {
 
 class Collector {
  public:
-  Collector(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics)
+  Collector(Checkpoint& checkpoint, std::uint8_t document, StorageResolver& resolver,
+            Diagnostics& diagnostics, ScriptModules* scripts)
       : checkpoint_(checkpoint),
+        document_(document),
         resolver_(resolver),
         diagnostics_(diagnostics),
-        graph_(checkpoint.graph()),
-        reader_(graph_),
+        scripts_(scripts),
+        graph_(checkpoint.parts.front().documents[document]->graph),
+        reader_(graph_, pickler_of(checkpoint)),
         modules_(checkpoint),
         seen_((graph_.size() + 7) / 8) {}
 
   Status run() {
+    CKPT_RETURN_IF_ERROR(walk());
+    auto module_dicts = modules_.take_state_dicts();
+    if (scripts_ != nullptr && !scripts_->empty()) {
+      CKPT_ASSIGN_OR_RETURN(auto dict, scripts_->make_state_dict(checkpoint_));
+      tensor_mapping_.assign(checkpoint_.tensors.size(), kNoIndex);  // no mapping of a module is a state dict
+      module_dicts.push_back({std::move(dict), true});
+    }
+    select_state_dicts(checkpoint_, std::move(extra_states_), std::move(module_dicts), tensor_mapping_);
+    modules_.list_modules();
+    return {};
+  }
+
+  Status walk() {
     reserve_tables();
     const auto root = add_place(kNoIndex, StepKind::kRoot, 0);
     Context context;
-    context.by_strings = true;
+    context.by_strings = !is_aside();
     CKPT_RETURN_IF_ERROR(visit(graph_.root(), kNoUse, root, context));
     while (!frames_.empty()) {
       auto& frame = frames_.back();
@@ -129,8 +147,6 @@ class Collector {
       }
       CKPT_RETURN_IF_ERROR(visit_item(frame.items[frame.next++]));
     }
-    select_state_dicts(checkpoint_, std::move(extra_states_), modules_.take_state_dicts(), tensor_mapping_);
-    modules_.list_modules();
     return {};
   }
 
@@ -148,8 +164,11 @@ class Collector {
     tensor_mapping_.reserve(tensors);
   }
 
+  /// Is it a document beside the object's? What it has besides tensors is in no table.
+  bool is_aside() const { return document_ > 0; }
+
   PlaceId add_place(PlaceId parent, StepKind kind, std::uint32_t step) {
-    checkpoint_.places.push_back({parent, step, kind});
+    checkpoint_.places.push_back({parent, step, kind, document_});
     return static_cast<PlaceId>(checkpoint_.places.size() - 1);
   }
 
@@ -168,7 +187,8 @@ class Collector {
     const bool first_argument =
         item.kind == StepKind::kPart && item.step == static_cast<std::uint32_t>(PartName::kArguments);
     switch (context.role) {
-      case Role::kPlain: break;
+      case Role::kPlain:
+      case Role::kScriptState: break;
       case Role::kModuleState: context.role = table_role(graph_.string_view(item.key)); break;
       case Role::kGraphModule: context.role = first_argument ? Role::kModuleState : Role::kPlain; break;
       case Role::kCompiledModule: context.role = first_argument ? Role::kCompiledChild : Role::kPlain; break;
@@ -189,25 +209,35 @@ class Collector {
                                  : Role::kPlain;
   }
 
-  /// The first time an object is met; leaves don't matter.
-  bool first_visit(Use node) {
-    auto& byte = seen_[node / 8];
-    const auto bit = static_cast<std::uint8_t>(1U << (node % 8));
-    const bool first = (byte & bit) == 0;
-    byte = static_cast<std::uint8_t>(byte | bit);
-    return first;
-  }
+  /// Was the object taken apart before? Leaves never are.
+  bool was_visited(Use node) const { return (seen_[node / 8] & bit_of(node)) != 0; }
+
+  void mark_visited(Use node) { seen_[node / 8] = static_cast<std::uint8_t>(seen_[node / 8] | bit_of(node)); }
+
+  static std::uint8_t bit_of(Use node) { return static_cast<std::uint8_t>(1U << (node % 8)); }
 
   Status visit(Use value, Use key, PlaceId place, const Context& context) {
-    const auto node = graph_.resolve(value);
+    auto node = graph_.resolve(value);
     auto is_tensor = reader_.read(node, call_);
     if (!is_tensor.ok()) return describe(std::move(is_tensor).error(), place);
     if (*is_tensor) {
       count_tensor(context);
       return add_tensor(value, key, place, context, 0);
     }
-    dissect(graph_, node, anatomy_);
+    if (const auto inner = untagged(graph_, node); inner != node) value = node = inner;
+    const auto opcode = graph_.opcode(node);
+    const bool is_made = opcode == Opcode::kBuild || opcode == Opcode::kNewobj || opcode == Opcode::kReduce;
+    if (context.role == Role::kScriptState && is_made && opcode != Opcode::kReduce)
+      scripts_->add_object(context.module, key, node, place, graph_);
     count_other(key, value, context);
+    const bool is_table =
+        scripts_ == nullptr && context.module != kNoIndex && context.role != Role::kPlain;
+    const bool is_first = !was_visited(node);
+    if (!is_first && !is_made && !is_table) {  // however large it is, it is not taken apart again
+      add_entry(place, node);
+      return {};
+    }
+    dissect(graph_, node, anatomy_);
     const bool is_object = anatomy_.kind == ValueKind::kObject;
     if (is_object && (context.role == Role::kParameters || context.role == Role::kBuffers) && key != kNoUse)
       modules_.add_value(context.module, context.role == Role::kBuffers, graph_.string(key).value_or(""), key,
@@ -222,17 +252,18 @@ class Collector {
       case ValueKind::kStorage: return add_storage_value(node, place);
       default: add_entry(place, node); return {};
     }
-    const bool is_first = !is_plain_value() && first_visit(node);
     if (is_plain_value() || (!is_first && !opens_again(node, context))) {
       add_entry(place, node);
       return {};
     }
+    mark_visited(node);
     return open(value, place, context, is_first);
   }
 
   /// Is a value that was met before walked again? A module gives its keys wherever it stands among other
   /// modules' children, and it is a state dict of its own where it stands in none.
   bool opens_again(Use node, const Context& context) {
+    if (scripts_ != nullptr || is_aside()) return false;
     if (context.module != kNoIndex && context.role != Role::kPlain && anatomy_.is_mapping())
       return modules_.is_again(context.module);
     if (anatomy_.kind != ValueKind::kObject) return false;
@@ -242,7 +273,9 @@ class Collector {
     return child ? modules_.may_open_again_in(context.module, node) : modules_.may_open_again_as_root(node);
   }
 
-  void add_entry(PlaceId place, Use node) { checkpoint_.entries.push_back({place, node}); }
+  void add_entry(PlaceId place, Use node) {
+    if (!is_aside()) checkpoint_.entries.push_back({place, node});
+  }
 
   Status add_storage_value(Use node, PlaceId place) {
     add_entry(place, node);
@@ -275,10 +308,12 @@ class Collector {
     Frame frame{place, {}, {}, 0};
     frame.context.around = outer.around;
     frame.context.in_optimizer = outer.in_optimizer;
-    if (const auto module = read_module(graph_, anatomy_)) {
+    if (scripts_ != nullptr && anatomy_.kind == ValueKind::kObject) {
+      open_script_object(frame, node, place);
+    } else if (const auto module = is_aside() ? std::nullopt : read_module(graph_, anatomy_)) {
       open_module(frame, value, place, outer, *module, is_first);
     } else {
-      if (anatomy_.is_mapping()) open_mapping(frame, node, place, outer);
+      if (!is_aside() && anatomy_.is_mapping()) open_mapping(frame, node, place, outer);
       add_items(frame, attributes(graph_, anatomy_.states));
     }
     if (frame.items.empty()) {
@@ -416,11 +451,32 @@ class Collector {
     for (std::size_t i = 0; i < tables.size(); ++i) frame.items[tables[i]] = sorted[i];
   }
 
+  void open_script_object(Frame& frame, Use node, PlaceId place) {
+    const auto attribute_items = attributes(graph_, anatomy_.states);
+    const auto name = graph_.global(anatomy_.arguments.front());
+    const auto module = name ? scripts_->add(node, *name, place, checkpoint_) : kNoIndex;
+    if (module != kNoIndex && has_empty_states()) return;
+    if (module != kNoIndex) {
+      frame.context.module = module;
+      frame.context.role = Role::kScriptState;
+    }
+    add_items(frame, attribute_items);
+  }
+
+  /// Frozen modules are built with empty dicts.
+  bool has_empty_states() const {
+    Anatomy state;
+    return std::all_of(anatomy_.states.begin(), anatomy_.states.end(), [&](Use use) {
+      dissect(graph_, graph_.resolve(use), state);
+      return state.is_mapping() && state.items.empty();
+    });
+  }
+
   // ---- tensors
 
   Status add_tensor(Use use, Use key, PlaceId place, const Context& context, std::uint16_t extra_flags) {
     TensorInfo row;
-    row.use = use;
+    row.use = is_aside() ? kNoUse : use;
     row.place = place;
     row.dtype = call_.dtype;
     row.layout = call_.layout;
@@ -507,6 +563,11 @@ class Collector {
   }
 
   void name_tensor(TensorInfo& row, Use key, const Context& context) {
+    if (context.role == Role::kScriptState) {
+      const auto id = static_cast<TensorId>(checkpoint_.tensors.size());
+      row.flags |= scripts_->add_tensor(context.module, key, id, graph_);
+      return;
+    }
     if (context.role == Role::kParameters || context.role == Role::kBuffers) {
       name_module_tensor(row, key, context);
       return;
@@ -569,8 +630,10 @@ class Collector {
   }
 
   Checkpoint& checkpoint_;
+  std::uint8_t document_;
   StorageResolver& resolver_;
   Diagnostics& diagnostics_;
+  ScriptModules* scripts_;
   const ValueGraph& graph_;
   TensorReader reader_;
   TensorCall call_;
@@ -584,8 +647,13 @@ class Collector {
 
 }  // namespace
 
-Status collect_objects(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics) {
-  return Collector(checkpoint, resolver, diagnostics).run();
+Status collect_objects(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics,
+                       ScriptModules* scripts) {
+  return Collector(checkpoint, 0, resolver, diagnostics, scripts).run();
+}
+
+Status collect_constants(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics) {
+  return Collector(checkpoint, 1, resolver, diagnostics, nullptr).walk();
 }
 
 }  // namespace ckpt

@@ -23,9 +23,16 @@ class StorageResolver {
   virtual Result<StorageId> resolve(const StorageUse& use, Checkpoint& checkpoint) = 0;
 };
 
+class ScriptModules;
+
 /// Walks the document of `checkpoint` from its root. Objects reached twice are walked once; a tensor used
 /// under two keys is two rows. Fills tensors, dimensions, places, entries, mappings and state_dicts.
-/// Errors: kCorrupt for a tensor that contradicts itself or its storage, with its path.
-Status collect_objects(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics);
+/// `scripts`: where the document is of TorchScript, tells its modules. Errors: kCorrupt for a tensor that
+/// contradicts itself or its storage, with its path.
+Status collect_objects(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics,
+                       ScriptModules* scripts = nullptr);
+
+/// The same for the constants of TorchScript code, document 1: tensors alone, which are in no state dict.
+Status collect_constants(Checkpoint& checkpoint, StorageResolver& resolver, Diagnostics& diagnostics);
 
 }  // namespace ckpt

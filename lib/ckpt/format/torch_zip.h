@@ -14,11 +14,12 @@
 #include <optional>
 
 #include "ckpt/format/format.h"
+#include "ckpt/format/tensor_spelling.h"
 #include "ckpt/zip/directory.h"
 
 namespace ckpt {
 
-struct TorchZipData final : ContainerData {
+struct TorchZipData : ContainerData {
   explicit TorchZipData(ZipDirectory opened) : directory(std::move(opened)) {}
 
   ZipDirectory directory;
@@ -28,6 +29,13 @@ struct TorchZipData final : ContainerData {
   std::optional<RecordId> serialization_id;
   std::uint64_t storage_alignment = 64;  ///< bytes, as the file promises
 };
+
+/// Lays out an edited archive. `data` is its container's. Errors: those of `Format::lay_out`.
+Result<Layout> lay_out_archive(const Checkpoint& checkpoint, const TorchZipData& data,
+                               StorageSpelling storages);
+
+/// `Format::locate_storages` for records.
+Status locate_records(Checkpoint& checkpoint, const ZipDirectory& directory);
 
 class TorchZipFormat final : public Format {
  public:

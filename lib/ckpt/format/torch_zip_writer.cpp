@@ -110,7 +110,8 @@ class ZipWriter {
   /// Storages that the input's pickle used and the output's doesn't.
   void drop_dead_storages() {
     for (const auto& storage : checkpoint_.storages) {
-      if (!storage.is_added && !document_.refers_to(storage.key)) planned_[storage.record].kept = false;
+      const bool of_pickle = !storage.is_added && storage.document == 0;
+      if (of_pickle && !document_.refers_to(storage.key)) planned_[storage.record].kept = false;
     }
   }
 
@@ -372,29 +373,36 @@ Status check_records(const ZipDirectory& directory) {
 
 }  // namespace
 
-Status TorchZipFormat::locate_storages(Checkpoint& checkpoint) const {
-  const auto& data = static_cast<const TorchZipData&>(*checkpoint.parts.front().container);
-  CKPT_RETURN_IF_ERROR(check_records(data.directory));
-  auto locator = data.directory.locator();
+Status locate_records(Checkpoint& checkpoint, const ZipDirectory& directory) {
+  CKPT_RETURN_IF_ERROR(check_records(directory));
+  auto locator = directory.locator();
   for (auto& storage : checkpoint.storages) {
-    if (storage.is_added || !data.directory.entry(storage.record).stored()) continue;
+    if (storage.is_added || !directory.entry(storage.record).stored()) continue;
     CKPT_ASSIGN_OR_RETURN(const auto location, locator.locate(storage.record));
     storage.extent = location.data;
   }
   return {};
 }
 
-Result<Layout> TorchZipFormat::lay_out(const Checkpoint& checkpoint) const {
-  const auto& part = checkpoint.parts.front();
-  if (!checkpoint.edited()) return Layout::of_whole_file(part.source->size());
-  const auto& data = static_cast<const TorchZipData&>(*part.container);
-  StorageSpelling storages;
+Result<Layout> lay_out_archive(const Checkpoint& checkpoint, const TorchZipData& data,
+                               StorageSpelling storages) {
   storages.added_keys = keys_for_added(
       checkpoint, [&](const std::string& key) { return data.directory.find("data/" + key).has_value(); });
   CKPT_ASSIGN_OR_RETURN(const auto document, spell_document(checkpoint, storages));
   auto layout = ZipWriter(checkpoint, data, *document, storages).run();
   CKPT_RETURN_IF_ERROR(check_records(data.directory));  // last: it goes on meanwhile
   return layout;
+}
+
+Status TorchZipFormat::locate_storages(Checkpoint& checkpoint) const {
+  const auto& data = static_cast<const TorchZipData&>(*checkpoint.parts.front().container);
+  return locate_records(checkpoint, data.directory);
+}
+
+Result<Layout> TorchZipFormat::lay_out(const Checkpoint& checkpoint) const {
+  const auto& part = checkpoint.parts.front();
+  if (!checkpoint.edited()) return Layout::of_whole_file(part.source->size());
+  return lay_out_archive(checkpoint, static_cast<const TorchZipData&>(*part.container), {});
 }
 
 }  // namespace ckpt

@@ -135,6 +135,12 @@ void find_device_tags(const Checkpoint& checkpoint, std::vector<Finding>& out) {
 void find_refused_globals(const Checkpoint& checkpoint, const std::vector<GlobalUse>& globals,
                           std::vector<Finding>& out) {
   if (!checkpoint.has_document()) return;
+  if (checkpoint.format == FormatId::kTorchScript) {
+    out.push_back({"weights-only", Severity::kInfo, "",
+                   "torch.load(weights_only=True) refuses TorchScript archives; torch.jit.load reads them",
+                   ""});
+    return;
+  }
   std::vector<std::string> names;
   for (const auto& global : globals) {
     if (!global.weights_only) names.push_back(global.name);
@@ -150,7 +156,9 @@ void find_refused_globals(const Checkpoint& checkpoint, const std::vector<Global
 }
 
 void find_checksums(const Checkpoint& checkpoint, std::vector<Finding>& out) {
-  if (checkpoint.format != FormatId::kTorchZip || checkpoint.storages.empty()) return;
+  const bool in_records =
+      checkpoint.format == FormatId::kTorchZip || checkpoint.format == FormatId::kTorchScript;
+  if (!in_records || checkpoint.storages.empty()) return;
   const auto with =
       std::count_if(checkpoint.storages.begin(), checkpoint.storages.end(),
                     [](const Storage& storage) { return storage.has_crc32 || storage.bytes == 0; });

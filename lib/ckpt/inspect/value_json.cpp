@@ -133,8 +133,10 @@ EntryText describe(const ValueGraph& graph, Use node, const Anatomy& anatomy, st
 class JsonWalk {
  public:
   explicit JsonWalk(const Checkpoint& checkpoint) : checkpoint_(checkpoint), graph_(checkpoint.graph()) {
-    for (TensorId id = 0; id < checkpoint.tensors.size(); ++id)
-      tensor_of_use_.emplace(graph_.resolve(checkpoint.tensors[id].use), id);
+    for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+      const auto use = checkpoint.tensors[id].use;
+      if (use != kNoUse) tensor_of_use_.emplace(graph_.resolve(use), id);
+    }
   }
 
   Result<std::string> run(Use use) {

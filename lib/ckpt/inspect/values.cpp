@@ -104,7 +104,9 @@ std::string value_text(Dtype dtype, std::uint16_t flags, const std::byte* data) 
 
 Result<Extent> storage_extent(const Checkpoint& checkpoint, StorageId id) {
   const auto& storage = checkpoint.storages[id];
-  if (checkpoint.format != FormatId::kTorchZip) return storage.extent;
+  const bool in_records =
+      checkpoint.format == FormatId::kTorchZip || checkpoint.format == FormatId::kTorchScript;
+  if (!in_records) return storage.extent;
   const auto& data = static_cast<const TorchZipData&>(*checkpoint.parts.front().container);
   if (!data.directory.entry(storage.record).stored()) {
     return Error(ErrorCode::kUnsupported, "the record is compressed")

@@ -154,7 +154,18 @@ const char* value_kind_name(ValueKind kind) {
   return "object";
 }
 
+Use untagged(const ValueGraph& graph, Use node) {
+  if (graph.opcode(node) != Opcode::kReduce) return node;
+  std::vector<Use> operands;
+  graph.children(node, operands);
+  const auto name = graph.global(operands.front());
+  if (!name || name->module != "torch.jit._pickle") return node;
+  graph.children(graph.resolve(operands.back()), operands);
+  return operands.empty() ? node : graph.resolve(operands.front());
+}
+
 void dissect(const ValueGraph& graph, Use node, Anatomy& anatomy) {
+  node = untagged(graph, node);
   anatomy.items.clear();
   anatomy.elements.clear();
   anatomy.arguments.clear();

@@ -49,7 +49,12 @@ struct Anatomy {
   bool is_mapping() const { return kind == ValueKind::kDict || kind == ValueKind::kOrderedDict; }
 };
 
-/// Fills `anatomy` (its vectors are reused) for the finished value at `node`.
+/// TorchScript writes lists and dicts as arguments of a call that tells their type. The argument, if `node`
+/// is such a call, else `node`.
+CKPT_EXPORT Use untagged(const ValueGraph& graph, Use node);
+
+/// Fills `anatomy` (its vectors are reused) for the finished value at `node`; that of a type tag is its
+/// argument's.
 CKPT_EXPORT void dissect(const ValueGraph& graph, Use node, Anatomy& anatomy);
 
 /// Attributes that BUILD operands set: items of a dict, or of both dicts of a (dict, slots) pair.

@@ -154,17 +154,25 @@ void Checkpoint::append_path(std::string& out, PlaceId place) const {
 void Checkpoint::append_step(std::string& out, const Place& step) const {
   switch (step.kind) {
     case StepKind::kRoot: break;
-    case StepKind::kItem:
-      if (const auto view = graph().string_view(step.step)) {
+    case StepKind::kItem: {
+      const auto& keys = graph_of(step);
+      if (const auto view = keys.string_view(step.step)) {
         append_key_step(out, *view);
-      } else if (const auto text = graph().string(step.step)) {
+      } else if (const auto text = keys.string(step.step)) {
         append_key_step(out, *text);
       } else {
-        out += '{' + python_repr(graph(), step.step) + '}';
+        out += '{' + python_repr(keys, step.step) + '}';
       }
       break;
-    case StepKind::kIndex: out += fmt::format("[{}]", step.step); break;
-    case StepKind::kAttribute: append_attribute(out, graph().string(step.step).value_or("?")); break;
+    }
+    case StepKind::kIndex:
+      if (step.document > 0 && out.empty()) {
+        out += fmt::format("CONSTANTS.c{}", step.step);  // as the code calls it
+      } else {
+        out += fmt::format("[{}]", step.step);
+      }
+      break;
+    case StepKind::kAttribute: append_attribute(out, graph_of(step).string(step.step).value_or("?")); break;
     case StepKind::kPart: {
       const auto part = static_cast<PartName>(step.step & 0xFFU);
       out += fmt::format("<{}>", part_name(part));

@@ -27,7 +27,18 @@
 
 namespace ckpt {
 
-enum class FormatId : std::uint8_t { kTorchZip, kTorchLegacy, kSafetensors };
+enum class FormatId : std::uint8_t {
+  kTorchZip,
+  kTorchLegacy,
+  kSafetensors,
+  kTorchScript,
+  kOldTorchScript,  ///< of PyTorch 1.0 to 1.3: a JSON document instead of a pickle
+};
+
+/// Is it a module with its code? Keys are attributes there, and a state dict can be taken out, not put in.
+constexpr bool holds_script(FormatId format) {
+  return format == FormatId::kTorchScript || format == FormatId::kOldTorchScript;
+}
 
 /// One step of a path, seen from its parent.
 enum class StepKind : std::uint8_t {
@@ -60,6 +71,7 @@ struct Place {
   PlaceId parent = kNoIndex;
   std::uint32_t step = 0;
   StepKind kind = StepKind::kRoot;
+  std::uint8_t document = 0;  ///< of the part, whose nodes steps are; 1: the constants of TorchScript code
 };
 
 /// A value that is no tensor and holds none: a number, a string, an object nobody knows, an empty container.
@@ -105,7 +117,7 @@ struct StateDict {
   PlaceId place = kNoIndex;
   Use mapping = kNoUse;
   std::vector<StateDictEntry> entries;  ///< in file order
-  bool of_module = false;   ///< a whole nn.Module stands here; keys are what state_dict() would give
+  bool of_module = false;   ///< a whole module stands here; keys are what its state_dict() would give
   bool mixed_root = false;  ///< the root, with tensors and other values: those are carried
 };
 
@@ -156,6 +168,11 @@ class CKPT_EXPORT Checkpoint {
   const Document& document() const { return *parts.front().documents.front(); }
 
   const ValueGraph& graph() const { return document().graph; }
+
+  /// The graph whose nodes the steps of `place` are.
+  const ValueGraph& graph_of(const Place& place) const {
+    return parts.front().documents[place.document]->graph;
+  }
 
   // ---- reading
   std::span<const std::int64_t> shape(const TensorInfo& tensor) const {

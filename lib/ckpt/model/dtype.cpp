@@ -53,6 +53,25 @@ constexpr std::array<DtypeInfo, 35> kDtypes = {{
 
 using OtherName = std::pair<std::string_view, Dtype>;
 
+/// c10::toString of a ScalarType and "Storage", where torch.save writes untyped storages.
+constexpr std::array<OtherName, 15> kScriptStorages = {{
+    {"Bits1x8Storage", Dtype::kBits1x8},
+    {"Bits2x4Storage", Dtype::kBits2x4},
+    {"Bits4x2Storage", Dtype::kBits4x2},
+    {"Bits8Storage", Dtype::kBits8},
+    {"Bits16Storage", Dtype::kBits16},
+    {"Float8_e5m2Storage", Dtype::kFloat8E5m2},
+    {"Float8_e4m3fnStorage", Dtype::kFloat8E4m3fn},
+    {"Float8_e5m2fnuzStorage", Dtype::kFloat8E5m2fnuz},
+    {"Float8_e4m3fnuzStorage", Dtype::kFloat8E4m3fnuz},
+    {"UInt16Storage", Dtype::kUint16},
+    {"UInt32Storage", Dtype::kUint32},
+    {"UInt64Storage", Dtype::kUint64},
+    {"Float8_e8m0fnuStorage", Dtype::kFloat8E8m0fnu},
+    {"Float4_e2m1fn_x2Storage", Dtype::kFloat4E2m1fnX2},
+    {"BComplex32Storage", Dtype::kBcomplex32},
+}};
+
 /// PyTorch's own second names.
 constexpr std::array<OtherName, 9> kAliases = {{
     {"half", Dtype::kFloat16},
@@ -128,6 +147,18 @@ std::optional<Dtype> dtype_meant_by(std::string_view name) {
 
 std::optional<Dtype> dtype_by_storage_class(std::string_view name) {
   return find_by(name, &DtypeInfo::storage_class);
+}
+
+std::string_view script_storage_class(Dtype dtype) {
+  for (const auto& [name, other] : kScriptStorages) {
+    if (other == dtype) return name;
+  }
+  return dtype_info(dtype).storage_class;
+}
+
+std::optional<Dtype> dtype_by_script_storage_class(std::string_view name) {
+  if (const auto dtype = dtype_by_storage_class(name)) return dtype;
+  return find_in(kScriptStorages, name);
 }
 
 std::optional<Dtype> dtype_by_safetensors(std::string_view name) {

@@ -74,6 +74,10 @@ CKPT_EXPORT std::optional<Dtype> dtype_by_name(std::string_view name);
 CKPT_EXPORT std::optional<Dtype> dtype_meant_by(std::string_view name);
 /// "FloatStorage" → kFloat32.
 std::optional<Dtype> dtype_by_storage_class(std::string_view name);
+/// The class that TorchScript archives name, which have one for every dtype: "FloatStorage", "UInt16Storage".
+/// Empty for dtypes that PyTorch doesn't have.
+CKPT_EXPORT std::string_view script_storage_class(Dtype dtype);
+std::optional<Dtype> dtype_by_script_storage_class(std::string_view name);
 /// "F32" → kFloat32; "F4" is counted in values, so the shape differs from PyTorch's.
 std::optional<Dtype> dtype_by_safetensors(std::string_view name);
 

@@ -92,7 +92,7 @@ TensorRole role_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
     return {optimizer ? RoleKind::kOptimizer : RoleKind::kOther, RoleEvidence::kPlace};
   }
   if (tensor.has(kBufferByModule)) return {RoleKind::kBuffer, RoleEvidence::kModule};
-  if (checkpoint.state_dicts[tensor.state_dict].of_module)
+  if (checkpoint.state_dicts[tensor.state_dict].of_module && tensor.has(kIsParameter))
     return {RoleKind::kParameter, RoleEvidence::kModule};
   if (tensor.has(kIsParameter) || tensor.has(kRequiresGrad))
     return {RoleKind::kParameter, RoleEvidence::kObject};
@@ -119,6 +119,7 @@ std::string_view section_name(Section section) {
 }
 
 Section section_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  if (checkpoint.format == FormatId::kTorchScript) return Section::kModel;  // it holds nothing else
   auto place = tensor.place;
   if (tensor.state_dict != kNoIndex) place = checkpoint.state_dicts[tensor.state_dict].place;
   for (; place != kNoIndex; place = checkpoint.places[place].parent) {

@@ -22,8 +22,9 @@ struct Storage {
   std::uint16_t device = 0;     ///< index into the checkpoint's device tags
   Dtype dtype = Dtype::kUint8;  ///< of its first use
   bool has_crc32 = false;
-  bool untyped = false;   ///< counted in bytes, not in elements of dtype
-  bool is_added = false;  ///< by an edit: no container has it yet
+  bool untyped = false;       ///< counted in bytes, not in elements of dtype
+  bool is_added = false;      ///< by an edit: no container has it yet
+  std::uint8_t document = 0;  ///< of the part, whose persistent ids name it
 };
 
 }  // namespace ckpt

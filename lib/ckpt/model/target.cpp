@@ -12,6 +12,8 @@ std::string_view target_format_name(FormatId format) {
     case FormatId::kTorchZip: return "torch";
     case FormatId::kTorchLegacy: return "torch-legacy";
     case FormatId::kSafetensors: return "safetensors";
+    case FormatId::kTorchScript:
+    case FormatId::kOldTorchScript: return "";  // made by PyTorch alone
   }
   return "";
 }

@@ -5,6 +5,7 @@
 #include <compare>
 #include <numeric>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace ckpt {
 namespace {
@@ -73,6 +74,27 @@ std::vector<std::uint32_t> first_of_ties(const Checkpoint& checkpoint, const Sta
     if (view.compare(plain[i - 1], plain[i]) == 0) first[plain[i]] = first[plain[i - 1]];
   }
   return first;
+}
+
+std::vector<TensorId> left_behind(const Checkpoint& checkpoint) {
+  const auto& graph = checkpoint.graph();
+  std::unordered_set<StorageId> storages;
+  std::unordered_set<Use> objects;
+  for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+    const auto& row = checkpoint.tensors[id];
+    if (!row.has(kReplaced) || row.use == kNoUse) continue;
+    storages.insert(checkpoint.original(id).storage);
+    objects.insert(graph.resolve(row.use));
+  }
+  std::vector<TensorId> out;
+  if (storages.empty()) return out;
+  for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+    const auto& row = checkpoint.tensors[id];
+    const bool outside = row.state_dict == kNoIndex && row.use != kNoUse && row.storage != kNoIndex;
+    if (outside && storages.contains(row.storage) && !objects.contains(graph.resolve(row.use)))
+      out.push_back(id);
+  }
+  return out;
 }
 
 }  // namespace ckpt

@@ -248,7 +248,10 @@ Status Emission::open_new(const NewValue& value) {
       }
       append_string(text, value.string, protocol_);
       return {};
-    case NewValue::Kind::kInteger: append_integer(text, value.integer, protocol_); return {};
+    case NewValue::Kind::kInteger:
+      append_integer(text, value.integer, protocol_,
+                     value.whole_long ? LongSize::kWhole : LongSize::kShortest);
+      return {};
     case NewValue::Kind::kBoolean: append_boolean(text, value.integer != 0, protocol_); return {};
     case NewValue::Kind::kNone: text.push_back(static_cast<std::byte>(Opcode::kNone)); return {};
     case NewValue::Kind::kGlobal:

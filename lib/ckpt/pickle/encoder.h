@@ -44,10 +44,18 @@ struct NewValue {
   std::int64_t integer = 0;
   Use moved = kNoUse;
   std::vector<NewValue> operands;
+  bool whole_long = false;  ///< an integer beyond 32 bits has 8 bytes, not as many as it needs
 
   static NewValue text(std::string value) { return {Kind::kString, std::move(value), 0, kNoUse, {}}; }
 
   static NewValue number(std::int64_t value) { return {Kind::kInteger, {}, value, kNoUse, {}}; }
+
+  /// As TorchScript wants its numbers.
+  static NewValue whole_number(std::int64_t value) {
+    auto number = NewValue::number(value);
+    number.whole_long = true;
+    return number;
+  }
 
   static NewValue boolean(bool value) { return {Kind::kBoolean, {}, value ? 1 : 0, kNoUse, {}}; }
 

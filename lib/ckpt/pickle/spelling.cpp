@@ -26,9 +26,10 @@ bool fits(std::int64_t value) {
   return value >= std::numeric_limits<T>::min() && value <= std::numeric_limits<T>::max();
 }
 
-void append_long1(Bytes& out, std::int64_t value) {
+void append_long1(Bytes& out, std::int64_t value, LongSize long_size) {
   std::uint8_t size = 8;
-  while (size > 1 && (value >> (8 * (size - 1) - 1)) == (value >> 63)) --size;  // the rest repeats the sign
+  while (long_size == LongSize::kShortest && size > 1 && (value >> (8 * (size - 1) - 1)) == (value >> 63))
+    --size;  // the rest repeats the sign
   append(out, Opcode::kLong1, size);
   for (int i = 0; i < size; ++i) out.push_back(static_cast<std::byte>((value >> (8 * i)) & 0xFF));
 }
@@ -68,7 +69,7 @@ void append_string(Bytes& out, std::string_view text, int protocol) {
   append_text(out, text);
 }
 
-void append_integer(Bytes& out, std::int64_t value, int protocol) {
+void append_integer(Bytes& out, std::int64_t value, int protocol, LongSize size) {
   if (protocol == 0 && fits<std::int32_t>(value)) {
     append_text(out, fmt::format("I{}\n", value));
   } else if (protocol < 2 && !fits<std::int32_t>(value)) {
@@ -80,7 +81,7 @@ void append_integer(Bytes& out, std::int64_t value, int protocol) {
   } else if (fits<std::int32_t>(value)) {
     append(out, Opcode::kBinint, static_cast<std::int32_t>(value));
   } else {
-    append_long1(out, value);
+    append_long1(out, value, size);
   }
 }
 

@@ -19,7 +19,9 @@ int spoken_protocol(const ValueGraph& graph);
 
 /// `text` is UTF-8 with surrogatepass. Precondition: below 4 GiB.
 void append_string(Bytes& out, std::string_view text, int protocol);
-void append_integer(Bytes& out, std::int64_t value, int protocol);
+/// Bytes of an integer that 32 bits can't hold: TorchScript reads those of 8 alone.
+enum class LongSize : std::uint8_t { kShortest, kWhole };
+void append_integer(Bytes& out, std::int64_t value, int protocol, LongSize size);
 void append_boolean(Bytes& out, bool value, int protocol);
 void append_get(Bytes& out, std::uint64_t slot, int protocol);
 void append_empty_dict(Bytes& out, int protocol);
