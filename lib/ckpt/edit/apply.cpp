@@ -33,6 +33,11 @@ bool edits_keys(const Edit& edit) {
          merge->keys == MergeTensors::Keys::kIntersection;
 }
 
+/// There mappings are attributes, too.
+bool is_script_format(const Checkpoint& checkpoint) {
+  return checkpoint.format == FormatId::kTorchScript || checkpoint.format == FormatId::kOldTorchScript;
+}
+
 Error script_keys_are_fixed() {
   return Error(
              ErrorCode::kUnsupported,
@@ -45,7 +50,7 @@ Error script_keys_are_fixed() {
 /// --root, it is refused.
 Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::vector<std::uint32_t>& chosen,
                          PlanReport& report) {
-  const bool is_script = checkpoint.format == FormatId::kTorchScript;  // where mappings are attributes, too
+  const bool is_script = is_script_format(checkpoint);
   const auto is_module = [&](std::uint32_t index) {
     return is_script || checkpoint.state_dicts[index].of_module;
   };
@@ -160,7 +165,7 @@ bool PlanReport::changes_nothing() const {
 }
 
 Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
-  if (context.checkpoint.format == FormatId::kTorchScript) return script_keys_are_fixed();
+  if (is_script_format(context.checkpoint)) return script_keys_are_fixed();
   const auto dropped_before = context.report.dropped_entries;
   for (const auto& path : edit.paths) {
     const auto gone = std::find_if(dropped_before.begin(), dropped_before.end(),
