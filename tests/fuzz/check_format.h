@@ -72,6 +72,12 @@ inline void edit(Checkpoint& checkpoint, std::size_t seed) {
   checkpoint.rename(0, 0, "renamed");
 }
 
+/// Gives the first key of a TorchScript module, whose keys are fixed, eight zeros.
+inline void replace_first(Checkpoint& checkpoint) {
+  const auto storage = checkpoint.add_storage(DataRef::of_bytes(Bytes(8)), Dtype::kUint8);
+  checkpoint.replace(0, 0, {Dtype::kUint8, storage, 0, {8}, {}});
+}
+
 inline void check_format(FormatId id, std::span<const std::uint8_t> data) {
   const auto bytes = std::as_bytes(data);
   const auto source = std::make_shared<MemorySource>("fuzz", Bytes(bytes.begin(), bytes.end()));
@@ -86,7 +92,11 @@ inline void check_format(FormatId id, std::span<const std::uint8_t> data) {
   require(std::equal(copy.begin(), copy.end(), bytes.begin(), bytes.end()));
   if (checkpoint->state_dicts.empty() || diagnostics.first_error() != nullptr) return;
 
-  edit(*checkpoint, data.size());
+  if (id == FormatId::kTorchScript) {
+    replace_first(*checkpoint);
+  } else {
+    edit(*checkpoint, data.size());
+  }
   const auto layout = format.lay_out(*checkpoint);
   if (!layout) {
     require(layout.error().code() == ErrorCode::kUnsupported);

@@ -168,7 +168,7 @@ bool PlanReport::changes_nothing() const {
 }
 
 Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
-  if (context.checkpoint.format == FormatId::kTorchScript) return script_keys_are_fixed();
+  if (holds_script(context.checkpoint.format)) return script_keys_are_fixed();
   // paths lead from the root as the edits before left it
   const bool new_root = context.checkpoint.has_new_root();
   const auto dropped_before = new_root ? std::vector<std::string>() : context.report.dropped_entries;

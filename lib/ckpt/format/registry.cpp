@@ -2,6 +2,7 @@
 // The list of formats, and reading a file with the right one.
 #include "ckpt/format/detect.h"
 #include "ckpt/format/format.h"
+#include "ckpt/format/old_torchscript.h"
 #include "ckpt/format/safetensors.h"
 #include "ckpt/format/torch_legacy.h"
 #include "ckpt/format/torch_zip.h"
@@ -12,9 +13,11 @@ namespace ckpt {
 const std::vector<const Format*>& all_formats() {
   static const TorchZipFormat torch_zip;
   static const TorchScriptFormat torchscript;
+  static const OldTorchScriptFormat old_torchscript;
   static const SafetensorsFormat safetensors;  // before pickles: its first byte may look like PROTO
   static const TorchLegacyFormat torch_legacy;
-  static const std::vector<const Format*> formats = {&torch_zip, &torchscript, &safetensors, &torch_legacy};
+  static const std::vector<const Format*> formats = {&torch_zip, &torchscript, &old_torchscript, &safetensors,
+                                                     &torch_legacy};
   return formats;
 }
 

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/format/old_torchscript.h"
 #include "ckpt/format/torch_archive.h"
 #include "ckpt/format/torch_objects.h"
 #include "ckpt/format/torch_zip.h"
@@ -18,7 +19,6 @@ namespace {
 std::optional<std::string> other_archive(const ZipDirectory& directory) {
   auto has = [&](std::string_view name) { return directory.find(name).has_value(); };
   if (has("data.pkl")) return std::nullopt;
-  if (has("model.json")) return "a TorchScript archive of PyTorch 1.0 to 1.3";
   if (has(".data/extern_modules") || has(".data/python_version")) return "a torch.package archive";
   if (has("archive_format") || has("serialized_exported_program.json"))
     return "a torch.export archive (.pt2)";
@@ -89,13 +89,15 @@ Result<Checkpoint> TorchZipFormat::read(std::shared_ptr<const ByteSource> source
                                         Intent intent) const {
   CKPT_ASSIGN_OR_RETURN(auto directory, ZipDirectory::read(source, diagnostics, intent));
   const bool is_script = directory.find("constants.pkl").has_value();
-  if (const auto other = is_script ? std::nullopt : other_archive(directory)) {
+  const bool is_old_script = !is_script && !directory.find("data.pkl") && directory.find("model.json");
+  if (const auto other = is_script || is_old_script ? std::nullopt : other_archive(directory)) {
     return Error(ErrorCode::kUnsupported, fmt::format("this is {}, not a file of torch.save", *other));
   }
   if (!directory.has_root()) {
     return Error(ErrorCode::kCorrupt,
                  "the archive's records are not in a folder, which every PyTorch asks for");
   }
+  if (is_old_script) return read_old_torchscript(std::move(source), std::move(directory), diagnostics);
   if (is_script) return read_torchscript(std::move(source), std::move(directory), diagnostics);
   auto data = std::make_shared<TorchZipData>(std::move(directory));
   data->pickle = *data->directory.find("data.pkl");

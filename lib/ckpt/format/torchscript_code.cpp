@@ -68,10 +68,13 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
 /// Reads a file line by line. Lines of a class are indented by two spaces, those of its methods by more.
 class CodeReader {
  public:
-  std::vector<ScriptClass> run(std::string_view code) {
+  explicit CodeReader(std::size_t most) : left_(most) {}
+
+  Result<std::vector<ScriptClass>> run(std::string_view code) {
     while (!code.empty()) {
       const auto end = code.find('\n');
       line(code.substr(0, end));
+      if (left_ == 0) return Error(ErrorCode::kRefused, "it declares more than any model needs");
       if (end == code.npos) break;
       code.remove_prefix(end + 1);
     }
@@ -82,11 +85,13 @@ class CodeReader {
  private:
   void line(std::string_view text) {
     if (take_prefix(text, "class ")) {
+      --left_;
       close();
       open(text);
     } else if (!text.starts_with(' ')) {
       if (!text.empty()) close();
     } else if (is_open_ && take_prefix(text, "  ") && !text.starts_with(' ')) {
+      --left_;
       if (!declaration(text)) is_broken_ = true;
     }
   }
@@ -152,6 +157,7 @@ class CodeReader {
     current_.attributes.push_back({std::move(name), std::string(type.substr(0, kLongestName))});
   }
 
+  std::size_t left_;  ///< declarations that may still come
   std::vector<ScriptClass> classes_;
   ScriptClass current_;
   std::unordered_set<std::string> parameters_;
@@ -167,8 +173,8 @@ std::uint32_t ScriptClass::position(std::string_view attribute) const {
   return found == positions.end() ? kNoIndex : found->second;
 }
 
-std::vector<ScriptClass> parse_script_classes(std::string_view code) {
-  return CodeReader().run(code);
+Result<std::vector<ScriptClass>> parse_script_classes(std::string_view code, std::size_t most) {
+  return CodeReader(most).run(code);
 }
 
 bool is_script_class(const GlobalName& name) {
@@ -193,21 +199,30 @@ ScriptClasses::File ScriptClasses::read(const std::string& module) {
   path += ".py";
   const auto record = directory_.find(path);
   if (!record) return {};
-  const auto code = read_record(directory_, *record, std::min(kLargestFile, bytes_left_), diagnostics_);
-  if (!code.ok()) {
+  auto classes = parse(*record);
+  if (!classes.ok()) {
     if (std::exchange(reported_, true)) return {};  // hostile files have a million
-    diagnostics_.add({"torchscript-code-unreadable", Severity::kWarning, path,
-                      fmt::format("the code of {} can't be read: {}", quoted(path), code.error().message()),
-                      ""});
+    diagnostics_.add(
+        {"torchscript-code-unreadable", Severity::kWarning, path,
+         fmt::format("the code of {} can't be read: {}", quoted(path), classes.error().message()), ""});
     return {};
   }
-  bytes_left_ -= code->size();
   File file;
-  for (auto& script_class : parse_script_classes(as_text(*code))) {
+  for (auto& script_class : *classes) {
     auto name = script_class.name;
     file.emplace(std::move(name), std::move(script_class));
   }
   return file;
+}
+
+Result<std::vector<ScriptClass>> ScriptClasses::parse(RecordId record) {
+  CKPT_ASSIGN_OR_RETURN(const auto code,
+                        read_record(directory_, record, std::min(kLargestFile, bytes_left_), diagnostics_));
+  bytes_left_ -= code.size();
+  CKPT_ASSIGN_OR_RETURN(auto classes, parse_script_classes(as_text(code), declarations_left_));
+  for (const auto& script_class : classes)
+    declarations_left_ -= 1 + script_class.attributes.size() + script_class.methods.size();
+  return classes;
 }
 
 }  // namespace ckpt

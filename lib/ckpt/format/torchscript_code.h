@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "ckpt/base/diagnostics.h"
+#include "ckpt/base/result.h"
 #include "ckpt/pickle/value_graph.h"
 #include "ckpt/zip/directory.h"
 
@@ -45,8 +46,12 @@ struct ScriptClass {
   std::unordered_map<std::string, std::uint32_t> positions;
 };
 
-/// The classes of a file. A class whose head can't be read is left out.
-std::vector<ScriptClass> parse_script_classes(std::string_view code);
+inline constexpr std::size_t kMostDeclarations = 1U << 18U;  ///< in an archive; real ones have some thousands
+
+/// The classes of a file. A class whose head can't be read is left out. Errors: kRefused for more than `most`
+/// classes, attributes and methods.
+Result<std::vector<ScriptClass>> parse_script_classes(std::string_view code,
+                                                      std::size_t most = kMostDeclarations);
 
 /// The classes of an archive's code. A file is read when one of its classes is asked for.
 class ScriptClasses {
@@ -62,11 +67,13 @@ class ScriptClasses {
   using File = std::unordered_map<std::string, ScriptClass>;
 
   File read(const std::string& module);
+  Result<std::vector<ScriptClass>> parse(RecordId record);
 
   const ZipDirectory& directory_;
   Diagnostics& diagnostics_;
   std::unordered_map<std::string, File> files_;  ///< by module: "__torch__.torch.nn.modules.linear"
   std::uint64_t bytes_left_ = 256U << 20U;       ///< of code, all files together
+  std::size_t declarations_left_ = kMostDeclarations;
   bool reported_ = false;
 };
 

@@ -167,7 +167,7 @@ void DictFreeze::match(Uses& uses) {
 
 /// The reference library of safetensors sorts tensors by dtype and name, whatever order the model has.
 bool DictFreeze::order_is_known() const {
-  if (checkpoint_.has_document()) return true;
+  if (checkpoint_.has_document() || checkpoint_.format == FormatId::kOldTorchScript) return true;
   for (std::size_t i = 1; i < report_.entries.size(); ++i) {
     const auto& before = checkpoint_.tensors[report_.entries[i - 1].tensor];
     const auto& tensor = checkpoint_.tensors[report_.entries[i].tensor];

@@ -119,7 +119,9 @@ std::string_view section_name(Section section) {
 }
 
 Section section_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  if (checkpoint.format == FormatId::kTorchScript) return Section::kModel;  // it holds nothing else
+  const auto format = checkpoint.format;
+  if (format == FormatId::kTorchScript || format == FormatId::kOldTorchScript)
+    return Section::kModel;  // they hold nothing else
   auto place = tensor.place;
   if (tensor.state_dict != kNoIndex) place = checkpoint.state_dicts[tensor.state_dict].place;
   for (; place != kNoIndex; place = checkpoint.places[place].parent) {

@@ -108,6 +108,12 @@ Result<std::vector<std::uint32_t>> choose_state_dicts(Checkpoint& checkpoint,
   if (roots.empty()) {
     for (std::uint32_t i = 0; i < checkpoint.state_dicts.size(); ++i) chosen.push_back(i);
     if (!chosen.empty()) return chosen;
+    if (checkpoint.format == FormatId::kTorchScript) {
+      return Error(
+          ErrorCode::kNotFound,
+          "the module has no parameters and no buffers: its tensors are constants of the code, packed "
+          "or other attributes");
+    }
     return Error(ErrorCode::kNotFound, "no state dict in the file; " + mappings_with_tensors(checkpoint))
         .with_hint("name a mapping with --root PATH");
   }

@@ -2,6 +2,7 @@
 #include "ckpt/format/torchscript_code.h"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -12,6 +13,10 @@
 using namespace ckpt;
 
 namespace {
+
+std::vector<ScriptClass> parsed(std::string_view code) {
+  return parse_script_classes(code).value();
+}
 
 /// "name : type" of each attribute, with p and b for parameters and buffers.
 std::vector<std::string> attributes_of(const ScriptClass& script_class) {
@@ -26,7 +31,7 @@ std::vector<std::string> attributes_of(const ScriptClass& script_class) {
 using Lines = std::vector<std::string>;
 
 TEST_CASE("a class of code tells its attributes, parameters, buffers and methods", "[format]") {
-  const auto classes = parse_script_classes(
+  const auto classes = parsed(
       "def free(x: Tensor) -> Tensor:\n"
       "  __parameters__ = [\"no\", ]\n"
       "class Net(Module):\n"
@@ -60,7 +65,7 @@ TEST_CASE("a class of code tells its attributes, parameters, buffers and methods
 }
 
 TEST_CASE("names that are no identifiers are read as the code escapes them", "[format]") {
-  const auto classes = parse_script_classes(
+  const auto classes = parsed(
       "class Net(Module):\n"
       "  __parameters__ = [\"a\\\"b\", \"c\\\\d\", \"\\303\\251\", \"t\\tn\", ]\n"
       "  __annotations__[\"a\\\"b\"] = Tensor\n"
@@ -76,7 +81,7 @@ TEST_CASE("names that are no identifiers are read as the code escapes them", "[f
 TEST_CASE("a class whose lists can't be read is no class; the others stay", "[format]") {
   for (const auto* list : {"[\"a\"", "[\"a\"]", "[a, ]", "\"a\"", "[\"a", "[\"a\\", "[\"a\", \"b\" ]"}) {
     CAPTURE(list);
-    const auto classes = parse_script_classes(fmt::format(
+    const auto classes = parsed(fmt::format(
         "class Bad(Module):\n  __parameters__ = {}\n  a : Tensor\nclass Good(Module):\n  a : Tensor\n",
         list));
     REQUIRE(classes.size() == 1);
@@ -86,10 +91,20 @@ TEST_CASE("a class whose lists can't be read is no class; the others stay", "[fo
 
 TEST_CASE("names of 10,000 characters make no class and no attribute", "[format]") {
   const std::string name(10000, 'x');
-  CHECK(parse_script_classes("class " + name + "(Module):\n  a : Tensor\n").empty());
-  CHECK(parse_script_classes("class Net(Module):\n  " + name + " : Tensor\n").empty());
-  CHECK(parse_script_classes("class Net(Module):\n  __annotations__[\"" + name + "\"] = Tensor\n").empty());
+  CHECK(parsed("class " + name + "(Module):\n  a : Tensor\n").empty());
+  CHECK(parsed("class Net(Module):\n  " + name + " : Tensor\n").empty());
+  CHECK(parsed("class Net(Module):\n  __annotations__[\"" + name + "\"] = Tensor\n").empty());
   CHECK_FALSE(is_script_class({"__torch__." + name, "Net"}));
+}
+
+TEST_CASE("code that declares without end is refused", "[format]") {
+  std::string code;
+  for (int i = 0; i < 300000; ++i) code += "class A(Module):\n";
+  const auto classes = parse_script_classes(code);
+  REQUIRE_FALSE(classes);
+  CHECK(classes.error().code() == ErrorCode::kRefused);
+  CHECK(parse_script_classes("class A(Module):\n  a : Tensor\n  b : Tensor\n", 4).ok());
+  CHECK_FALSE(parse_script_classes("class A(Module):\n  a : Tensor\n  b : Tensor\n", 3).ok());
 }
 
 TEST_CASE("classes that C++ brings along are none of the code", "[format]") {

@@ -139,6 +139,16 @@ TEST_CASE("a class that the code lacks leaves its tensors outside the state dict
   CHECK(findings == Lines{"warning torchscript-class-unknown"});
 }
 
+TEST_CASE("code that can't be read makes its classes unknown", "[format]") {
+  auto pieces = small_script();
+  auto& code = pieces.records["code/__torch__/layers.py"];
+  for (int i = 0; i < 300000; ++i) code += "class A(Module):\n";
+  std::vector<std::string> findings;
+  const auto checkpoint = read_bytes(pieces.build(), &findings).value();
+  CHECK(keys_of(checkpoint) == Lines{"scale buffer module"});
+  CHECK(findings == Lines{"warning torchscript-code-unreadable", "warning torchscript-class-unknown"});
+}
+
 TEST_CASE("constants are listed by the name that the code has for them", "[format]") {
   auto pieces = small_script();
   pieces.constants = "PROTO 2; NONE; " + script_tensor("0", 4) + "; TUPLE2; STOP";
