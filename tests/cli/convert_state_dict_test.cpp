@@ -88,7 +88,7 @@ TEST_CASE("a whole module gives its state dict", "[cli][convert]") {
     CAPTURE(file);
     cli.take(file, "whole.pt");
     const auto report = cli.good("convert --state-dict whole.pt --verify -f -o out.pt");
-    CHECK(holds(report, "  root: the state dict at the root\n"));
+    CHECK(holds(report, "  root: the state dict of the module\n"));
     CHECK(holds(report,
                 "note: what code of classes outside PyTorch adds to a state dict (get_extra_state, a "
                 "_version) is not in the file: 'vanished_project.Net'"));

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/checkpoint_builder.h"
+#include "support/pickle_checkpoint.h"
 #include "support/run_cli.h"
 
 namespace ckpt::test {
@@ -94,6 +95,25 @@ TEST_CASE("each kind of remark is found where it belongs", "[cli][findings]") {
   CHECK(ids_of(cli, "cuda.pt").contains("info device-tags"));
   CHECK(cli.good("inspect cuda.pt").find("b  float32  [2]        8 B  unknown cuda:1\n") !=
         std::string::npos);
+}
+
+TEST_CASE("a module that keeps keys to itself is said to", "[cli][findings]") {
+  const Cli cli;
+  const auto module = [](const std::string& child) {
+    return "GLOBAL m Net; EMPTY_TUPLE; NEWOBJ; EMPTY_DICT; MARK; BINUNICODE _parameters; EMPTY_DICT; "
+           "BINUNICODE w; "
+           "$; SETITEM; BINUNICODE _buffers; EMPTY_DICT; BINUNICODE _modules; EMPTY_DICT; BINUNICODE c; " +
+           child + "; SETITEM; SETITEMS; BUILD";
+  };
+  cli.write("packed.pt", as_text(zip_of_pickle(module("GLOBAL m rebuild; EMPTY_TUPLE; REDUCE"))));
+  CHECK(ids_of(cli, "packed.pt").contains("warning module-keys-unknown"));
+  CHECK(cli.bad("convert --state-dict packed.pt -o out.pt") ==
+        "ckpt: packed.pt: the module (a m.Net) holds modules that the file doesn't show as such, so it can't "
+        "tell "
+        "their keys\n");
+  cli.write("plain.pt", as_text(zip_of_pickle(module("NONE"))));
+  CHECK_FALSE(ids_of(cli, "plain.pt").contains("warning module-keys-unknown"));
+  cli.good("convert -q --state-dict plain.pt -o out.pt");
 }
 
 TEST_CASE("recoverable bytes are those that no view shows", "[cli][findings]") {

@@ -54,16 +54,21 @@ inline Names names(const Checkpoint& checkpoint) {
   Names out;
   for (std::uint32_t i = 0; i < checkpoint.state_dicts.size(); ++i) {
     const auto& dict = checkpoint.state_dicts[i];
-    for (std::uint32_t k = 0; k < dict.entries.size(); ++k) {
-      if (!checkpoint.is_dropped(i, k)) out.emplace(checkpoint.path(dict.place), checkpoint.name(i, k));
+    const auto path = checkpoint.has_new_root() ? "" : checkpoint.path(dict.place);
+    for (std::uint32_t k = 0; k < dict.entries.size() && checkpoint.holds(i); ++k) {
+      const bool is_object = dict.entries[k].tensor == kNoIndex && dict.entries[k].name != kNoIndex;
+      if (!is_object && !checkpoint.is_dropped(i, k)) out.emplace(path, checkpoint.name(i, k));
     }
   }
   return out;
 }
 
-/// Drops and renames some keys of the first state dict; which depends on the input. One key stays.
+/// Drops and renames some keys of the first state dict, which may also become the root or be unwrapped; what
+/// depends on the input. One key stays.
 inline void edit(Checkpoint& checkpoint, std::size_t seed) {
   const auto count = static_cast<std::uint32_t>(checkpoint.state_dicts.front().entries.size());
+  if (checkpoint.has_document() && seed % 2 == 0) checkpoint.set_root(0);
+  if (count == 0) return;
   for (std::uint32_t k = 1; k < count; ++k) {
     seed = seed * 6364136223846793005U + 1442695040888963407U;
     if ((seed >> 33U) % 3 == 0) checkpoint.drop(0, k);

@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterator
 
 import torch
 
-from state_dicts import find_state_dicts, is_module
+from state_dicts import attributes_of, find_state_dicts, is_module
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 OWNED = ("n_averaged",)  # keys that a wrapper has beside the module it wraps
@@ -105,10 +105,35 @@ def strip_mapping(mapping: dict[str, Any]) -> None:
             strip_metadata(mapping._metadata, *wrapper)
 
 
+def unwrapped(module: Any) -> Any:
+    """The module without wrappers around and in it."""
+    while True:
+        tables = attributes_of(module)
+        children = {name: child for name, child in tables["_modules"].items() if child is not None}
+        own = [value for table in ("_parameters", "_buffers") for value in tables[table].values() if value is not None]
+        if own or len(children) != 1 or not set(children) <= set(WRAPPERS):
+            break
+        (module,) = children.values()
+    for name, child in children.items():
+        tables["_modules"][name] = unwrapped(child)
+    return module
+
+
 def strip_dataparallel(root: Any) -> Any:
+    modules = [(path, value) for path, value in state_dicts(root) if is_module(value)]
+    if not modules:
+        editable(root)  # raises where there is nothing to edit
     with following(root):
-        for mapping in editable(root):
-            strip_mapping(mapping)
+        for _, mapping in state_dicts(root):
+            if not is_module(mapping):
+                strip_mapping(mapping)
+    for path, module in modules:
+        if not path:
+            return unwrapped(module)
+        around = root
+        for key in path[:-1]:
+            around = around[key]
+        around[path[-1]] = unwrapped(module)
     return root
 
 

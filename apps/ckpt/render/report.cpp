@@ -205,7 +205,7 @@ void print_result(Stream& out, const FileResult& result) {
     out.format("  stripped: {}\n", fmt::join(result.report.removed_wrappers, ", "));
   }
   if (const auto& path = result.report.new_root)
-    out.format("  root: the state dict at {}\n", quoted_path(*path));
+    out.format("  root: the state dict {}\n", path->empty() ? "of the module" : "at " + quoted(*path));
   for (const auto& dict : result.report.state_dicts) print_state_dict(out, dict, result.file);
   for (const auto& optimizer : result.report.optimizers) print_optimizer(out, optimizer);
   if (!result.report.dropped_entries.empty())

@@ -7,7 +7,8 @@
 namespace ckpt {
 namespace {
 
-constexpr std::size_t kMostOpenedAgain = 100'000;  // modules; real files share a few
+constexpr std::uint64_t kMostAgain = 64;  // times the whole stream; real files share a few modules
+constexpr std::size_t kLongestPrefix = 1000;
 
 }  // namespace
 
@@ -46,6 +47,7 @@ std::uint32_t ModuleVisits::add(const ModuleObject& module, Visit visit) {
   const auto& graph = checkpoint_.graph();
   visit.node = graph.resolve(visit.row.use);
   visit.hides_name = hides_its_name(graph, module);
+  visit.is_opaque = packs_weights(module.type);
   if (const auto hidden = module.find(graph, "_non_persistent_buffers_set"); hidden != kNoUse)
     visit.hidden = names_of_set(graph, hidden);
   visits_.push_back(std::move(visit));
@@ -57,21 +59,27 @@ std::string_view ModuleVisits::add_value(std::uint32_t module, bool is_buffer, s
   auto& visit = visits_[module];
   if (is_buffer && std::find(visit.hidden.begin(), visit.hidden.end(), name) != visit.hidden.end()) return {};
   const auto text = keep(std::string(visit.row.prefix) + std::string(name));
-  StateDictEntry entry{key, value, tensor, kNoIndex};
-  if (tensor == kNoIndex) entry.name = static_cast<std::uint32_t>(checkpoint_.strings.size() - 1);
+  const StateDictEntry entry{key, value, tensor, static_cast<std::uint32_t>(checkpoint_.strings.size() - 1)};
   (is_buffer ? visit.buffers : visit.parameters).push_back(entry);
   return text;
+}
+
+bool ModuleVisits::is_too_deep(std::uint32_t parent, std::string_view name) const {
+  return visits_[parent].row.prefix.size() + name.size() > kLongestPrefix;
 }
 
 bool ModuleVisits::may_open_again_in(std::uint32_t parent, Use node) {
   for (auto above = parent; above != kNoIndex; above = visits_[above].row.parent) {
     if (visits_[above].node == node) return false;
   }
-  return opened_again_++ < kMostOpenedAgain;
+  return spend_on(node);
 }
 
-bool ModuleVisits::may_open_again_as_root(Use node) {
-  return !root_nodes_.contains(node) && opened_again_++ < kMostOpenedAgain;
+/// A module that is opened again takes as many rows as it has tensors, and those of what it shares besides.
+bool ModuleVisits::spend_on(Use node) {
+  const auto& graph = checkpoint_.graph();
+  nodes_again_ += node - graph.start(node) + 1;
+  return nodes_again_ <= kMostAgain * graph.size();
 }
 
 std::vector<std::uint32_t> ModuleVisits::below(std::uint32_t root) const {
@@ -87,17 +95,23 @@ std::vector<std::uint32_t> ModuleVisits::below(std::uint32_t root) const {
   return order;
 }
 
-std::vector<std::pair<StateDict, bool>> ModuleVisits::take_state_dicts() {
-  std::vector<std::pair<StateDict, bool>> dicts;
+std::vector<StateDict> ModuleVisits::take_state_dicts() {
+  std::vector<StateDict> dicts;
   for (std::size_t i = 0; i < roots_.size(); ++i) {
     StateDict dict;
     dict.place = visits_[roots_[i]].row.place;
     dict.of_module = true;
     for (const auto visit : below(roots_[i])) {
+      dict.is_opaque = dict.is_opaque || visits_[visit].is_opaque;
       for (const auto* entries : {&visits_[visit].parameters, &visits_[visit].buffers})
         dict.entries.insert(dict.entries.end(), entries->begin(), entries->end());
     }
-    dicts.emplace_back(std::move(dict), counts_[i]);
+    if (dict.entries.empty() && !dict.is_opaque) continue;  // a layer without parameters
+    if (counts_[i]) {
+      dicts.push_back(std::move(dict));
+    } else {
+      checkpoint_.inner_modules.push_back(std::move(dict));
+    }
   }
   return dicts;
 }
@@ -110,11 +124,10 @@ void ModuleVisits::list_modules() {
   }
   for (const auto root : roots_) {
     const auto dict = dict_at.find(visits_[root].row.place);
-    if (dict == dict_at.end()) continue;
     std::unordered_map<std::uint32_t, std::uint32_t> rows;  // by visit
     for (const auto visit : below(root)) {
       auto row = visits_[visit].row;
-      row.state_dict = dict->second;
+      if (dict != dict_at.end()) row.state_dict = dict->second;
       if (row.parent != kNoIndex) row.parent = rows.at(row.parent);
       rows.emplace(visit, static_cast<std::uint32_t>(checkpoint_.modules.size()));
       checkpoint_.modules.push_back(row);

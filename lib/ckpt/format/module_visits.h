@@ -30,16 +30,23 @@ class ModuleVisits {
   std::string_view add_value(std::uint32_t module, bool is_buffer, std::string_view name, Use key, Use value,
                              TensorId tensor);
 
+  /// An object that is no module stands among a module's children.
+  void add_unknown_child(std::uint32_t module) { visits_[module].is_opaque = true; }
+
+  /// Would a child of that name have keys longer than any program's?
+  bool is_too_deep(std::uint32_t parent, std::string_view name) const;
+
   /// May a module that was walked be walked again, as another child, or as a state dict of its own? Files in
   /// which modules are shared over and over, or hold themselves, come to an end.
   bool may_open_again_in(std::uint32_t parent, Use node);
-  bool may_open_again_as_root(Use node);
+
+  bool may_open_again_as_root(Use node) { return !root_nodes_.contains(node) && spend_on(node); }
 
   /// Was the module walked before? Then its tables alone are of interest.
   bool is_again(std::uint32_t module) const { return visits_[module].again; }
 
-  /// The state dicts, with whether each counts. Once, when all is walked.
-  std::vector<std::pair<StateDict, bool>> take_state_dicts();
+  /// The state dicts that count; others become `checkpoint.inner_modules`. Once, when all is walked.
+  std::vector<StateDict> take_state_dicts();
   /// Fills `checkpoint.modules`, when its state dicts are settled.
   void list_modules();
 
@@ -49,6 +56,7 @@ class ModuleVisits {
     Use node;
     std::uint32_t state_dict;  ///< provisional, by index
     bool again;
+    bool is_opaque;                   ///< it has keys that no file shows
     bool hides_name;                  ///< what is in it has no name of its own
     std::vector<std::string> hidden;  ///< non-persistent buffers
     std::vector<StateDictEntry> parameters;
@@ -56,6 +64,7 @@ class ModuleVisits {
     std::vector<std::uint32_t> children;
   };
 
+  bool spend_on(Use node);
   std::uint32_t add(const ModuleObject& module, Visit visit);
 
   /// Visits of the module `root` and those in it, parents first.
@@ -68,7 +77,7 @@ class ModuleVisits {
   std::vector<std::uint32_t> roots_;
   std::vector<bool> counts_;  ///< by root
   std::unordered_set<Use> root_nodes_;
-  std::size_t opened_again_ = 0;
+  std::uint64_t nodes_again_ = 0;  ///< in modules that were opened again
 };
 
 }  // namespace ckpt

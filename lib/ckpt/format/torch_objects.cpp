@@ -242,6 +242,8 @@ class Collector {
     if (is_object && (context.role == Role::kParameters || context.role == Role::kBuffers) && key != kNoUse)
       modules_.add_value(context.module, context.role == Role::kBuffers, graph_.string(key).value_or(""), key,
                          value, kNoIndex);
+    if (context.role == Role::kChildren && is_object && !read_module(graph_, anatomy_))
+      modules_.add_unknown_child(context.module);
     switch (anatomy_.kind) {
       case ValueKind::kDict:
       case ValueKind::kOrderedDict:
@@ -412,11 +414,15 @@ class Collector {
 
   void open_module(Frame& frame, Use value, PlaceId place, const Context& outer, const ModuleObject& module,
                    bool is_first) {
-    const bool child = outer.role == Role::kChildren || outer.role == Role::kCompiledChild;
+    bool child = outer.role == Role::kChildren || outer.role == Role::kCompiledChild;
+    std::string name;
+    if (outer.role == Role::kCompiledChild) name = kCompiledChild;
+    if (outer.role == Role::kChildren) name = graph_.string(checkpoint_.places[place].step).value_or("");
+    if (child && modules_.is_too_deep(outer.module, name)) {
+      modules_.add_unknown_child(outer.module);
+      child = false;
+    }
     if (child) {
-      const auto name = outer.role == Role::kCompiledChild
-                            ? std::string(kCompiledChild)
-                            : graph_.string(checkpoint_.places[place].step).value_or("");
       frame.context.module = modules_.add_child(module, value, place, outer.module, name, !is_first);
     } else {
       const bool counts = outer.by_strings && !outer.in_optimizer;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/model/key_path.h"
 #include "ckpt/model/wrappers.h"
 
 namespace ckpt {
@@ -49,8 +50,22 @@ void find_wrappers(const Checkpoint& checkpoint, std::vector<Finding>& out) {
     out.push_back({"wrapper-prefix", Severity::kWarning, path,
                    fmt::format("the keys{} carry the name of a wrapper: {}",
                                path.empty() ? "" : " of " + quoted(path), examples(removed)),
-                   dict.of_module ? "" : "ckpt strip-dataparallel FILE -o OUT"});
+                   "ckpt strip-dataparallel FILE -o OUT"});
   }
+}
+
+void find_opaque_modules(const Checkpoint& checkpoint, std::vector<Finding>& out) {
+  std::vector<std::string> paths;
+  for (const auto& dict : checkpoint.state_dicts) {
+    if (dict.is_opaque) paths.push_back(quoted_path(checkpoint.path(dict.place)));
+  }
+  if (paths.empty()) return;
+  out.push_back(
+      {"module-keys-unknown", Severity::kWarning, "",
+       fmt::format("the module at {} gives keys that no file shows: it holds packed weights, or objects "
+                   "that are no plain modules",
+                   fmt::join(paths, ", ")),
+       ""});
 }
 
 /// Two rows that show the same values of one storage under two keys of one state dict.
@@ -176,6 +191,7 @@ std::vector<Finding> find_remarks(const Checkpoint& checkpoint, const TensorsByS
                                   const std::vector<GlobalUse>& globals) {
   std::vector<Finding> out;
   find_wrappers(checkpoint, out);
+  find_opaque_modules(checkpoint, out);
   find_ties(checkpoint, by_storage, out);
   find_large_storages(checkpoint, by_storage, out);
   find_unreferenced(checkpoint, out);

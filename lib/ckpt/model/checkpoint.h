@@ -2,8 +2,8 @@
 // What a checkpoint file holds, whatever its container: tensors, the storages they view, the state dicts
 // that name them, and where everything else sits. No tensor bytes.
 //
-// The table of tensors is the truth for tensors, the document for all else. Edits go through the four
-// mutators and know no spelling and no offset; the format's writer spells what changed.
+// The table of tensors is the truth for tensors, the document for all else. Edits go through the mutators and
+// know no spelling and no offset; the format's writer spells what changed.
 #pragma once
 
 #include <cstdint>
@@ -99,7 +99,7 @@ struct StateDictEntry {
   Use key = kNoUse;  ///< kNoUse in containers without documents, and where an edit inserted it
   Use value = kNoUse;
   TensorId tensor = kNoIndex;     ///< kNoIndex for an _extra_state or a module's value that is no tensor
-  std::uint32_t name = kNoIndex;  ///< of a module's value that is no tensor, among the checkpoint's strings
+  std::uint32_t name = kNoIndex;  ///< of a module's value, among the checkpoint's strings
 };
 
 /// A module of a state dict that a whole nn.Module gives. One that is used twice is two of them.
@@ -107,7 +107,7 @@ struct Module {
   PlaceId place = kNoIndex;
   Use use = kNoUse;                     ///< perhaps a GET
   std::uint32_t parent = kNoIndex;      ///< the module around it; those of a state dict begin with their root
-  std::uint32_t state_dict = kNoIndex;  ///< whose keys it gives
+  std::uint32_t state_dict = kNoIndex;  ///< whose keys it gives; kNoIndex in one of the inner modules
   std::string_view name;                ///< in the module around it
   std::string_view prefix;              ///< of its keys: "layer1.0."
 };
@@ -118,6 +118,7 @@ struct StateDict {
   Use mapping = kNoUse;
   std::vector<StateDictEntry> entries;  ///< in file order
   bool of_module = false;   ///< a whole module stands here; keys are what its state_dict() would give
+  bool is_opaque = false;   ///< a module in it keeps keys that no file shows: packed weights, an unknown object
   bool mixed_root = false;  ///< the root, with tensors and other values: those are carried
 };
 
@@ -153,7 +154,9 @@ class CKPT_EXPORT Checkpoint {
   std::vector<Entry> entries;
   std::vector<Mapping> mappings;
   std::vector<StateDict> state_dicts;
-  std::vector<Module> modules;       ///< of the state dicts that are `of_module`, parents before children
+  std::vector<StateDict>
+      inner_modules;                 ///< below lists and attributes: state dicts only where --root says so
+  std::vector<Module> modules;       ///< of both, parents before children
   std::vector<std::string> devices;  ///< tags as written: "cpu", "cuda:0"
   std::deque<std::string> strings;   ///< owns names that no document spells as they are
   /// `__metadata__` of containers without documents, in file order.

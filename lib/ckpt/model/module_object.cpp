@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/model/module_object.h"
 
+#include <algorithm>
+#include <array>
+
 #include <fmt/format.h>
 
 namespace ckpt {
@@ -32,6 +35,10 @@ std::string type_of(const ValueGraph& graph, const Anatomy& anatomy) {
       name && name->name == "_reconstructor" && (name->module == "copy_reg" || name->module == "copyreg");
   if (by_helper && anatomy.arguments.size() > 1) name = global_of(graph, anatomy.arguments[1]);
   return name ? text_of(*name) : "?";
+}
+
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != text.npos;
 }
 
 bool has_tables(const ValueGraph& graph, const std::vector<MappingItem>& state) {
@@ -95,6 +102,16 @@ std::vector<std::string> names_of_set(const ValueGraph& graph, Use use) {
     if (auto name = graph.string(element)) names.push_back(std::move(*name));
   }
   return names;
+}
+
+bool packs_weights(std::string_view type) {
+  if (!type.starts_with("torch.") || !contains(type, "quantized.")) return false;
+  if (contains(type, "quantized.reference.") || contains(type, "sparse.quantized.")) return true;
+  const auto name = type.substr(type.rfind('.') + 1);
+  constexpr std::array<std::string_view, 4> kStarts = {"Linear", "Conv", "Embedding", "PackedParameter"};
+  const bool starts =
+      std::any_of(kStarts.begin(), kStarts.end(), [&](auto start) { return name.starts_with(start); });
+  return starts || name == "QFunctional" || name == "RNNCell" || name == "LSTMCell" || name == "GRUCell";
 }
 
 bool hides_its_name(const ValueGraph& graph, const ModuleObject& module) {

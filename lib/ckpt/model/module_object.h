@@ -41,6 +41,9 @@ CKPT_EXPORT std::optional<ModuleObject> read_module(const ValueGraph& graph, con
 /// Names in the set used at `use`, which Python 2 and old protocols spell as a call.
 std::vector<std::string> names_of_set(const ValueGraph& graph, Use use);
 
+/// Is it a class that adds keys by code of its own, from weights that are packed for a backend?
+bool packs_weights(std::string_view type);
+
 /// Does a wrapper for activation checkpointing leave its own name out of the keys?
 bool hides_its_name(const ValueGraph& graph, const ModuleObject& module);
 

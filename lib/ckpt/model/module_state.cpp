@@ -23,17 +23,6 @@ bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != text.npos;
 }
 
-/// Classes that add keys by code of their own, from weights that are packed for a backend.
-bool packs_weights(std::string_view type) {
-  if (!type.starts_with("torch.") || !contains(type, "quantized.")) return false;
-  if (contains(type, "quantized.reference.") || contains(type, "sparse.quantized.")) return true;
-  const auto name = last_part(type);
-  constexpr std::array<std::string_view, 4> kStarts = {"Linear", "Conv", "Embedding", "PackedParameter"};
-  const bool starts =
-      std::any_of(kStarts.begin(), kStarts.end(), [&](auto start) { return name.starts_with(start); });
-  return starts || name == "QFunctional" || name == "RNNCell" || name == "LSTMCell" || name == "GRUCell";
-}
-
 /// What a hook of a table is called: the function's or the class's name, or the method's.
 std::string hook_name(const ValueGraph& graph, Use use) {
   const auto node = graph.resolve(use);

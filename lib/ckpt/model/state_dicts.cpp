@@ -45,11 +45,31 @@ std::string mappings_with_tensors(const Checkpoint& checkpoint) {
   return fmt::format("mappings that hold tensors: {}", fmt::join(lines, ", "));
 }
 
+/// The module at `root` becomes a state dict; its index, or kNoIndex if there is none.
+std::uint32_t take_inner_module(Checkpoint& checkpoint, const std::string& root) {
+  const auto inner = std::find_if(checkpoint.inner_modules.begin(), checkpoint.inner_modules.end(),
+                                  [&](const StateDict& dict) { return checkpoint.path(dict.place) == root; });
+  if (inner == checkpoint.inner_modules.end()) return kNoIndex;
+  const auto index = static_cast<std::uint32_t>(checkpoint.state_dicts.size());
+  for (const auto& entry : inner->entries) {
+    if (entry.tensor == kNoIndex) continue;
+    checkpoint.tensors[entry.tensor].name = checkpoint.strings[entry.name];
+    checkpoint.tensors[entry.tensor].state_dict = index;
+  }
+  bool inside = false;  // the modules of one state dict follow each other
+  for (auto& module : checkpoint.modules) {
+    if (module.parent == kNoIndex) inside = module.place == inner->place;
+    if (inside) module.state_dict = index;
+  }
+  checkpoint.state_dicts.push_back(std::move(*inner));
+  checkpoint.inner_modules.erase(inner);
+  return index;
+}
+
 }  // namespace
 
 void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_states,
-                        std::vector<std::pair<StateDict, bool>> modules,
-                        const std::vector<std::uint32_t>& mapping_of_tensor) {
+                        std::vector<StateDict> modules, const std::vector<std::uint32_t>& mapping_of_tensor) {
   auto& dicts = checkpoint.state_dicts;
   std::vector<std::uint32_t> dict_of_mapping(checkpoint.mappings.size(), kNoIndex);
   auto take = [&](std::uint32_t mapping) {
@@ -59,14 +79,12 @@ void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_st
   for (std::uint32_t i = 0; i < checkpoint.mappings.size(); ++i) {
     if (is_state_dict(checkpoint.mappings[i])) take(i);
   }
-  const bool has_module = std::any_of(modules.begin(), modules.end(), [](const auto& m) { return m.second; });
-  if (dicts.empty() && !has_module) {
+  if (dicts.empty() && modules.empty()) {
     for (std::uint32_t i = 0; i < checkpoint.mappings.size(); ++i) {
       if (is_mixed_root(checkpoint, checkpoint.mappings[i])) take(i);
     }
   }
-  for (auto& [dict, counts] : modules) {
-    if (!counts || dict.entries.empty()) continue;
+  for (auto& dict : modules) {
     for (const auto& entry : dict.entries) {
       if (entry.tensor != kNoIndex)
         checkpoint.tensors[entry.tensor].state_dict = static_cast<std::uint32_t>(dicts.size());
@@ -122,6 +140,7 @@ Result<std::vector<std::uint32_t>> choose_state_dicts(Checkpoint& checkpoint,
     for (std::uint32_t i = 0; i < checkpoint.state_dicts.size() && found == kNoIndex; ++i) {
       if (checkpoint.path(checkpoint.state_dicts[i].place) == root) found = i;
     }
+    if (found == kNoIndex) found = take_inner_module(checkpoint, root);
     for (std::uint32_t i = 0; i < checkpoint.mappings.size() && found == kNoIndex; ++i) {
       const auto& mapping = checkpoint.mappings[i];
       if (!mapping.string_keys || checkpoint.path(mapping.place) != root) continue;

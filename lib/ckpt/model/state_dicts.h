@@ -23,14 +23,14 @@ struct ExtraState {
   Use value;
 };
 
-/// Fills `checkpoint.state_dicts` from its mappings. `modules`: provisional state dicts of modules, and
-/// whether each counts. `mapping_of_tensor`: by row, the mapping whose value it is.
+/// Fills `checkpoint.state_dicts` from its mappings. `modules`: the state dicts of modules.
+/// `mapping_of_tensor`: by row, the mapping whose value it is.
 void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_states,
-                        std::vector<std::pair<StateDict, bool>> modules,
-                        const std::vector<std::uint32_t>& mapping_of_tensor);
+                        std::vector<StateDict> modules, const std::vector<std::uint32_t>& mapping_of_tensor);
 
-/// The state dicts that `roots` (paths; empty: all) name. A root may name any mapping with string keys, which
-/// is then made a state dict of its own. Errors: kNotFound listing the mappings that hold tensors.
+/// The state dicts that `roots` (paths; empty: all) name. A root may name any mapping with string keys, or a
+/// whole module anywhere, which is then made a state dict of its own. Errors: kNotFound listing the mappings
+/// that hold tensors.
 CKPT_EXPORT Result<std::vector<std::uint32_t>> choose_state_dicts(Checkpoint& checkpoint,
                                                                   const std::vector<std::string>& roots);
 

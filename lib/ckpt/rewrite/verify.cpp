@@ -77,7 +77,8 @@ Status compare_bytes(const Layout& layout, std::size_t part, const Checkpoint& c
 
 /// Values of modules that are no tensors (parameters without a shape yet) are others in a state dict.
 bool is_read_as_key(const Checkpoint& checkpoint, std::uint32_t dict, std::uint32_t entry) {
-  return !checkpoint.has_new_root() || checkpoint.state_dicts[dict].entries[entry].name == kNoIndex;
+  const auto& item = checkpoint.state_dicts[dict].entries[entry];
+  return !checkpoint.has_new_root() || item.tensor != kNoIndex || item.name == kNoIndex;
 }
 
 /// Keys of the entries that go.

@@ -150,6 +150,88 @@ TEST_CASE("a module's tables hold what stands under their keys, nothing beside i
   CHECK(state_dicts_of(pickled(module(table, of_two))) == Lines{": w"});
 }
 
+/// A module of these tables, in this order.
+std::string module_of(const std::string& first, const std::string& second, const std::string& third,
+                      const std::string& more = "") {
+  return "GLOBAL m Net; EMPTY_TUPLE; NEWOBJ; EMPTY_DICT; MARK; " + first + second + third + more +
+         "SETITEMS; BUILD; ";
+}
+
+std::string parameters(const std::string& items = "") {
+  return item("_parameters", "EMPTY_DICT; MARK; " + items + "SETITEMS");
+}
+
+std::string buffers(const std::string& items = "") {
+  return item("_buffers", "EMPTY_DICT; MARK; " + items + "SETITEMS");
+}
+
+std::string children(const std::string& items = "") {
+  return item("_modules", "EMPTY_DICT; MARK; " + items + "SETITEMS");
+}
+
+/// `value` ends with "; ", as parts of other values do.
+Checkpoint file_of(std::string value) {
+  value.resize(value.size() - 2);
+  return pickled(value);
+}
+
+TEST_CASE("a module's keys come in the order of state_dict(), whatever the file's", "[model]") {
+  const auto leaf = module_of(parameters(item("w", "$")), buffers(item("b", "$")), children());
+  const auto net =
+      module_of(children("BINUNICODE c; " + leaf), buffers(item("mean", "$") + item("none", "NONE")),
+                parameters(item("v", "$") + item("u", "$")));
+  CHECK(state_dicts_of(file_of(net)) == Lines{": v u mean c.w c.b"});
+  const auto hidden =
+      module_of(parameters(), buffers(item("a", "$") + item("b", "$")), children(),
+                "BINUNICODE _non_persistent_buffers_set; GLOBAL builtins set; MARK; BINUNICODE a; "
+                "LIST; TUPLE1; REDUCE; ");
+  CHECK(state_dicts_of(file_of(hidden)) == Lines{": b"});
+}
+
+TEST_CASE("a module that stands under two names gives its keys twice", "[model]") {
+  const auto leaf = module_of(parameters(item("w", "$")), buffers(), children());
+  const auto pair = "BINUNICODE a; " + leaf + "BINPUT 200; BINUNICODE b; BINGET 200; ";
+  const auto net = module_of(parameters(), buffers(), children(pair));
+  auto checkpoint = file_of(net);
+  CHECK(state_dicts_of(checkpoint) == Lines{": a.w b.w"});
+  CHECK(checkpoint.tensors.size() == 2);
+  CHECK(checkpoint.tensors[0].storage == checkpoint.tensors[1].storage);
+  CHECK(checkpoint.path(checkpoint.tensors[1].place) == "@_modules.b@_parameters.w");
+  CHECK(checkpoint.modules.size() == 3);
+  // beside itself it is one state dict, and one of its own where another one holds it
+  CHECK(state_dicts_of(pickled(dict(pair))) == Lines{"a: w"});
+  const auto outer = module_of(parameters(), buffers(), children("BINUNICODE c; BINGET 200; "));
+  CHECK(state_dicts_of(pickled(dict("BINUNICODE c; " + leaf + "BINPUT 200; BINUNICODE net; " + outer))) ==
+        Lines{"c: w", "net: c.w"});
+}
+
+TEST_CASE("modules that hold themselves, or are shared over and over, come to an end", "[model]") {
+  const auto itself = "GLOBAL m Net; EMPTY_TUPLE; NEWOBJ; BINPUT 200; EMPTY_DICT; MARK; " +
+                      parameters(item("w", "$")) + buffers() + children("BINUNICODE me; BINGET 200; ") +
+                      "SETITEMS; BUILD";
+  CHECK(state_dicts_of(pickled(itself)) == Lines{": w"});
+  std::string net = module_of(parameters(item("w", "$")), buffers(), children());
+  for (int i = 0; i < 40; ++i) {  // two to the power of forty keys
+    const auto slot = std::to_string(200 + i);
+    net = module_of(parameters(), buffers(),
+                    children("BINUNICODE a; " + net + "LONG_BINPUT " + slot + "; BINUNICODE b; LONG_BINGET " +
+                             slot + "; "));
+  }
+  CHECK(file_of(net).tensors.size() < 10'000);
+  // nor does a chain of children with names of a thousand letters
+  net = module_of(parameters(item("w", "$")), buffers(), children());
+  for (int i = 0; i < 10; ++i)
+    net = module_of(parameters(), buffers(), children("BINUNICODE " + std::string(300, 'a') + "; " + net));
+  CHECK(state_dicts_of(file_of(net)) == Lines{":"});
+}
+
+TEST_CASE("a module below a list is a state dict where a root says so", "[model]") {
+  const auto leaf = module_of(parameters(item("w", "$")), buffers(item("b", "$")), children());
+  const auto list = "EMPTY_LIST; MARK; " + leaf + "NONE; APPENDS";
+  CHECK(state_dicts_of(pickled(list)).empty());
+  CHECK(chosen(pickled(list), {"[0]"}) == Lines{"[0]: w b"});
+}
+
 TEST_CASE("a key that is set twice is found among many", "[model]") {
   const auto findings = [](const std::string& last_key) {
     std::string items;
