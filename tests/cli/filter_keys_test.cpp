@@ -199,7 +199,7 @@ TEST_CASE("--drop-entry takes away what stands at a path", "[cli][filter]") {
   CHECK(cli.good("inspect out.pt --get scheduler") == cli.good("inspect in.pt --get scheduler"));
 }
 
-TEST_CASE("--verify knows of keys that went with an entry", "[cli][filter]") {
+TEST_CASE("--verify knows of keys that an edit of something else takes or changes", "[cli][filter]") {
   const Cli cli;
   cli.take("torch-2.15-flat.pt", "in.pt");
   cli.take("torch-2.15-module.pt", "module.pt");
@@ -207,6 +207,11 @@ TEST_CASE("--verify knows of keys that went with an entry", "[cli][filter]") {
   CHECK(cli.good("inspect --keys out.pt").find("fc.weight") == std::string::npos);
   cli.good("filter -q module.pt --drop-entry @_modules.head --verify -f -o out.pt");
   CHECK(cli.good("inspect --keys out.pt").find("head") == std::string::npos);
+  const std::string part = "module.pt --root @_modules.head@_parameters --verify -f -o out.pt";
+  cli.good("filter -q --drop weight " + part);
+  CHECK(cli.good("inspect --keys out.pt").find("head.weight") == std::string::npos);
+  cli.good("rename -q --map weight=w " + part);
+  CHECK(cli.good("inspect --keys out.pt").find("head.w\n") != std::string::npos);
 }
 
 TEST_CASE("--drop-entry reaches into mappings and lists, and needs no state dict", "[cli][filter]") {
