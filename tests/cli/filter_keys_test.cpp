@@ -295,6 +295,18 @@ TEST_CASE("an optimizer's state that can't follow needs a choice, and the comman
   CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0].params'") == "[0,1,2,3]\n");
 }
 
+TEST_CASE("an optimizer's state follows a key that --drop-entry names", "[cli][filter]") {
+  const Cli cli;
+  cli.take("torch-2.15-training.pt", "named.pt");
+  cli.take("torch-1.13-training.pt", "unnamed.pt");
+  const std::string entry = "--drop-entry 'model[\"module.fc.bias\"]'";
+  cli.good("filter -q named.pt " + entry + " --verify -o entry.pt");
+  cli.good("filter -q named.pt --root model --drop module.fc.bias -o key.pt");
+  CHECK(cli.read("entry.pt") == cli.read("key.pt"));
+  CHECK(cli.good("inspect entry.pt --get 'optimizer.param_groups[0].params'") == "[0,1,2,3,4]\n");
+  CHECK(cli.bad("filter unnamed.pt -n " + entry).find("can't follow") != std::string::npos);
+}
+
 TEST_CASE("an optimizer's state is kept or dropped on request", "[cli][filter]") {
   const Cli cli;
   cli.take("torch-2.15-training.pt", "in.pt");
