@@ -205,7 +205,7 @@ TEST_CASE("--drop-entry takes away what stands at a path", "[cli][filter]") {
   CHECK(cli.good("inspect out.pt --get scheduler") == cli.good("inspect in.pt --get scheduler"));
 }
 
-TEST_CASE("--verify knows of keys that went with an entry", "[cli][filter]") {
+TEST_CASE("--verify knows of keys that an edit of something else takes or changes", "[cli][filter]") {
   const Cli cli;
   cli.take("torch-2.15-flat.pt", "in.pt");
   cli.take("torch-2.15-module.pt", "module.pt");
@@ -213,6 +213,11 @@ TEST_CASE("--verify knows of keys that went with an entry", "[cli][filter]") {
   CHECK(cli.good("inspect --keys out.pt").find("fc.weight") == std::string::npos);
   cli.good("filter -q module.pt --drop-entry @_modules.head --verify -f -o out.pt");
   CHECK(cli.good("inspect --keys out.pt").find("head") == std::string::npos);
+  const std::string part = "module.pt --root @_modules.head@_parameters --verify -f -o out.pt";
+  cli.good("filter -q --drop weight " + part);
+  CHECK(cli.good("inspect --keys out.pt").find("head.weight") == std::string::npos);
+  cli.good("rename -q --map weight=w " + part);
+  CHECK(cli.good("inspect --keys out.pt").find("head.w\n") != std::string::npos);
 }
 
 TEST_CASE("--drop-entry reaches into mappings and lists, and needs no state dict", "[cli][filter]") {
@@ -294,6 +299,18 @@ TEST_CASE("an optimizer's state that can't follow needs a choice, and the comman
             "  optimizer 'optimizer': 4 of 6 parameters kept, taken to be in the order of the keys\n") !=
         std::string::npos);
   CHECK(cli.good("inspect out.pt --get 'optimizer.param_groups[0].params'") == "[0,1,2,3]\n");
+}
+
+TEST_CASE("an optimizer's state follows a key that --drop-entry names", "[cli][filter]") {
+  const Cli cli;
+  cli.take("torch-2.15-training.pt", "named.pt");
+  cli.take("torch-1.13-training.pt", "unnamed.pt");
+  const std::string entry = "--drop-entry 'model[\"module.fc.bias\"]'";
+  cli.good("filter -q named.pt " + entry + " --verify -o entry.pt");
+  cli.good("filter -q named.pt --root model --drop module.fc.bias -o key.pt");
+  CHECK(cli.read("entry.pt") == cli.read("key.pt"));
+  CHECK(cli.good("inspect entry.pt --get 'optimizer.param_groups[0].params'") == "[0,1,2,3,4]\n");
+  CHECK(cli.bad("filter unnamed.pt -n " + entry).find("can't follow") != std::string::npos);
 }
 
 TEST_CASE("an optimizer's state is kept or dropped on request", "[cli][filter]") {

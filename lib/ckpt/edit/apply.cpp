@@ -138,6 +138,23 @@ void note_script_code(EditContext& context) {
                   counted(count, "tensor"), count == 1 ? "has" : "have"));
 }
 
+/// A key of a state dict goes as by filter-keys, so that optimizers follow. False where `key` is none.
+bool drop_key(Use key, EditContext& context) {
+  auto& dicts = context.checkpoint.state_dicts;
+  for (std::uint32_t dict = 0; dict < dicts.size(); ++dict) {
+    const auto& entries = dicts[dict].entries;
+    const auto found = std::ranges::find(entries, key, &StateDictEntry::key);
+    if (found == entries.end() || dicts[dict].of_module) continue;
+    const auto entry = static_cast<std::uint32_t>(found - entries.begin());
+    context.checkpoint.drop(dict, entry);
+    for (auto& edited : context.dicts) {
+      for (auto& one : edited.keys) one.dropped = one.dropped || (edited.index == dict && one.entry == entry);
+    }
+    return true;
+  }
+  return false;
+}
+
 /// Which of several edits it was.
 Error in_edit(const Edit& edit, const Plan& plan, Error error) {
   if (plan.edits.size() == 1) return error;
@@ -190,7 +207,9 @@ Status apply_drop_entries(const DropEntries& edit, EditContext& context) {
       return Error(ErrorCode::kUnsupported,
                    fmt::format("{} is no item of a mapping or a list, so it can't be dropped", quoted(path)));
     }
-    if (found->pair != kNoUse) {
+    if (found->key != kNoUse && drop_key(found->key, context)) {
+      // its optimizer follows
+    } else if (found->pair != kNoUse) {
       context.checkpoint.drop_value(kNoUse, found->pair);
     } else {
       context.checkpoint.drop_value(found->key, found->value);

@@ -103,13 +103,30 @@ bool goes_with(const std::unordered_set<Use>& steps, const Checkpoint& checkpoin
   return false;
 }
 
+/// Places around state dicts whose keys change: a module of which --root names a part has other keys then.
+std::unordered_set<PlaceId> places_around_edits(const Checkpoint& checkpoint) {
+  std::unordered_set<PlaceId> places;
+  for (std::uint32_t dict = 0; dict < checkpoint.state_dicts.size(); ++dict) {
+    const auto change = checkpoint.changes().lower_bound({dict, 0});
+    const auto& entries = checkpoint.state_dicts[dict].entries;
+    const bool grows = !entries.empty() && checkpoint.has_document() && entries.back().key == kNoUse;
+    if (!grows && (change == checkpoint.changes().end() || change->first.first != dict)) continue;
+    auto place = checkpoint.state_dicts[dict].place;
+    while (place != kNoIndex && (place = checkpoint.places[place].parent) != kNoIndex) places.insert(place);
+  }
+  return places;
+}
+
 /// Keys by path of their state dict, sorted.
 std::map<std::string, std::vector<std::string>> planned_keys(const Checkpoint& checkpoint) {
   std::map<std::string, std::vector<std::string>> all;
   const auto dropped = dropped_steps(checkpoint);
+  const auto around = places_around_edits(checkpoint);
   for (std::uint32_t dict = 0; dict < checkpoint.state_dicts.size(); ++dict) {
     if (!checkpoint.holds(dict)) continue;
-    auto& keys = all[checkpoint.has_new_root() ? "" : checkpoint.path(checkpoint.state_dicts[dict].place)];
+    const auto place = checkpoint.state_dicts[dict].place;
+    if (!checkpoint.has_new_root() && around.contains(place)) continue;
+    auto& keys = all[checkpoint.has_new_root() ? "" : checkpoint.path(place)];
     const auto& entries = checkpoint.state_dicts[dict].entries;
     for (std::uint32_t i = 0; i < entries.size(); ++i) {
       if (!checkpoint.is_dropped(dict, i) && is_read_as_key(checkpoint, dict, i) &&
@@ -121,7 +138,7 @@ std::map<std::string, std::vector<std::string>> planned_keys(const Checkpoint& c
   return all;
 }
 
-/// The state dicts that both have (dropped entries and --root change which ones there are) agree.
+/// The state dicts that both have agree; dropped entries and --root change which ones there are.
 Status compare_keys(const Checkpoint& planned, const Checkpoint& read) {
   const auto expected = planned_keys(planned);
   for (const auto& [path, found] : planned_keys(read)) {
