@@ -44,8 +44,9 @@ class Rewrite {
     result_.changed = !result_.report.changes_nothing() || result_.output_format != result_.format;
     auto layout = lay_out_as(plan_.target, checkpoint_, result_.report.notes);
     if (!layout.ok()) return in_file(std::move(layout).error());
-    result_.bytes_out = layout->parts.front().size;
-    result_.bytes_copied = bytes_moved(*layout);
+    const auto totals = layout->totals();
+    result_.bytes_out = totals.literal + totals.copied;
+    result_.bytes_copied = totals.copied;
     if (result_.report.strict_failed || (flags_.must_change && !result_.changed)) {
       result_.status = ExitCode::kAnswerIsNo;
       return {};
@@ -102,16 +103,6 @@ class Rewrite {
               "sees");
     }
     return {};
-  }
-
-  /// Bytes of files that are copied as they are; others are computed while they are written.
-  std::uint64_t bytes_moved(const Layout& layout) const {
-    std::uint64_t bytes = 0;
-    for (const auto& segment : layout.parts.front().segments) {
-      if (segment.copies() && checkpoint_.parts[segment.source].source->descriptor() >= 0)
-        bytes += segment.size;
-    }
-    return bytes;
   }
 
   Status write(const Layout& layout) {

@@ -53,7 +53,7 @@ def is_tensor(value: Any) -> bool:
 
 def convert(source: str, target: str, to: str, *options: str) -> tuple[int, str]:
     command = [os.environ["CKPT"], "convert", source, "--to", to, "-o", target, "-q", "-f", "--no-fsync", "--verify", *options]
-    done = subprocess.run(command, capture_output=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, timeout=600)
     return done.returncode, done.stderr.decode(errors="replace").strip()
 
 

@@ -6,13 +6,14 @@
 //   * every number of the format (sizes, offsets, counts, memo indices, frames, lengths) set to the values
 //     around which arithmetic goes wrong.
 //
-// Each is read, looked at as `inspect` does, edited and laid out. What is allowed: success or an error that
-// says something. What is not: a crash, more than kSlowest, more than kMostMemory, an output that can't be
-// read back. With --all every small golden file and every value takes its turn; without it a choice of
-// both, for every test run.
+// Each is read, looked at as `inspect` does, edited and laid out; every other one is converted, too. What is
+// allowed: success or an error that says something. What is not: a crash, more than kSlowest, more than
+// kMostMemory, an output that can't be read back. With --all every small golden file and every value takes
+// its turn; without it a choice of both, for every test run.
 #include <malloc.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -28,6 +29,7 @@
 #include <vector>
 
 #include "ckpt/edit/apply.h"
+#include "ckpt/format/convert.h"
 #include "ckpt/format/format.h"
 #include "ckpt/inspect/base_comparison.h"
 #include "ckpt/inspect/findings.h"
@@ -37,6 +39,7 @@
 #include "ckpt/model/module_names.h"
 #include "ckpt/pickle/opcode.h"
 #include "ckpt/rewrite/execute.h"
+#include "ckpt/rewrite/verify.h"
 #include "ckpt/zip/records.h"
 
 namespace {
@@ -196,13 +199,35 @@ std::string edit(std::uint64_t number, Checkpoint& checkpoint, bool trusted, Tal
   return again.ok() ? "" : "the output can't be read: " + again.error().text();
 }
 
+/// The whole file in another container, each in its turn.
+std::string convert(std::uint64_t number, const Bytes& bytes, Tally& tally) {
+  constexpr std::array kTargets = {FormatId::kTorchZip, FormatId::kTorchLegacy, FormatId::kSafetensors};
+  Diagnostics diagnostics;
+  auto checkpoint = read_checkpoint(std::make_shared<MemorySource>("input", bytes), diagnostics);
+  if (!checkpoint.ok() || diagnostics.first_error() != nullptr) return {};
+  std::vector<std::string> notes;
+  const auto tied = number % 4 == 0 ? TiedTensors::kAlias : TiedTensors::kCopy;
+  const Target target{kTargets[number / 2 % kTargets.size()], tied};
+  const auto layout = lay_out_as(target, *checkpoint, notes);
+  if (!layout.ok()) return check_error(layout.error());
+  if (layout->parts.front().size > kMostWritten) return {};
+  MemorySink sink;
+  const auto done = execute(*layout, 0, *checkpoint, sink, nullptr);
+  if (!done.ok()) return check_error(done.error());
+  ++tally.written;
+  const auto same =
+      verify(*layout, 0, *checkpoint, std::make_shared<MemorySource>("output", sink.bytes()), nullptr);
+  return same.ok() ? "" : "the output is not the input: " + same.error().text();
+}
+
 std::string run_case(std::uint64_t number, const Bytes& bytes, Tally& tally) {
   Diagnostics diagnostics;
   auto checkpoint = read_checkpoint(std::make_shared<MemorySource>("input", bytes), diagnostics);
   if (!checkpoint.ok()) return check_error(checkpoint.error());
   ++tally.read;
   look(*checkpoint);
-  return edit(number, *checkpoint, diagnostics.first_error() == nullptr, tally);
+  auto wrong = edit(number, *checkpoint, diagnostics.first_error() == nullptr, tally);
+  return wrong.empty() && number % 2 == 0 ? convert(number, bytes, tally) : wrong;
 }
 
 void run(const Bytes& bytes, Tally& tally) {

@@ -2,6 +2,7 @@
 #include "ckpt/compute/gathered_source.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 #include <span>
@@ -17,6 +18,11 @@ namespace {
 constexpr std::uint64_t kBox = std::uint64_t{8} << 20U;
 constexpr std::uint64_t kRead = std::uint64_t{4} << 20U;
 
+// Stretches that belong side by side in the box are read one behind the other until there are so many bytes,
+// and then placed together. Of long ones it is a piece of each.
+constexpr std::uint64_t kBatch = std::uint64_t{1} << 20U;
+constexpr std::uint64_t kPiece = std::uint64_t{16} << 10U;
+
 // A stretch of the source is read as a whole if at least one byte in so many is wanted.
 constexpr std::uint64_t kSparsest = 8;
 
@@ -26,6 +32,8 @@ struct Axis {
   std::uint64_t from;  ///< stride in the source, elements
   std::uint64_t to;    ///< stride in the box, elements
 };
+
+constexpr std::size_t kLine = 64;  // bytes that a processor moves between its caches at once
 
 /// Copies items of one size from a stretch of the source to their places, two dimensions at a time.
 template <std::size_t kItem>
@@ -41,6 +49,42 @@ void scatter(const std::byte* from, std::byte* to, const Axis& inner, const Axis
   }
 }
 
+/// The same where items lie next to each other along `inner` in the source and along `outer` in the box: a
+/// square of cache lines at a time, each of which is read once and written once.
+template <std::size_t kItem>
+void transpose(const std::byte* from, std::byte* to, const Axis& inner, const Axis& outer) {
+  constexpr std::uint64_t kSide = kLine / kItem;
+  const auto columns = inner.count / kSide * kSide;
+  const auto rows = outer.count / kSide * kSide;
+  std::array<std::byte, kSide * kLine> square;
+  for (std::uint64_t i = 0; i < rows; i += kSide) {
+    for (std::uint64_t j = 0; j < columns; j += kSide) {
+      const auto* source = from + (i * outer.from + j) * kItem;
+      for (std::uint64_t k = 0; k < kSide; ++k)
+        std::memcpy(&square[k * kLine], source + k * outer.from * kItem, kLine);
+      auto* target = to + (i + j * inner.to) * kItem;
+      for (std::uint64_t k = 0; k < kSide; ++k) {
+        std::array<std::byte, kLine> line;
+        for (std::uint64_t l = 0; l < kSide; ++l)
+          std::memcpy(&line[l * kItem], &square[l * kLine + k * kItem], kItem);
+        std::memcpy(target + k * inner.to * kItem, line.data(), kLine);
+      }
+    }
+  }
+  const Axis rest_of_row{inner.count - columns, inner.from, inner.to};
+  scatter<kItem>(from + columns * kItem, to + columns * inner.to * kItem, rest_of_row,
+                 {rows, outer.from, outer.to});
+  scatter<kItem>(from + rows * outer.from * kItem, to + rows * kItem, inner,
+                 {outer.count - rows, outer.from, outer.to});
+}
+
+template <std::size_t kItem>
+void place_two(const std::byte* from, std::byte* to, const Axis& inner, const Axis& outer) {
+  if (inner.from == 1 && outer.to == 1) return transpose<kItem>(from, to, inner, outer);
+  if (outer.from == 1 && inner.to == 1) return transpose<kItem>(from, to, outer, inner);
+  scatter<kItem>(from, to, inner, outer);
+}
+
 void scatter(std::size_t item, const std::byte* from, std::byte* to, const Axis& inner, const Axis& outer) {
   if (inner.from == 1 && inner.to == 1) {
     for (std::uint64_t i = 0; i < outer.count; ++i)
@@ -48,11 +92,11 @@ void scatter(std::size_t item, const std::byte* from, std::byte* to, const Axis&
     return;
   }
   switch (item) {
-    case 1: return scatter<1>(from, to, inner, outer);
-    case 2: return scatter<2>(from, to, inner, outer);
-    case 4: return scatter<4>(from, to, inner, outer);
-    case 8: return scatter<8>(from, to, inner, outer);
-    default: return scatter<16>(from, to, inner, outer);
+    case 1: return place_two<1>(from, to, inner, outer);
+    case 2: return place_two<2>(from, to, inner, outer);
+    case 4: return place_two<4>(from, to, inner, outer);
+    case 8: return place_two<8>(from, to, inner, outer);
+    default: return place_two<16>(from, to, inner, outer);
   }
 }
 
@@ -104,9 +148,42 @@ class BoxReader {
 
   Status read_outer(std::size_t depth, std::uint64_t start, std::byte* out) {
     if (depth == depth_) return read_stretch(start, out);
+    if (depth == depth_ + 1 && depth_ <= 1 && is_batched()) return read_batches(axes_[depth_], start, out);
     const auto& axis = axes_[depth - 1];
     for (std::uint64_t i = 0; i < axis.count; ++i) {
       CKPT_RETURN_IF_ERROR(read_outer(depth - 1, start + i * axis.from * item_, out + i * axis.to * item_));
+    }
+    return {};
+  }
+
+  /// Is a stretch short, or in another order in the box?
+  bool is_batched() const { return stretch_ <= kBatch / 2 || (depth_ == 1 && axes_[0].to != 1); }
+
+  /// All steps of the axis around a stretch of at most one axis.
+  Status read_batches(const Axis& around, std::uint64_t start, std::byte* out) {
+    const auto whole = depth_ == 0 ? Axis{1, 1, 1} : axes_[0];
+    auto inner = whole;
+    if (stretch_ > kPiece && whole.to != 1)
+      inner.count = std::max<std::uint64_t>(1, kPiece / item_ / std::max<std::uint64_t>(1, whole.from));
+    for (std::uint64_t first = 0; first < whole.count; first += inner.count) {
+      inner.count = std::min(inner.count, whole.count - first);
+      CKPT_RETURN_IF_ERROR(
+          read_batches(inner, around, start + first * whole.from * item_, out + first * whole.to * item_));
+    }
+    return {};
+  }
+
+  Status read_batches(const Axis& inner, const Axis& around, std::uint64_t start, std::byte* out) {
+    const auto items = (inner.count - 1) * inner.from + 1;
+    const auto most = std::max<std::uint64_t>(1, kBatch / (items * item_));
+    for (std::uint64_t done = 0; done < around.count; done += most) {
+      const Axis batch{std::min(most, around.count - done), items, around.to};
+      bytes_.resize(batch.count * items * item_);
+      for (std::uint64_t i = 0; i < batch.count; ++i) {
+        CKPT_RETURN_IF_ERROR(source_.read_at(start + (done + i) * around.from * item_,
+                                             std::span(bytes_).subspan(i * items * item_, items * item_)));
+      }
+      scatter(item_, bytes_.data(), out + done * around.to * item_, inner, batch);
     }
     return {};
   }

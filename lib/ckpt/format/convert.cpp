@@ -39,20 +39,13 @@ Result<Layout> lay_out_as(const Target& target, Checkpoint& checkpoint, std::vec
   if (format == checkpoint.format) return own.lay_out(checkpoint);
   if (!are_located(checkpoint)) CKPT_RETURN_IF_ERROR(own.locate_storages(checkpoint));
   note_left_behind(checkpoint, notes);
-  switch (format) {
-    case FormatId::kSafetensors: return lay_out_safetensors(checkpoint, target.tied, notes);
-    case FormatId::kTorchZip: {
-      CKPT_ASSIGN_OR_RETURN(const auto object, object_of(checkpoint, kZipIdItems, notes));
-      return lay_out_torch_zip(checkpoint, object);
-    }
-    case FormatId::kTorchLegacy: {
-      CKPT_ASSIGN_OR_RETURN(const auto object, object_of(checkpoint, kLegacyIdItems, notes));
-      return lay_out_torch_legacy(checkpoint, object);
-    }
-    case FormatId::kTorchScript:
-    case FormatId::kOldTorchScript: break;
-  }
-  return Error(ErrorCode::kUnsupported, "files can't be converted to this container");
+  if (!holds_any_object(checkpoint.format) && checkpoint.has_document())
+    notes.emplace_back("only the state dict is in the output, not the code around it");
+  if (format == FormatId::kSafetensors) return lay_out_safetensors(checkpoint, target.tied, notes);
+  const bool is_zip = format == FormatId::kTorchZip;
+  CKPT_ASSIGN_OR_RETURN(const auto object,
+                        object_of(checkpoint, is_zip ? kZipIdItems : kLegacyIdItems, notes));
+  return is_zip ? lay_out_torch_zip(checkpoint, object) : lay_out_torch_legacy(checkpoint, object);
 }
 
 }  // namespace ckpt

@@ -130,7 +130,11 @@ class Respeller {
       if (number) key = std::to_string(*number);
     }
     const auto storage = key ? keys_.find(*key) : std::nullopt;
-    if (!storage) return Error(ErrorCode::kInternal, "the pickle names a storage that is not in the table");
+    if (!storage) {
+      return Error(
+          ErrorCode::kUnsupported,
+          fmt::format("the pickle names a storage {} that no value of it has", quoted(key.value_or("?"))));
+    }
     const auto [known, is_new] = numbers_.try_emplace(*storage, storages_.size());
     if (is_new) storages_.push_back(*storage);
     return known->second;

@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::uint64_t kProgressStep = 64U << 20U;  // bytes between reports inside one copy
 constexpr std::uint64_t kSumChunk = 1U << 20U;
-constexpr std::uint64_t kLeastByKernel = 64U << 10U;  // fewer bytes are read and written in one go
+constexpr std::uint64_t kLeastByKernel = 64U << 10U;
+constexpr std::uint64_t kPage = 4096;  // what file systems share
 
 Status copy(const ByteSource& source, Extent extent, ByteSink& sink, Progress* progress,
             std::uint64_t total) {
@@ -26,14 +27,16 @@ Status copy(const ByteSource& source, Extent extent, ByteSink& sink, Progress* p
   return {};
 }
 
-/// A copy piece by piece. What the kernel copies is read again for the checksum while it is in memory.
+/// A copy piece by piece. Where blocks might be shared the kernel copies, and what it copied is read for the
+/// checksum while it is in memory; all else is read once and written.
 Result<std::uint32_t> copy_and_sum(const ByteSource& source, Extent extent, ByteSink& sink,
                                    Progress* progress, std::uint64_t total) {
   std::uint32_t sum = 0;
   Bytes buffer(std::min(extent.size, kSumChunk));
   while (extent.size > 0) {
     const auto piece = std::span(buffer).first(std::min(extent.size, kSumChunk));
-    const bool by_kernel = source.descriptor() >= 0 && piece.size() >= kLeastByKernel;
+    const bool by_kernel = source.descriptor() >= 0 && piece.size() >= kLeastByKernel &&
+                           extent.offset % kPage == sink.position() % kPage;
     if (by_kernel) CKPT_RETURN_IF_ERROR(sink.copy_from(source, {extent.offset, piece.size()}));
     CKPT_RETURN_IF_ERROR(source.read_at(extent.offset, piece));
     if (!by_kernel) CKPT_RETURN_IF_ERROR(sink.write(piece));

@@ -89,6 +89,9 @@ TEST_CASE("strided views are made dense", "[compute]") {
       view_of(numbers, {1'000'003, 3}, {1, 1'000'003}),  // the other way round
       view_of(numbers, {3'000'000}, {17}),               // sparse
       view_of(numbers, {50, 40}, {2'000'000, 40'000}),   // single elements far apart
+      view_of(numbers, {45, 37}, {1, 45}),               // not whole squares of cache lines
+      view_of(numbers, {600'000, 3}, {2, 1'300'000}),    // long stretches with gaps, side by side in the box
+      view_of(numbers, {40, 300'000}, {300'001, 1}),     // long rows
       view_of(numbers, {2, 130, 110, 90}, {110 * 90, 2 * 110 * 90, 1, 110}),
   };
   for (const auto& gather : cases) {

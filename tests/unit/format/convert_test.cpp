@@ -332,6 +332,14 @@ TEST_CASE("persistent ids of another kind are refused", "[format]") {
   CHECK(refusal(pieces.build(), kZip) == "the pickle has a persistent id that names no storage");
 }
 
+TEST_CASE("a storage that stands in the pickle and in no value of it is refused", "[format]") {
+  TensorPickle tensor;
+  tensor.view = "";
+  const auto pickle = testing::assemble("PROTO 2; " + tensor.value() + "; EMPTY_DICT; STOP");
+  const auto zip = build_zip("a/data.pkl body=" + escaped(as_text(pickle)) + "; a/version; a/data/0");
+  CHECK(refusal(zip, kLegacy) == "the pickle names a storage '0' that no value of it has");
+}
+
 TEST_CASE("nothing changes where the container is the one that is asked for", "[format]") {
   for (const auto& [input, id] :
        {std::pair(build_torch_zip(kFlat), kZip), std::pair(build_torch_legacy(kFlat), kLegacy),
