@@ -26,6 +26,7 @@ from torch import nn
 from chain_edits import CAN_INIT, MAKERS, dropping, new_layer, replacing
 from chain_files import Made
 from chains import Case, Wrong, ckpt, count, expect, expect_same
+from compare import Comparison
 from independent import CORPUS, CORPUS_LIST
 from loading import load
 from state_dicts import attributes_of
@@ -94,6 +95,7 @@ def judge_graph(name: str, path: Path, tally: Tally) -> None:
         del expected.args[0][0]["training"]
         expect_same("the output", expected, edited(path, folder, "filter-keys", "--drop-entry", "<args>[0].training"))
     case(tally, f"{name}: --drop-entry", drop_item)
+    case(tally, f"{name}: convert --state-dict", lambda folder: judge_convert(path, lambda root: root.args[0][0], folder))
 
 
 # -- modules ----------------------------------------------------------------------------------------------------------
@@ -106,6 +108,22 @@ def parameters_of(module: Any, prefix: str = "") -> dict[str, nn.Parameter]:
     for name, child in own["_modules"].items():
         found.update(parameters_of(child, f"{prefix}{name}."))
     return found
+
+
+def state_of(own: dict[str, Any], prefix: str = "") -> dict[str, torch.Tensor]:
+    """As state_dict() of a module with these attributes."""
+    buffers = {name: buffer for name, buffer in own["_buffers"].items() if name not in own["_non_persistent_buffers_set"]}
+    found = {prefix + name: one.detach() for name, one in {**own["_parameters"], **buffers}.items() if one is not None}
+    for name, child in own["_modules"].items():
+        found.update(state_of(attributes_of(child), f"{prefix}{name}."))
+    return found
+
+
+def judge_convert(path: Path, attributes: Callable[[Any], dict[str, Any]], folder: Path) -> None:
+    """`_metadata` is left out: the versions of classes that nobody has are not known."""
+    found = load(str(edited(path, folder, "convert", "--state-dict")))
+    differences = Comparison(state_of(attributes(load(str(path)))), dict(found)).differences
+    expect("what differs", differences[:3], [])
 
 
 def judge_module(name: str, path: Path, tally: Tally) -> None:
@@ -142,6 +160,7 @@ def judge_module(name: str, path: Path, tally: Tally) -> None:
         expect("the keys", ckpt("inspect", "--keys", path).stdout.splitlines(), names)
 
     case(tally, f"{name}: inspect --keys", keys)
+    case(tally, f"{name}: convert --state-dict", lambda folder: judge_convert(path, attributes_of, folder))
     case(tally, f"{name}: freeze-report", lambda folder: judge_numbers(path, parameters_of(load(str(path)))))
     case(tally, f"{name}: merge", merge)
     case(tally, f"{name}: replace-head", replace_head)

@@ -154,6 +154,19 @@ class Story:
                     expected = list((nn.DataParallel(model) if name.startswith("wrapped") else model).state_dict())
                     expect(f"the keys of a {name}", self.run("inspect", "--keys", path).stdout.splitlines(), expected)
 
+            def convert(name: str) -> None:
+                found = self.edited("convert", "--state-dict", modules[name])
+                if name == "wrapped module":
+                    found = self.edited("strip-dataparallel", self.save("wrapped-state.pt", found, legacy))
+                expect_same("the state dict", found, model.state_dict())
+                self.resnet.resnet18().load_state_dict(found, strict=True)
+
+            def unwrap() -> None:
+                expect_same("the module", self.edited("strip-dataparallel", modules["wrapped module"]), model)
+
+            for name in modules:
+                self.case(f"1, {kind}: convert --state-dict of a {name}", lambda: convert(name))
+            self.case(f"1, {kind}: strip-dataparallel of a whole module", unwrap)
             self.case(f"1, {kind}: strip-dataparallel", strip)
             self.case(f"1, {kind}: strip-dataparallel where nothing is wrapped", strip_nothing)
             self.case(f"1, {kind}: the keys of a whole module", keys)
