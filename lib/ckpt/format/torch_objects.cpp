@@ -117,7 +117,7 @@ class Collector {
 
   Status run() {
     CKPT_RETURN_IF_ERROR(walk());
-    if (scripts_ != nullptr && !scripts_->empty()) {
+    if (scripts_ != nullptr && scripts_->has_root(checkpoint_)) {
       CKPT_ASSIGN_OR_RETURN(auto dict, scripts_->make_state_dict(checkpoint_));
       tensor_mapping_.assign(checkpoint_.tensors.size(), kNoIndex);  // no mapping of a module is a state dict
       module_dicts_.push_back({std::move(dict), true});
