@@ -2,7 +2,7 @@
 // TorchScript archives through whole commands: what inspect tells, which edits work and which are refused.
 #include "support/checkpoint_builder.h"
 #include "support/run_cli.h"
-#include "support/script_builder.h"
+#include "support/zip_builder.h"
 
 namespace ckpt::test {
 namespace {
@@ -148,6 +148,29 @@ TEST_CASE("freeze-report knows the parameters of a TorchScript module", "[cli][t
   const auto report = cli.good("freeze-report in.pt --train-last 2");
   CHECK(has(report, "TorchScript"));
   CHECK(cli.run("freeze-report in.pt --train-last 2 --emit names").out == "layers.1.bias\nnamed.out.bias\n");
+}
+
+TEST_CASE("an archive of PyTorch 1.0 to 1.3 is shown, taken from, and not edited", "[cli][torchscript]") {
+  const Cli cli;
+  const std::string model =
+      R"({"mainModule": {"submodules": [{"name": "fc", "parameters": [{"tensorId": "0", "name": "bias"}]}]},)"
+      R"( "tensors": [{"dims": ["2"], "strides": ["1"], "dataType": "FLOAT", "data": {"key": "tensors/0"}}]})";
+  const auto bytes =
+      build_zip("net/model.json body=" + escaped(model) + ";net/tensors/0 zeros=8;net/version body=1\\n");
+  cli.write("old.pt", as_text(bytes));
+  CHECK(has(cli.good("inspect old.pt"), ": old TorchScript, "));
+  CHECK(cli.keys("old.pt") == Lines{"fc.bias"});
+  CHECK(values(cli, "old.pt", "fc.bias") == "0\n0\n");
+  cli.write("new.pt", as_text(build_torch_zip("fc.bias float32 2; fc.weight float32 2x2")));
+  CHECK(
+      has(cli.good("merge new.pt old.pt -o merged.pt"), "1 of 2 tensors of 'new.pt' now come from 'old.pt'"));
+  CHECK(values(cli, "merged.pt", "fc.bias") == "0\n0\n");
+  CHECK(cli.bad("merge old.pt new.pt -o out.pt") ==
+        "ckpt: old.pt: a TorchScript archive of PyTorch 1.0 to 1.3 can't be edited in place; PyTorch 1.13 "
+        "and later don't "
+        "load it\n  hint: convert it with 'ckpt convert --to torch' and edit that file\n");
+  CHECK(has(cli.bad("rename old.pt --add-prefix x. -o out.pt"),
+            "hint: convert it with 'ckpt convert --to torch'"));
 }
 
 }  // namespace

@@ -31,13 +31,16 @@ class ScriptModules {
   /// An attribute of `module` that is an object, perhaps one that was met before.
   void add_object(std::uint32_t module, Use key, Use node, PlaceId place, const ValueGraph& graph);
 
-  /// The state dict of module 0, after the walk. Names the rows of its tensors; where a module stands in a
-  /// second place, its tensors get rows there. Rows are then in the order of the state dict. Errors: kCorrupt
-  /// (a module that contains itself), kRefused (shared so often that the state dict would be far larger than
-  /// the file).
+  /// The state dict of the root, after the walk. Names the rows of its tensors; where a module stands in a
+  /// second place, its tensors get rows there. Rows are then in the order of the state dict. Precondition:
+  /// `has_root`. Errors: kCorrupt (a module that contains itself), kRefused (shared so often that the state
+  /// dict would be far larger than the file).
   Result<StateDict> make_state_dict(Checkpoint& checkpoint);
 
-  bool empty() const { return modules_.empty(); }
+  /// Is the root a module? Else the archive has no state dict.
+  bool has_root(const Checkpoint& checkpoint) const {
+    return !modules_.empty() && checkpoint.places[modules_.front().place].kind == StepKind::kRoot;
+  }
 
  private:
   struct Slot {

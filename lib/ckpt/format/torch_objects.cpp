@@ -123,7 +123,7 @@ class Collector {
   Status run() {
     CKPT_RETURN_IF_ERROR(walk());
     auto module_dicts = modules_.take_state_dicts();
-    if (scripts_ != nullptr && !scripts_->empty()) {
+    if (scripts_ != nullptr && scripts_->has_root(checkpoint_)) {
       CKPT_ASSIGN_OR_RETURN(auto dict, scripts_->make_state_dict(checkpoint_));
       tensor_mapping_.assign(checkpoint_.tensors.size(), kNoIndex);  // no mapping of a module is a state dict
       module_dicts.push_back({std::move(dict), true});

@@ -16,8 +16,8 @@ namespace ckpt {
 /// keeps, plain tensors, objects tell nothing: they are one where they show the same values of one storage.
 CKPT_EXPORT std::vector<std::uint32_t> first_of_ties(const Checkpoint& checkpoint, const StateDict& dict);
 
-/// Tensors outside state dicts that show bytes of a storage from which an edit took a replaced tensor away, and
-/// are other objects than that one: views that keep the old values.
+/// Tensors outside state dicts that show bytes of a storage from which an edit took a replaced tensor away,
+/// and are other objects than that one: views that keep the old values.
 CKPT_EXPORT std::vector<TensorId> left_behind(const Checkpoint& checkpoint);
 
 }  // namespace ckpt

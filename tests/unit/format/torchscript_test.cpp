@@ -139,6 +139,15 @@ TEST_CASE("a class that the code lacks leaves its tensors outside the state dict
   CHECK(findings == Lines{"warning torchscript-class-unknown"});
 }
 
+TEST_CASE("without the class of the root there is no state dict", "[format]") {
+  auto pieces = small_script();
+  pieces.leave_out = {"code/__torch__.py"};
+  const auto checkpoint = read_bytes(pieces.build()).value();
+  CHECK(checkpoint.state_dicts.empty());
+  CHECK(checkpoint.tensors.size() == 4);
+  CHECK(checkpoint.tensors[0].name.empty());
+}
+
 TEST_CASE("code that can't be read makes its classes unknown", "[format]") {
   auto pieces = small_script();
   auto& code = pieces.records["code/__torch__/layers.py"];
