@@ -6,7 +6,9 @@ from typing import Any, Callable
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
-    """An object's attributes, also of a stand-in for a missing class."""
+    """An object's attributes, also of a stand-in for a missing class, or for the call that makes a torch.fx module."""
+    if type(value).__name__ in ("reduce_graph_module", "reduce_deploy_graph_module") and isinstance(value.args[0][0], dict):
+        return value.args[0][0]
     states = [state for state in getattr(value, "states", []) if isinstance(state, dict)]
     return states[0] if states else getattr(value, "__dict__", {})
 
