@@ -291,7 +291,11 @@ class Judge:
         names_fit = tensors is not None and all(is_utf8(name) and name != "__metadata__" for name in tensors)
         aliases = ties(tensors) if tensors is not None and names_fit else None
         if aliases is None:
-            return self.refused(path, "safetensors")
+            found = self.refused(path, "safetensors")
+            if not names_fit or found:
+                return found
+            status, said = convert(path, self.out("safetensors"), "safetensors", "--tied", "copy")
+            return [said] if status else as_safetensors(tensors, {}, self.out_path("safetensors"))
         target = self.out("safetensors")
         status, said = convert(path, target, "safetensors")
         if status:
@@ -396,6 +400,10 @@ class Judge:
             for name in ("uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2"):
                 raw, more = torch.arange(32, dtype=torch.uint8), torch.arange(32, dtype=torch.uint8)
                 cases[name] = {"w": raw.view(getattr(torch, name)), "v": more.view(getattr(torch, name)).reshape(2, -1).t()}
+        raw = {name: torch.arange(16, dtype=torch.uint8) % 2 for name in NAMES if hasattr(torch, name)}
+        if TORCH < (2, 6):
+            raw = {name: value for name, value in raw.items() if not name.startswith(("float8", "float4", "uint")) or name == "uint8"}
+        cases["all dtypes"] = {name: value.view(getattr(torch, name)) for name, value in raw.items()}
         for name, value in cases.items():
             for legacy in (False, True):
                 if legacy and name not in ("storages",) and not legacy_reads(value if not is_module(value) else value.state_dict()):

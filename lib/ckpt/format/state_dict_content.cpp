@@ -2,7 +2,10 @@
 #include "ckpt/format/state_dict_content.h"
 
 #include <algorithm>
+#include <iterator>
 #include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -17,15 +20,8 @@ class Surroundings {
  public:
   Surroundings(const Checkpoint& checkpoint, StateDictContent& content)
       : checkpoint_(checkpoint), content_(content) {
-    for (auto place = root(); place != kNoIndex; place = checkpoint.places[place].parent)
-      chain_.insert(place);
-    for (const auto& [key, value] : checkpoint.dropped_values()) {
-      if (key != kNoUse) dropped_keys_.insert(key);
-      dropped_.emplace_back(checkpoint.graph().start(value), value);
-    }
-    for (const auto& [key, change] : checkpoint.changes()) {
-      if (change.dropped) dropped_keys_.insert(checkpoint.state_dicts[key.first].entries[key.second].key);
-    }
+    collect_drops();
+    describe_places();
   }
 
   void run() {
@@ -37,26 +33,55 @@ class Surroundings {
   }
 
  private:
+  /// A place, seen from the state dict.
+  struct Seen {
+    PlaceId top = kNoIndex;  ///< the outermost place above it, or itself, that does not hold the state dict
+    bool gone = false;       ///< an edit dropped it, or something above it
+  };
+
   PlaceId root() const {
     return content_.dict == kNoIndex ? 0 : checkpoint_.state_dicts[content_.dict].place;
   }
 
-  bool is_dropped(PlaceId place, Use use) const {
-    const auto inside = [&](const auto& range) { return use >= range.first && use <= range.second; };
-    if (std::any_of(dropped_.begin(), dropped_.end(), inside)) return true;
-    for (; place != kNoIndex; place = checkpoint_.places[place].parent) {
-      const auto& step = checkpoint_.places[place];
-      if (step.kind == StepKind::kItem && dropped_keys_.contains(step.step)) return true;
+  void collect_drops() {
+    for (const auto& [key, value] : checkpoint_.dropped_values()) {
+      if (key != kNoUse) {
+        dropped_keys_.insert(key);
+      } else {
+        dropped_items_.emplace_back(checkpoint_.graph().start(value), value);
+      }
     }
-    return false;
+    std::sort(dropped_items_.begin(), dropped_items_.end());
+    for (const auto& [key, change] : checkpoint_.changes()) {
+      if (change.dropped) dropped_keys_.insert(checkpoint_.state_dicts[key.first].entries[key.second].key);
+    }
+  }
+
+  /// A place stands behind the one that it lies in.
+  void describe_places() {
+    std::unordered_set<PlaceId> chain;  // the state dict's place and all around it
+    for (auto place = root(); place != kNoIndex; place = checkpoint_.places[place].parent)
+      chain.insert(place);
+    seen_.resize(checkpoint_.places.size());
+    for (PlaceId place = 0; place < seen_.size(); ++place) {
+      const auto& step = checkpoint_.places[place];
+      if (step.parent == kNoIndex) continue;
+      const auto& above = seen_[step.parent];
+      seen_[place].top = chain.contains(step.parent) ? place : above.top;
+      seen_[place].gone = above.gone || (step.kind == StepKind::kItem && dropped_keys_.contains(step.step));
+    }
+  }
+
+  /// Does it stand in an item of a list that an edit dropped?
+  bool in_dropped_item(Use use) const {
+    const auto behind =
+        std::upper_bound(dropped_items_.begin(), dropped_items_.end(), std::pair(use, kNoUse));
+    return behind != dropped_items_.begin() && use <= std::prev(behind)->second;
   }
 
   void visit(PlaceId place, Use use) {
-    if (place == root()) return;
-    auto top = place;  // the outermost place that does not hold the state dict
-    while (checkpoint_.places[top].parent != kNoIndex && !chain_.contains(checkpoint_.places[top].parent))
-      top = checkpoint_.places[top].parent;
-    if (checkpoint_.places[top].parent == kNoIndex || is_dropped(place, use)) return;
+    const auto top = seen_[place].top;
+    if (place == root() || top == kNoIndex || seen_[place].gone || in_dropped_item(use)) return;
     const auto& step = checkpoint_.places[top];
     const bool within = step.parent == root() && content_.dict != kNoIndex;
     if (!within && checkpoint_.has_new_root()) return;  // it goes
@@ -88,9 +113,9 @@ class Surroundings {
 
   const Checkpoint& checkpoint_;
   StateDictContent& content_;
-  std::unordered_set<PlaceId> chain_;  ///< the state dict's place and all around it
   std::unordered_set<Use> dropped_keys_;
-  std::vector<std::pair<Use, Use>> dropped_;  ///< ranges of nodes
+  std::vector<std::pair<Use, Use>> dropped_items_;  ///< ranges of nodes, ascending
+  std::vector<Seen> seen_;                          ///< by place
   std::unordered_set<PlaceId> listed_;
   std::unordered_set<PlaceId> own_;  ///< places of its tensors, once they are asked for
 };
