@@ -8,8 +8,8 @@
 #include "ckpt/base/diagnostics.h"
 #include "ckpt/base/export.h"
 #include "ckpt/inspect/summary.h"
-#include "ckpt/inspect/weights_only.h"
 #include "ckpt/model/checkpoint.h"
+#include "ckpt/model/weights_only.h"
 
 namespace ckpt {
 

@@ -201,9 +201,24 @@ Status Emission::step(Range& range, Use node, Opcode opcode) {
 Status Emission::apply(const RangeEdit& edit) {
   auto& range = ranges_.back();
   flush(range, graph_.at(edit.first));
+  if (edit.remade) return remake(range, edit);
   skip_to(range, edit.use + 1);
   if (edit.value != nullptr) return write_value(*edit.value);
   pending_.push_back(edit.use);
+  return {};
+}
+
+/// Another maker in the place of the old one; the PUT behind it remembers what the new one makes.
+Status Emission::remake(Range& range, const RangeEdit& edit) {
+  if (!written_.insert(edit.use)) return written_twice(edit.use, false);
+  if (graph_.uses_memoize()) range.memoized = memoized_up_to(range, edit.use);
+  CKPT_RETURN_IF_ERROR(open_new(*edit.value));
+  const auto memoized = range.memoized;
+  skip_to(range, edit.use + 1);
+  range.memoized = memoized;
+  range.kept = true;
+  range.copied = behind(edit.use);
+  if (graph_.uses_memoize()) count_slots(range, edit.use);
   return {};
 }
 
@@ -253,6 +268,7 @@ Status Emission::open_new(const NewValue& value) {
                      value.whole_long ? LongSize::kWhole : LongSize::kShortest);
       return {};
     case NewValue::Kind::kBoolean: append_boolean(text, value.integer != 0, protocol_); return {};
+    case NewValue::Kind::kFloat: append_floating(text, value.real, protocol_); return {};
     case NewValue::Kind::kNone: text.push_back(static_cast<std::byte>(Opcode::kNone)); return {};
     case NewValue::Kind::kGlobal:
       text.push_back(static_cast<std::byte>(Opcode::kGlobal));

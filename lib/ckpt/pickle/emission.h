@@ -28,6 +28,7 @@ struct RangeEdit {
   Use first = kNoUse;
   Use use = kNoUse;                 ///< the range's last node
   const NewValue* value = nullptr;  ///< null: dropped
+  bool remade = false;              ///< the value's place in the memo and what changes it later stay
 };
 
 /// New operands, written behind the text of a node.
@@ -91,6 +92,7 @@ class Emission {
 
   // ---- edits
   Status apply(const RangeEdit& edit);
+  Status remake(Range& range, const RangeEdit& edit);
   Status write_value(const NewValue& value);
   Status write_on();
 

@@ -37,11 +37,15 @@ Result<std::vector<RangeEdit>> ranges_of(const ValueGraph& graph, const GraphEdi
   for (const auto& [use, value] : edits.replaced()) {
     CKPT_RETURN_IF_ERROR(check_use(graph, use));
     if (value.kind == NewValue::Kind::kMove) CKPT_RETURN_IF_ERROR(check_use(graph, value.moved));
-    ranges.push_back({graph.start(use), use, &value});
+    ranges.push_back({graph.start(use), use, &value, false});
+  }
+  for (const auto& [maker, value] : edits.remade()) {
+    if (maker >= graph.size() || graph.repeats(maker)) return bad_edit(maker, "it makes nothing");
+    ranges.push_back({graph.start(maker), maker, &value, true});
   }
   for (const auto use : edits.dropped()) {
     CKPT_RETURN_IF_ERROR(check_use(graph, use));
-    ranges.push_back({graph.start(use), use, nullptr});
+    ranges.push_back({graph.start(use), use, nullptr, false});
   }
   const auto comes_before = [](const RangeEdit& left, const RangeEdit& right) {
     return left.first != right.first ? left.first < right.first : left.use > right.use;

@@ -28,6 +28,7 @@ struct NewValue {
     kString,   ///< `string`, UTF-8 (surrogatepass): BINUNICODE, SHORT_BINUNICODE, UNICODE
     kInteger,  ///< `integer`
     kBoolean,  ///< `integer`, 0 or 1
+    kFloat,    ///< `real`
     kNone,
     kGlobal,        ///< a class or function: `string` is its module and name as GLOBAL has them, a line each
     kTuple,         ///< of `operands`
@@ -44,6 +45,7 @@ struct NewValue {
   std::int64_t integer = 0;
   Use moved = kNoUse;
   std::vector<NewValue> operands;
+  double real = 0;
   bool whole_long = false;  ///< an integer beyond 32 bits has 8 bytes, not as many as it needs
 
   static NewValue text(std::string value) { return {Kind::kString, std::move(value), 0, kNoUse, {}}; }
@@ -57,6 +59,8 @@ struct NewValue {
     return number;
   }
 
+  static NewValue floating(double value) { return {Kind::kFloat, {}, 0, kNoUse, {}, value}; }
+
   static NewValue boolean(bool value) { return {Kind::kBoolean, {}, value ? 1 : 0, kNoUse, {}}; }
 
   /// Precondition: both are ASCII without line breaks.
@@ -67,6 +71,8 @@ struct NewValue {
   static NewValue tuple(std::vector<NewValue> items) {
     return {Kind::kTuple, {}, 0, kNoUse, std::move(items)};
   }
+
+  static NewValue empty_dict() { return {Kind::kEmptyDict, {}, 0, kNoUse, {}}; }
 
   static NewValue call(NewValue function, std::vector<NewValue> arguments) {
     NewValue value{Kind::kCall, {}, 0, kNoUse, {}};
@@ -87,9 +93,7 @@ struct NewValue {
     return {Kind::kFilled, {}, 0, kNoUse, std::move(items)};
   }
 
-  static NewValue dict(std::vector<NewValue> items) {
-    return filled({Kind::kEmptyDict, {}, 0, kNoUse, {}}, std::move(items));
-  }
+  static NewValue dict(std::vector<NewValue> items) { return filled(empty_dict(), std::move(items)); }
 
   static NewValue built(NewValue object, NewValue state) {
     NewValue value{Kind::kBuilt, {}, 0, kNoUse, {}};
@@ -112,6 +116,11 @@ class CKPT_EXPORT GraphEdits {
   /// Room for so many of them.
   void reserve_replacements(std::size_t count) { replaced_.reserve(count); }
 
+  /// The value that the node `maker` begins to make is made by `value` instead: its slot, its items and
+  /// whatever else is put into it later stay. Preconditions: `maker` is the last node of a leaf or a
+  /// call; `value` has no operands.
+  void remake(Use maker, NewValue value) { remade_.emplace_back(maker, std::move(value)); }
+
   /// The operand used at `use` disappears: an item of a list, set or tuple-from-mark, or key and value of a
   /// mapping (drop both). A SETITEM, APPEND or group that is left without operands disappears with it.
   void drop(Use use) { dropped_.push_back(use); }
@@ -126,10 +135,12 @@ class CKPT_EXPORT GraphEdits {
   void append_to(Use container, std::vector<NewValue> values) { appended_[container] = std::move(values); }
 
   bool empty() const {
-    return replaced_.empty() && dropped_.empty() && inserted_.empty() && appended_.empty();
+    return replaced_.empty() && remade_.empty() && dropped_.empty() && inserted_.empty() && appended_.empty();
   }
 
   const std::vector<std::pair<Use, NewValue>>& replaced() const { return replaced_; }
+
+  const std::vector<std::pair<Use, NewValue>>& remade() const { return remade_; }
 
   const std::vector<Use>& dropped() const { return dropped_; }
 
@@ -139,6 +150,7 @@ class CKPT_EXPORT GraphEdits {
 
  private:
   std::vector<std::pair<Use, NewValue>> replaced_;
+  std::vector<std::pair<Use, NewValue>> remade_;
   std::vector<Use> dropped_;
   std::map<Use, std::vector<NewValue>> inserted_;
   std::map<Use, std::vector<NewValue>> appended_;

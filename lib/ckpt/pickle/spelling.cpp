@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/pickle/spelling.h"
 
+#include <bit>
 #include <limits>
 #include <optional>
 
@@ -93,6 +94,22 @@ void append_boolean(Bytes& out, bool value, int protocol) {
   }
 }
 
+void append_floating(Bytes& out, double value, int protocol) {
+  if (protocol == 0) {
+    append_text(out, fmt::format("F{}\n", value));
+    return;
+  }
+  append_opcode(out, Opcode::kBinfloat);
+  const auto bits = std::bit_cast<std::uint64_t>(value);
+  for (int shift = 56; shift >= 0; shift -= 8) out.push_back(static_cast<std::byte>((bits >> shift) & 0xFFU));
+}
+
+void append_empty_dict(Bytes& out, int protocol) {
+  if (protocol >= 1) return append_opcode(out, Opcode::kEmptyDict);
+  append_opcode(out, Opcode::kMark);
+  append_opcode(out, Opcode::kDict);
+}
+
 void append_get(Bytes& out, std::uint64_t slot, int protocol) {
   if (protocol == 0 || slot > std::numeric_limits<std::uint32_t>::max()) {
     append_text(out, fmt::format("g{}\n", slot));
@@ -101,12 +118,6 @@ void append_get(Bytes& out, std::uint64_t slot, int protocol) {
   } else {
     append(out, Opcode::kLongBinget, static_cast<std::uint32_t>(slot));
   }
-}
-
-void append_empty_dict(Bytes& out, int protocol) {
-  if (protocol >= 1) return append_opcode(out, Opcode::kEmptyDict);
-  append_opcode(out, Opcode::kMark);
-  append_opcode(out, Opcode::kDict);
 }
 
 void append_tuple_start(Bytes& out, std::size_t size, int protocol) {

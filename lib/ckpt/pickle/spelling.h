@@ -23,8 +23,9 @@ void append_string(Bytes& out, std::string_view text, int protocol);
 enum class LongSize : std::uint8_t { kShortest, kWhole };
 void append_integer(Bytes& out, std::int64_t value, int protocol, LongSize size);
 void append_boolean(Bytes& out, bool value, int protocol);
-void append_get(Bytes& out, std::uint64_t slot, int protocol);
+void append_floating(Bytes& out, double value, int protocol);
 void append_empty_dict(Bytes& out, int protocol);
+void append_get(Bytes& out, std::uint64_t slot, int protocol);
 /// What opens and closes a tuple of `size` items.
 void append_tuple_start(Bytes& out, std::size_t size, int protocol);
 void append_tuple_end(Bytes& out, std::size_t size, int protocol);

@@ -63,6 +63,26 @@ std::string appended(std::string_view assembly, Use container, std::vector<NewVa
 
 }  // namespace
 
+TEST_CASE("another maker keeps the slot and what is put into the value", "[pickle]") {
+  const auto* const shared =
+      "PROTO 2; GLOBAL collections defaultdict; BINPUT 0; GLOBAL __builtin__ int; BINPUT 1; TUPLE1; BINPUT "
+      "2; REDUCE; BINPUT 3; "
+      "BINUNICODE \"a\"; BINGET 3; SETITEM; BINGET 3; BINGET 1; TUPLE3; STOP";
+  GraphEdits edits;
+  edits.remake(3, NewValue::empty_dict());
+  CHECK(edited(shared, edits) ==
+        "PROTO 2; EMPTY_DICT; BINPUT 3; BINUNICODE \"a\"; BINGET 3; SETITEM; BINGET 3; GLOBAL __builtin__ "
+        "int; BINPUT 1; TUPLE3; STOP");
+  CHECK(edited("PROTO 4; EMPTY_TUPLE; MEMOIZE; GLOBAL a b; MEMOIZE; EMPTY_TUPLE; REDUCE; MEMOIZE; BINGET 2; "
+               "BINGET 0; TUPLE3; TUPLE2; STOP",
+               [] {
+                 GraphEdits remade;
+                 remade.remake(3, NewValue::empty_dict());
+                 return remade;
+               }()) ==
+        "PROTO 4; EMPTY_TUPLE; MEMOIZE; EMPTY_DICT; MEMOIZE; BINGET 1; BINGET 0; TUPLE3; TUPLE2; STOP");
+}
+
 TEST_CASE("nothing to edit gives the first bytes, irregular ones too", "[pickle]") {
   for (const auto* assembly : {
            "PROTO 2; EMPTY_DICT; BINPUT 0; MARK; SETITEMS; STOP",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ckpt/inspect/weights_only.h"
+#include "ckpt/model/weights_only.h"
 
 #include <algorithm>
 #include <array>
@@ -156,14 +156,6 @@ constexpr std::array<std::string_view, 144> kAllowed = {{
     "torch.uint8",
 }};
 
-constexpr std::array<std::string_view, 34> kKnownOpcodes = {{
-    "APPEND",          "APPENDS", "BINFLOAT",   "BINGET",      "BININT",      "BININT1",    "BININT2",
-    "BINPERSID",       "BINPUT",  "BINUNICODE", "BUILD",       "EMPTY_DICT",  "EMPTY_LIST", "EMPTY_SET",
-    "EMPTY_TUPLE",     "GLOBAL",  "LONG1",      "LONG_BINGET", "LONG_BINPUT", "MARK",       "NEWFALSE",
-    "NEWOBJ",          "NEWTRUE", "NONE",       "PROTO",       "REDUCE",      "SETITEM",    "SETITEMS",
-    "SHORT_BINSTRING", "STOP",    "TUPLE",      "TUPLE1",      "TUPLE2",      "TUPLE3",
-}};
-
 /// Python 2 modules that Python 3 reads under another name (Lib/_compat_pickle.py), as far as checkpoints
 /// have them.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kModules = {{
@@ -200,6 +192,15 @@ std::string modern_name(const GlobalName& global, int protocol) {
 
 }  // namespace
 
+std::string global_name(const ValueGraph& graph, Use use) {
+  const auto name = graph.global(use);
+  return name ? modern_name(*name, graph.protocol()) : std::string();
+}
+
+bool is_allowed_global(std::string_view name) {
+  return std::binary_search(kAllowed.begin(), kAllowed.end(), name);
+}
+
 std::vector<GlobalUse> globals_of(const ValueGraph& graph) {
   std::set<std::string> names;
   for (const auto node : graph.global_uses()) {
@@ -208,18 +209,7 @@ std::vector<GlobalUse> globals_of(const ValueGraph& graph) {
   }
   std::vector<GlobalUse> out;
   for (const auto& name : names) {
-    out.push_back({name, std::binary_search(kAllowed.begin(), kAllowed.end(), std::string_view(name))});
-  }
-  return out;
-}
-
-std::vector<std::string> refused_opcodes(const ValueGraph& graph) {
-  std::vector<std::string> out;
-  for (std::size_t code = 0; code < kOpcodes.size(); ++code) {
-    const auto name = kOpcodes[code].name;
-    if (graph.count(static_cast<Opcode>(code)) > 0 &&
-        std::find(kKnownOpcodes.begin(), kKnownOpcodes.end(), name) == kKnownOpcodes.end())
-      out.emplace_back(name);
+    out.push_back({name, is_allowed_global(name)});
   }
   return out;
 }
