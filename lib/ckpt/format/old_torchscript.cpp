@@ -340,8 +340,8 @@ Result<Checkpoint> OldTorchScriptFormat::read(std::shared_ptr<const ByteSource> 
 Result<Layout> OldTorchScriptFormat::lay_out(const Checkpoint& checkpoint) const {
   if (!checkpoint.edited()) return Layout::of_whole_file(checkpoint.parts.front().source->size());
   return Error(ErrorCode::kUnsupported,
-               "a TorchScript archive of PyTorch 1.0 to 1.3 can't be edited in place: no later PyTorch loads "
-               "it")
+               "a TorchScript archive of PyTorch 1.0 to 1.3 can't be edited in place; PyTorch 1.13 and later "
+               "don't load it")
       .with_hint("convert it with 'ckpt convert --to torch' and edit that file");
 }
 
