@@ -211,6 +211,8 @@ CASES: dict[str, Callable[[], Any]] = {
     "a state without its cache": WithState,
     "checkpointed activations": lambda: checkpointed(Net()),
     "prepared for quantisation": lambda: prepared(),
+    "DistributedDataParallel": lambda: distributed(Net()),
+    "FSDP's kind": lambda: sharded(),
     "an odd name": lambda: named("weird ключ", nn.Linear(1, 1)),
 }
 if TORCH >= (2, 0):
@@ -287,6 +289,29 @@ class OwnWrapper(nn.Module):
         return self.student(x)
 
 
+class Sharded(nn.Module):
+    """As FSDP wraps a module."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self._fsdp_wrapped_module = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._fsdp_wrapped_module(x)
+
+
+def sharded() -> nn.Module:
+    net = Net()
+    net.fc = Sharded(net.fc)
+    return Sharded(net)
+
+
+def without_shards(net: nn.Module) -> nn.Module:
+    net = net._fsdp_wrapped_module
+    net.fc = net.fc._fsdp_wrapped_module
+    return net
+
+
 def distributed(net: nn.Module) -> nn.Module:
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", init_method=f"file://{tempfile.mkdtemp()}/rendezvous", rank=0, world_size=1)
@@ -317,6 +342,7 @@ WRAPPED: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], nn.Modul
     "an average": (lambda: torch.optim.swa_utils.AveragedModel(Net(), avg_fn=average), lambda net: net, []),
     "an average in DataParallel": (lambda: nn.DataParallel(torch.optim.swa_utils.AveragedModel(Net(), avg_fn=average)), lambda net: net.module, []),
     "a wrapper of one's own": (lambda: OwnWrapper(Net()), lambda net: net.student, ["--wrapper", "student"]),
+    "FSDP's kind": (sharded, without_shards, []),
     "another name": (lambda: OwnWrapper(Net()), lambda net: net, []),
     "checkpointed activations": (lambda: checkpointed(Net()), lambda net: unchecked(net), []),
     "a shared submodule": (lambda: nn.DataParallel(pairs(Net().conv)), lambda net: net.module, []),
