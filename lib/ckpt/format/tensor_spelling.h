@@ -32,6 +32,10 @@ class TensorSpeller {
   /// elsewhere, or has something else there, the whole value is replaced.
   void respell(const TensorInfo& row, Use use, GraphEdits& edits);
 
+  /// Edits that lay the tensor at the row's use where the row says. All that use the same object see them.
+  /// Errors: kInternal for a row without a storage.
+  Status relocate(const TensorInfo& row, GraphEdits& edits);
+
  private:
   /// A call that makes a tensor from a storage, below all that wraps it.
   struct DenseCall {
@@ -42,6 +46,8 @@ class TensorSpeller {
 
   NewValue spell(const TensorInfo& row, bool requires_grad) const;
   DenseCall innermost(Use use);
+  DenseCall call_with_storage(Use use);
+  void respell_place(const DenseCall& call, const TensorInfo& row, GraphEdits& edits);
   bool asks_too_much(Use use, const TensorInfo& row);
   bool is_shared(Use use) const;
   bool fits(const DenseCall& call, const TensorInfo& row);
