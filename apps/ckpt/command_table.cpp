@@ -9,9 +9,9 @@ namespace ckpt::cli {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      inspect_command(), strip_dataparallel_command(), filter_keys_command(),
-      rename_keys_command(), merge_command(), replace_head_command(),
-      freeze_report_command(), convert_command(), apply_command(),
+      inspect_command(), strip_dataparallel_command(), filter_keys_command(),   rename_keys_command(),
+      merge_command(),   replace_head_command(),       freeze_report_command(), convert_command(),
+      apply_command(),
   };
   return all;
 }

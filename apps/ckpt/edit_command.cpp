@@ -22,8 +22,7 @@ void EditFrame::attach(CLI::App& app, const std::function<void()>& attach_own) {
 }
 
 Plan EditFrame::plan(std::vector<Edit> edits) const {
-  return {std::move(edits), input.roots, output.optimizer_policy(), output.allow_unmatched,
-          output.target()};
+  return {std::move(edits), input.roots, output.optimizer_policy(), output.allow_unmatched, output.target()};
 }
 
 Command editing_command(std::string_view name, std::string_view alias, std::string_view summary,

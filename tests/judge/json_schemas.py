@@ -173,7 +173,8 @@ class Judge:
                                                                              "--keep-rows", "--optimizer", "drop"]],
             "merge": [[path], [DATA / "torch-2.15-many.pt", "--keys", "union", "--dtype", "other", "--on-shape-mismatch", "keep-base"],
                       [DATA / "torch-2.15-flat.pt", path, "--keys", "intersection", "--optimizer", "keep"], ["missing.pt"]],
-            "convert": [["--to", "torch"], ["--to", "safetensors", "--tied", "copy"], ["--to", "torch-legacy"], []],
+            "convert": [["--to", "torch"], ["--to", "safetensors", "--tied", "copy"], ["--to", "torch-legacy"], [], ["--state-dict"],
+                        ["--compact", "--dedupe", "--device-tag", "cpu"], ["--weights-only"], ["--tensors-only", "--weights-only"]],
             "apply": [["-e", "strip", "-e", "rename --add-prefix net."], ["-e", "strip", "-e", f"filter --drop {key}", "--optimizer", "drop"],
                       ["-e", "filter --drop-entry epoch", "-e", "rename --map re:.*=same"]],
         }
@@ -207,7 +208,7 @@ class Judge:
             self.judge(name, "freeze-report", [name], directory, status=2, files=[name])
             for command in EDITS:
                 rule = {"filter-keys": ["--drop", "fc"], "rename-keys": ["--add-prefix", "a."], "merge": [flat],
-                        "replace-head": ["--num-classes", "3"], "apply": ["-e", "strip"]}.get(command, [])
+                        "replace-head": ["--num-classes", "3"], "convert": ["--compact"], "apply": ["-e", "strip"]}.get(command, [])
                 self.judge(name, command, [name, "-n", *rule], directory, status=2, files=[name])
         self.judge("an odd file name", "inspect", ["in\udcffvalid \"name\n.pt"], directory, status=0)
         self.judge("an odd key", "inspect", ["odd-key.pt"], directory, status=0)
@@ -255,6 +256,8 @@ class Judge:
                   "--label-offset", "2", "--in-features", "3", "--no-bias", "--rename", "new"],
                  ["head", "--map", rows], ["merge", flat, odd, "--other-root", "a", "--keys", "union", "--dtype", "base", "--on-shape-mismatch", "keep-base"],
                  ["convert", "--to", "safetensors", "--tied", "error"], ["strip", "--to", "torch-legacy"],
+                 ["convert", "--state-dict", "--weights-only", "--compact", "--to", "torch-legacy", "--tied", "copy"],
+                 ["convert", "--tensors-only", "--dedupe", "--device-tag", "cpu", "--root", "model"],
                  ["apply", "-e", "strip", "-e", "filter --keep fc", "-e", "rename --map fc=head", "-e", "filter --drop-entry epoch"]]
         schema = self.schemas["plan"]
         whole: dict[str, Any] = {"schema": "ckpt.plan/1", "edits": []}

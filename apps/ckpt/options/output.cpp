@@ -45,8 +45,9 @@ void OutputFlags::attach(CLI::App& app) {
                  "remap=model-order, keep or drop")
       ->check(one_of({"keep", "drop", "remap", "remap=model-order"}))
       ->option_text("CHOICE");
-  app.add_option("--to", to,
-                 "Container of the output: torch, torch-legacy or safetensors; that of the input if not given")
+  app.add_option(
+         "--to", to,
+         "Container of the output: torch, torch-legacy or safetensors; that of the input if not given")
       ->check(one_of({"torch", "torch-legacy", "safetensors"}))
       ->option_text("FORMAT");
   app.add_option("--tied", tied,

@@ -103,6 +103,48 @@ void print_optimizer(Stream& out, const OptimizerReport& optimizer) {
   if (optimizer.renamed > 0) out.format("    {} renamed\n", counted(optimizer.renamed, "name"));
 }
 
+void print_refused(Stream& out, const std::vector<RefusedValue>& values) {
+  std::vector<std::string> gone;
+  std::vector<std::string> plain;
+  for (const auto& value : values) {
+    const auto& what = value.became.empty() ? value.global : value.became;
+    (value.became.empty() ? gone : plain).push_back(fmt::format("{} ({})", quoted_path(value.path), what));
+  }
+  for (const auto* list : {&plain, &gone}) {
+    if (list->empty()) continue;
+    const bool is_gone = list == &gone;
+    out.format("  {} {}:\n", counted(list->size(), "value"),
+               is_gone ? "dropped, which weights_only=True refuses" : "made plain");
+    for (std::size_t i = 0; i < list->size() && (is_gone || i < kShown); ++i)
+      out.format("    {}\n", (*list)[i]);
+    if (!is_gone && list->size() > kShown)
+      out.format("    and {} more\n", with_separators(list->size() - kShown));
+  }
+}
+
+void print_conversion(Stream& out, const ConversionReport& report) {
+  print_refused(out, report.refused);
+  if (report.respelled) out.print("  spelled in pickle protocol 2, all that weights_only=True reads\n");
+  if (report.devices_changed > 0)
+    out.format("  {} tagged 'cpu'\n", counted(report.devices_changed, "storage"));
+  if (report.compacted) {
+    const auto& compacted = *report.compacted;
+    out.format("  compacted: {} {}, {} of storages -> {}\n", counted(compacted.tensors, "tensor"),
+               compacted.tensors == 1 ? "got a storage of its own" : "got storages of their own",
+               human_bytes(compacted.bytes_before), human_bytes(compacted.bytes_after));
+  }
+  if (report.deduped.empty()) return;
+  std::uint64_t saved = 0;
+  for (const auto& group : report.deduped) saved += group.bytes * (group.tensors.size() - 1);
+  out.format("  deduplicated: {} of equal storages, {} saved\n", counted(report.deduped.size(), "group"),
+             human_bytes(saved));
+  for (std::size_t i = 0; i < std::min(kShown, report.deduped.size()); ++i)
+    out.format("    one storage of {}: {}\n", human_bytes(report.deduped[i].bytes),
+               names(report.deduped[i].tensors));
+  if (report.deduped.size() > kShown)
+    out.format("    and {} more\n", counted(report.deduped.size() - kShown, "group"));
+}
+
 const char* outcome(const FileResult& result) {
   if (result.report.strict_failed) return "nothing written: the file does not fit the reference (--strict)";
   if (result.status == ExitCode::kAnswerIsNo) return "nothing written: nothing would change (--must-change)";
@@ -121,6 +163,41 @@ void write_shape(JsonWriter& json, std::string_view key, const std::vector<std::
   json.key(key).begin_array();
   for (const auto size : shape) json.number(size);
   json.end_array();
+}
+
+void write_conversion(JsonWriter& json, const ConversionReport& report) {
+  json.begin_object();
+  json.key("refused").begin_array();
+  for (const auto& value : report.refused) {
+    json.begin_object();
+    json.key("path").string(value.path);
+    write_hex_if_needed(json, "path_hex", value.path);
+    json.key("global").string(value.global);
+    json.key("became").string_or_null(value.became);
+    json.end_object();
+  }
+  json.end_array();
+  json.key("respelled").boolean(report.respelled);
+  json.key("devices_changed").number(report.devices_changed);
+  json.key("compacted");
+  if (report.compacted) {
+    json.begin_object();
+    json.key("tensors").number(report.compacted->tensors);
+    json.key("bytes_before").number(report.compacted->bytes_before);
+    json.key("bytes_after").number(report.compacted->bytes_after);
+    json.end_object();
+  } else {
+    json.null();
+  }
+  json.key("deduped").begin_array();
+  for (const auto& group : report.deduped) {
+    json.begin_object();
+    json.key("bytes").number(group.bytes);
+    write_names(json, "tensors", "tensors_hex", group.tensors);
+    json.end_object();
+  }
+  json.end_array();
+  json.end_object();
 }
 
 void write_state_dict(JsonWriter& json, const StateDictReport& dict) {
@@ -210,6 +287,7 @@ void print_result(Stream& out, const FileResult& result) {
   for (const auto& optimizer : result.report.optimizers) print_optimizer(out, optimizer);
   if (!result.report.dropped_entries.empty())
     out.format("  dropped: {}\n", names(result.report.dropped_entries));
+  if (result.report.conversion) print_conversion(out, *result.report.conversion);
   for (const auto& note : result.report.notes) out.format("  note: {}\n", note);
   out.format("  {} in, {} out, {} of them moved as they are\n", human_bytes(result.bytes_in),
              human_bytes(result.bytes_out), human_bytes(result.bytes_copied));
@@ -242,6 +320,12 @@ void write_result(JsonWriter& json, const FileResult& result) {
   json.key("new_root");
   if (result.report.new_root) {
     json.string(*result.report.new_root);
+  } else {
+    json.null();
+  }
+  json.key("conversion");
+  if (result.report.conversion) {
+    write_conversion(json, *result.report.conversion);
   } else {
     json.null();
   }

@@ -175,7 +175,7 @@ StateDictReport& report_of(PlanReport& report, const std::string& root) {
 }
 
 bool PlanReport::changes_nothing() const {
-  return dropped_entries.empty() && !new_root &&
+  return dropped_entries.empty() && !new_root && (!conversion || conversion->changes_nothing()) &&
          std::all_of(optimizers.begin(), optimizers.end(),
                      [](const OptimizerReport& optimizer) { return optimizer.changes_nothing(); }) &&
          std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {

@@ -31,6 +31,7 @@ std::string_view edit_name(const Edit& edit) {
 
 bool reads_values(const Plan& plan) {
   return std::any_of(plan.edits.begin(), plan.edits.end(), [](const Edit& edit) {
+    if (const auto* convert = std::get_if<Convert>(&edit)) return convert->compact || convert->dedupe;
     const auto* head = std::get_if<ReplaceHead>(&edit);
     return head != nullptr && (head->keep_rows || !head->rows.empty() || head->label_offset > 0 ||
                                head->background != ReplaceHead::Background::kNone);

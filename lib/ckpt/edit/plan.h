@@ -120,12 +120,12 @@ struct ReplaceHead {
 /// What of a file stays, and how its tensors lie in it. All that is asked for happens, in the order of the
 /// fields. Stable name: "convert".
 struct Convert {
-  bool state_dict = false;    ///< the one chosen state dict becomes the root; all around it goes
-  bool tensors_only = false;  ///< the same, and of the state dict its tensors alone
-  bool weights_only = false;  ///< what `torch.load(weights_only=True)` refuses becomes plain, or goes
-  bool compact = false;       ///< views get storages of their own, dense and no larger than needed
-  bool dedupe = false;        ///< storages with equal bytes become one
+  bool state_dict = false;      ///< the one chosen state dict becomes the root; all around it goes
+  bool tensors_only = false;    ///< the same, and of the state dict its tensors alone
+  bool weights_only = false;    ///< what `torch.load(weights_only=True)` refuses becomes plain, or goes
   bool device_tag_cpu = false;  ///< every storage says that it lay on the CPU
+  bool compact = false;         ///< views get storages of their own, dense and no larger than needed
+  bool dedupe = false;          ///< storages with equal bytes become one
 };
 
 using Edit =

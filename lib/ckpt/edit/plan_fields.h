@@ -185,9 +185,9 @@ void fields(Io& io, Of<Io, Convert>& edit) {
   io.field("state_dict", edit.state_dict);
   io.field("tensors_only", edit.tensors_only);
   io.field("weights_only", edit.weights_only);
+  io.field("device_tag_cpu", edit.device_tag_cpu);
   io.field("compact", edit.compact);
   io.field("dedupe", edit.dedupe);
-  io.field("device_tag_cpu", edit.device_tag_cpu);
 }
 
 template <typename Io>

@@ -76,6 +76,7 @@ Result<NewValue> ModuleSpeller::spell(std::uint32_t state_dict, const std::vecto
     items.push_back(NewValue::text(checkpoint_.name(state_dict, i)));
     items.push_back(spell_value(entries[i]));
   }
+  if (checkpoint_.without_metadata()) return NewValue::filled(empty_ordered_dict(), std::move(items));
   std::vector<NewValue> metadata;
   for (const auto& entry : follow(std::move(state.metadata), keys)) {
     metadata.push_back(NewValue::text(entry.path));

@@ -24,7 +24,7 @@ class ModuleSpeller {
         graph_(checkpoint.graph()),
         tensors_(tensors),
         edits_(edits),
-        reader_(graph_, Pickler::kPython) {}
+        reader_(graph_, PickleDialect::kPython) {}
 
   /// The OrderedDict with its `_metadata`, as all edits left it; `keys`: what became of each.
   Result<NewValue> spell(std::uint32_t state_dict, const std::vector<KeyMove>& keys);

@@ -72,7 +72,7 @@ class StorageKeys {
 class Respeller {
  public:
   Respeller(const ValueGraph& graph, const StorageKeys& keys, std::uint8_t id_items)
-      : graph_(graph), keys_(keys), id_items_(id_items), reader_(graph, Pickler::kPython) {}
+      : graph_(graph), keys_(keys), id_items_(id_items), reader_(graph, PickleDialect::kPython) {}
 
   Status run() {
     if (graph_.count(Opcode::kPersid) > 0) return unknown_id();

@@ -280,7 +280,7 @@ Result<bool> TensorReader::read_call(Rebuild made, Use node, Use arguments, Tens
       return true;
     }
     case Rebuild::kSparse:
-      if (pickler_ == Pickler::kTorchScript) {
+      if (dialect_ == PickleDialect::kTorchScript) {
         CKPT_RETURN_IF_ERROR(need(6, 7));
         CKPT_RETURN_IF_ERROR(read_script_sparse(std::vector<Use>(args_), call));
         return true;
@@ -474,7 +474,7 @@ Result<Dtype> TensorReader::read_dtype(Use use) {
 }
 
 std::optional<Dtype> TensorReader::storage_dtype(std::string_view storage_class) const {
-  if (pickler_ == Pickler::kTorchScript) return dtype_by_script_storage_class(storage_class);
+  if (dialect_ == PickleDialect::kTorchScript) return dtype_by_script_storage_class(storage_class);
   return dtype_by_storage_class(storage_class);
 }
 

@@ -83,16 +83,16 @@ struct TensorCall {
 
 /// Who wrote a pickle. TorchScript's C++ pickler has a storage class for every dtype, and another order of
 /// arguments for sparse tensors.
-enum class Pickler : std::uint8_t { kPython, kTorchScript };
+enum class PickleDialect : std::uint8_t { kPython, kTorchScript };
 
-inline Pickler pickler_of(const Checkpoint& checkpoint) {
-  return checkpoint.format == FormatId::kTorchScript ? Pickler::kTorchScript : Pickler::kPython;
+inline PickleDialect dialect_of(const Checkpoint& checkpoint) {
+  return checkpoint.format == FormatId::kTorchScript ? PickleDialect::kTorchScript : PickleDialect::kPython;
 }
 
 /// Reads calls of one graph; remembers which nodes name which function.
 class TensorReader {
  public:
-  TensorReader(const ValueGraph& graph, Pickler pickler) : graph_(graph), pickler_(pickler) {}
+  TensorReader(const ValueGraph& graph, PickleDialect dialect) : graph_(graph), dialect_(dialect) {}
 
   /// What the callable used at `use` is.
   Rebuild kind(Use callable);
@@ -138,7 +138,7 @@ class TensorReader {
   Error bad(Use node, std::string message) const;
 
   const ValueGraph& graph_;
-  Pickler pickler_;
+  PickleDialect dialect_;
   Spelling spelling_;
   std::vector<Use> last_arguments_;  ///< of the last _rebuild_tensor_v2
   std::unordered_map<Use, Rebuild> kinds_;

@@ -20,7 +20,7 @@ TensorSpeller::TensorSpeller(const Checkpoint& checkpoint, const StorageSpelling
     : checkpoint_(checkpoint),
       graph_(checkpoint.graph()),
       spelling_(storages),
-      reader_(graph_, pickler_of(checkpoint)),
+      reader_(graph_, dialect_of(checkpoint)),
       repeated_(graph_.size()) {
   for (Use node = 0; node < graph_.size(); ++node) {
     if (graph_.repeats(node)) repeated_.insert(graph_.repeated(node));
@@ -79,19 +79,30 @@ Status TensorSpeller::respell(const TensorInfo& row, Use use, GraphEdits& edits,
 
 /// What differs from `old_`, which is what the call says now.
 void TensorSpeller::respell_arguments(const TensorInfo& row, const DenseCall& call, GraphEdits& edits) const {
-  const auto differs = [](const std::vector<std::int64_t>& old, std::span<const std::int64_t> wanted) {
-    return !std::ranges::equal(old, wanted);
-  };
+  respell_place(call, row, edits);
   const auto shape = checkpoint_.shape(row);
+  if (!std::ranges::equal(old_.sizes, shape)) edits.replace(call.arguments[2], sizes(shape));
+  if (call.kind == Rebuild::kTensorV3 && old_.dtype != row.dtype)
+    edits.replace(call.arguments[6], spell_dtype(row.dtype));
+}
+
+Status TensorSpeller::relocate(const TensorInfo& row, GraphEdits& edits) {
+  const auto call = call_with_storage(row.use);
+  const auto is_tensor = reader_.read(call.use, old_);
+  if (call.kind == Rebuild::kNotATensor || !is_tensor.ok() || !*is_tensor || !old_.storage)
+    return Error(ErrorCode::kInternal, "a tensor that views no storage can't be given another one");
+  respell_place(call, row, edits);
+  return {};
+}
+
+/// Storage, offset and strides of the call that `old_` was read from become the row's.
+void TensorSpeller::respell_place(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const {
   const auto strides = checkpoint_.strides(row);
   if (!same_storage(checkpoint_.storages[row.storage]))
     edits.replace(call.arguments[0], persistent_id(row.storage));
   if (graph_.integer(call.arguments[1]) != static_cast<std::int64_t>(row.offset))
     edits.replace(call.arguments[1], number(row.offset));
-  if (differs(old_.sizes, shape)) edits.replace(call.arguments[2], sizes(shape));
-  if (differs(old_.strides, strides)) edits.replace(call.arguments[3], sizes(strides));
-  if (call.kind == Rebuild::kTensorV3 && old_.dtype != row.dtype)
-    edits.replace(call.arguments[6], spell_dtype(row.dtype));
+  if (!std::ranges::equal(old_.strides, strides)) edits.replace(call.arguments[3], sizes(strides));
 }
 
 /// Does anything else in the document refer to the object used at `use`, at any stage of its making?
@@ -166,6 +177,45 @@ TensorSpeller::DenseCall TensorSpeller::innermost(Use use, OtherUses others) {
     }
   }
   return {use, Rebuild::kNotATensor, {}};
+}
+
+/// The call below all that wraps the tensor used at `use`, whoever else uses it.
+TensorSpeller::DenseCall TensorSpeller::call_with_storage(Use use) {
+  const DenseCall none{graph_.resolve(use), Rebuild::kNotATensor, {}};
+  for (int depth = 0; depth < kNesting; ++depth) {
+    const auto node = graph_.resolve(use);
+    const auto opcode = graph_.opcode(node);
+    if (opcode != Opcode::kBuild && opcode != Opcode::kReduce) return none;
+    const auto outer = operands(node);
+    auto made = outer;  // function and arguments
+    if (opcode == Opcode::kBuild) made = operands(graph_.resolve(outer[0]));
+    if (made.size() != 2) return none;
+    auto kind = reader_.kind(made[0]);
+    const bool legacy = kind == Rebuild::kLegacyTensor && opcode == Opcode::kBuild;
+    auto arguments = operands(graph_.resolve(legacy ? outer[1] : made[1]));
+    if (kind == Rebuild::kFromType && arguments.size() == 4) {
+      kind = reader_.kind(arguments[0]);
+      arguments = operands(graph_.resolve(arguments[2]));
+    }
+    switch (kind) {
+      case Rebuild::kTensor:
+      case Rebuild::kTensorV2:
+      case Rebuild::kTensorV3:
+      case Rebuild::kQuantized:
+      case Rebuild::kLegacyTensor:
+        if (arguments.size() < 4) return none;
+        return {node, kind, std::move(arguments)};
+      case Rebuild::kParameter:
+      case Rebuild::kParameterWithState:
+      case Rebuild::kParameterClass:
+      case Rebuild::kDeviceFromCpu:
+        if (arguments.empty()) return none;
+        use = arguments[0];
+        break;
+      default: return none;
+    }
+  }
+  return none;
 }
 
 /// Does what stands at `use` want a gradient, which values of the row's dtype can't have?

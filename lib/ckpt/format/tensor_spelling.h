@@ -21,7 +21,7 @@ namespace ckpt {
 struct StorageSpelling {
   std::vector<std::string> added_keys;  ///< of added storages, by index into `added_data`
   bool has_view_item = false;           ///< the persistent id ends with view metadata (legacy)
-  Pickler pickler = Pickler::kPython;   ///< in whose manner new values are written
+  PickleDialect dialect = PickleDialect::kPython;   ///< in whose manner new values are written
 };
 
 class TensorSpeller {
@@ -40,6 +40,10 @@ class TensorSpeller {
   /// TorchScript changes for all who use it. Errors: kUnsupported where some of them would keep the old one.
   Status respell(const TensorInfo& row, Use use, GraphEdits& edits, OtherUses others = OtherUses::kStay);
 
+  /// Edits that lay the tensor at the row's use where the row says. All that use the same object see them.
+  /// Errors: kInternal for a row without a storage.
+  Status relocate(const TensorInfo& row, GraphEdits& edits);
+
  private:
   /// A call that makes a tensor from a storage, below all that wraps it.
   struct DenseCall {
@@ -52,13 +56,15 @@ class TensorSpeller {
   NewValue spell_whole(const TensorInfo& row) const;
   void respell_arguments(const TensorInfo& row, const DenseCall& call, GraphEdits& edits) const;
   DenseCall innermost(Use use, OtherUses others);
+  DenseCall call_with_storage(Use use);
+  void respell_place(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const;
   bool asks_too_much(Use use, const TensorInfo& row);
   bool is_shared(Use use) const;
   bool fits(const DenseCall& call, const TensorInfo& row);
   bool same_storage(const Storage& storage) const;
   bool is_untyped(StorageId storage) const;
 
-  bool is_script() const { return spelling_.pickler == Pickler::kTorchScript; }
+  bool is_script() const { return spelling_.dialect == PickleDialect::kTorchScript; }
 
   NewValue number(std::uint64_t value) const;
   NewValue sizes(std::span<const std::int64_t> values) const;

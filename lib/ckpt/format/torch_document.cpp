@@ -2,6 +2,8 @@
 #include "ckpt/format/torch_document.h"
 
 #include <algorithm>
+#include <charconv>
+#include <complex>
 #include <map>
 #include <optional>
 #include <set>
@@ -16,6 +18,7 @@
 #include "ckpt/model/anatomy.h"
 #include "ckpt/model/module_names.h"
 #include "ckpt/pickle/decoder.h"
+#include "ckpt/pickle/restricted_spelling.h"
 
 namespace ckpt {
 namespace {
@@ -84,9 +87,13 @@ class PickleSource final : public ByteSource {
   std::uint64_t size_;
 };
 
-NewValue spelled(const PlainValue& value) {
-  if (const auto* number = std::get_if<std::int64_t>(&value)) return NewValue::number(*number);
-  return NewValue::text(std::get<std::string>(value));
+/// A key as the number that it is, where it is one.
+NewValue spelled_number(std::string_view key) {
+  std::int64_t number = 0;
+  const auto* end = key.data() + key.size();
+  const auto parsed = std::from_chars(key.data(), end, number);
+  return parsed.ec == std::errc() && parsed.ptr == end ? NewValue::number(number)
+                                                       : NewValue::text(std::string(key));
 }
 
 /// Turns the checkpoint's changes into edits of its graph.
@@ -102,7 +109,10 @@ class Speller {
       CKPT_RETURN_IF_ERROR(spell_state_dict(i));
       if (checkpoint_.has_new_rows()) CKPT_RETURN_IF_ERROR(spell_tensors(i));
     }
+    if (checkpoint_.has_new_rows()) CKPT_RETURN_IF_ERROR(relocate_tensors());
+    if (checkpoint_.storages_respelled()) respell_storages();
     for (const auto& [use, value] : checkpoint_.replaced_values()) edits_.replace(use, spelled(value));
+    for (const auto maker : checkpoint_.dicts_made()) edits_.remake(maker, NewValue::empty_dict());
     for (const auto& [key, value] : checkpoint_.dropped_values()) {
       if (key != kNoUse) edits_.drop(key);
       edits_.drop(value);
@@ -194,18 +204,17 @@ class Speller {
       if (entry.tensor == kNoIndex || checkpoint_.is_dropped(index, i)) continue;
       const auto& row = checkpoint_.tensors[entry.tensor];
       if (!row.has(kReplaced) && !row.has(kInserted)) continue;
-      if (!tensors_) tensors_.emplace(checkpoint_, storages_);
       if (row.has(kReplaced)) {
         const auto object = graph_.resolve(entry.value);
         if (!changing.contains(object)) {
-          CKPT_RETURN_IF_ERROR(tensors_->respell(row, entry.value, edits_));
+          CKPT_RETURN_IF_ERROR(tensors().respell(row, entry.value, edits_));
         } else if (objects_done_.insert(object).second) {
           CKPT_RETURN_IF_ERROR(
-              tensors_->respell(row, object, edits_, TensorSpeller::OtherUses::kFollow));
+              tensors().respell(row, object, edits_, TensorSpeller::OtherUses::kFollow));
         }
       } else {
         items.push_back(NewValue::text(checkpoint_.name(index, i)));
-        items.push_back(tensors_->spell(row));
+        items.push_back(tensors().spell(row));
       }
     }
     if (items.empty()) return {};
@@ -237,6 +246,74 @@ class Speller {
            std::ranges::equal(checkpoint_.shape(a), checkpoint_.shape(b)) &&
            checkpoint_.strides(a) == checkpoint_.strides(b);
   }
+
+  /// Rows whose bytes lie elsewhere now, wherever they stand.
+  Status relocate_tensors() {
+    for (const auto& row : checkpoint_.tensors) {
+      if (row.has(kRelocated) && !row.has(kReplaced)) CKPT_RETURN_IF_ERROR(tensors().relocate(row, edits_));
+    }
+    return {};
+  }
+
+  /// Persistent ids of storages that are said to be other ones, or to lie on another device.
+  void respell_storages() {
+    std::unordered_map<std::string_view, const Storage*> by_key;
+    for (const auto& storage : checkpoint_.storages) {
+      if (!storage.is_added) by_key.emplace(storage.key, &storage);
+    }
+    TensorReader reader(graph_, dialect_of(checkpoint_));
+    for (Use node = 0; node < graph_.size(); ++node) {
+      if (graph_.opcode(node) != Opcode::kBinpersid) continue;
+      const auto use = reader.read_storage(node);
+      if (!use.ok()) continue;  // an id of another kind: the reader let it pass, too
+      const auto number = graph_.integer(use->key);
+      const auto key = number ? std::to_string(*number) : graph_.string(use->key).value_or("");
+      const auto found = by_key.find(key);
+      if (found == by_key.end()) continue;
+      const auto* storage = found->second;
+      if (storage->same_as != kNoIndex) {
+        storage = &checkpoint_.storages[storage->same_as];
+        edits_.replace(use->key,
+                       number ? spelled_number(storage->key) : NewValue::text(std::string(storage->key)));
+      }
+      const auto& device = checkpoint_.devices[storage->device];
+      if (graph_.string(use->location) != device) edits_.replace(use->location, NewValue::text(device));
+    }
+  }
+
+  TensorSpeller& tensors() {
+    if (!tensors_) tensors_.emplace(checkpoint_, storages_);
+    return *tensors_;
+  }
+
+  NewValue spelled(const PlainValue& value) {
+    struct Spell {
+      Speller& speller;
+
+      NewValue operator()(std::int64_t number) const { return NewValue::number(number); }
+
+      NewValue operator()(const std::string& text) const { return NewValue::text(text); }
+
+      NewValue operator()(double number) const { return NewValue::floating(number); }
+
+      NewValue operator()(bool value) const { return NewValue::boolean(value); }
+
+      NewValue operator()(const std::complex<double>& number) const {
+        return NewValue::call(NewValue::global(speller.builtins(), "complex"),
+                              {NewValue::floating(number.real()), NewValue::floating(number.imag())});
+      }
+
+      NewValue operator()(const KeptValue& value) const { return NewValue::move_of(value.use); }
+
+      NewValue operator()(const MadeTensor& tensor) const {
+        return speller.tensors().spell(speller.checkpoint_.tensors[tensor.row]);
+      }
+    };
+
+    return std::visit(Spell{*this}, value);
+  }
+
+  std::string_view builtins() const { return graph_.protocol() < 3 ? "__builtin__" : "builtins"; }
 
   void spell_metadata(std::uint32_t index, const Anatomy& state_dict) {
     for (const auto& attribute : attributes(graph_, state_dict.states)) {
@@ -311,6 +388,29 @@ class Speller {
 
 }  // namespace
 
+Status restrict_opcodes(EncodedPickle& pickle, const ValueGraph& graph) {
+  if (refused_opcodes(graph).empty()) return {};
+  CKPT_ASSIGN_OR_RETURN(auto restricted, spell_restricted(graph));
+  if (restricted.bodies.size() > pickle.bodies.size())
+    return Error(ErrorCode::kInternal, "a pickle that is spelled anew has bodies that it had not");
+  // the graph was read from the pickle itself: the n-th body of it is the n-th that follows
+  std::size_t next = 0;
+  std::uint64_t at = 0;  // where the n-th body of the old one lies in it
+  for (auto& body : restricted.bodies) {
+    for (; next < pickle.bodies.size(); ++next) {
+      const auto& old = pickle.bodies[next];
+      if (old.at + at == body.extent.offset && old.extent.size == body.extent.size) break;
+      at += old.extent.size;
+    }
+    if (next == pickle.bodies.size())
+      return Error(ErrorCode::kInternal, "a body of a pickle that is spelled anew is not where it was");
+    at += body.extent.size;
+    body.extent = pickle.bodies[next++].extent;
+  }
+  pickle = std::move(restricted);
+  return {};
+}
+
 std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle,
                                                      std::shared_ptr<const ByteSource> bodies) {
   return std::make_shared<PickleSource>(pickle, std::move(bodies));
@@ -326,8 +426,8 @@ void append_pickle(Layout& layout, const EncodedPickle& pickle, std::uint32_t pa
   layout.append_literal(ByteView(pickle.text).subspan(at));
 }
 
-Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph, Pickler pickler) {
-  TensorReader reader(graph, pickler);
+Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph, PickleDialect dialect) {
+  TensorReader reader(graph, dialect);
   std::vector<std::string> keys;
   for (Use node = 0; node < graph.size(); ++node) {
     if (graph.opcode(node) != Opcode::kBinpersid) continue;
@@ -365,12 +465,19 @@ Result<std::unique_ptr<SpelledDocument>> spell_document(const Checkpoint& checkp
   spelled->pickle = std::move(encoded).value();
   spelled->source = make_pickle_source(spelled->pickle, document.source);
   spelled->tensors_change = checkpoint.tensors_change();
-  if (spelled->tensors_change) {
+  if (spelled->tensors_change || checkpoint.requires_weights_only()) {
     auto graph = decode_pickle(*spelled->source, {0, spelled->source->size()});
     if (!graph.ok()) {
       return Error(ErrorCode::kInternal, "the edited pickle does not decode: " + graph.error().message());
     }
-    CKPT_ASSIGN_OR_RETURN(spelled->live_keys, referenced_storages(*graph, pickler_of(checkpoint)));
+    if (checkpoint.requires_weights_only()) {
+      auto restricted = restrict_opcodes(spelled->pickle, *graph);
+      if (!restricted.ok()) return std::move(restricted).error().in_record(document.name);
+      spelled->source = make_pickle_source(spelled->pickle, document.source);
+    }
+    if (spelled->tensors_change) {
+      CKPT_ASSIGN_OR_RETURN(spelled->live_keys, referenced_storages(*graph, dialect_of(checkpoint)));
+    }
   }
   return spelled;
 }

@@ -45,10 +45,14 @@ std::vector<std::string> keys_for_added(const Checkpoint& checkpoint,
 std::shared_ptr<const ByteSource> make_pickle_source(const EncodedPickle& pickle,
                                                      std::shared_ptr<const ByteSource> bodies);
 
+/// `pickle` in opcodes that the restricted loader of PyTorch knows, where it isn't.
+/// Errors: kUnsupported for what they can't say, kInternal.
+Status restrict_opcodes(EncodedPickle& pickle, const ValueGraph& graph);
+
 /// Appends the pickle to `layout`: its text as literals, its bodies as copies of a part of the checkpoint.
 void append_pickle(Layout& layout, const EncodedPickle& pickle, std::uint32_t part = 0);
 
 /// Keys of all storages that `graph` refers to, sorted, each once.
-Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph, Pickler pickler);
+Result<std::vector<std::string>> referenced_storages(const ValueGraph& graph, PickleDialect dialect);
 
 }  // namespace ckpt

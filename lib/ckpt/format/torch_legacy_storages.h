@@ -21,7 +21,7 @@ class LegacyStorages final : public StorageResolver {
   LegacyStorages(Checkpoint& checkpoint, Diagnostics& diagnostics)
       : checkpoint_(checkpoint),
         object_(checkpoint.graph()),
-        reader_(object_, Pickler::kPython),
+        reader_(object_, PickleDialect::kPython),
         diagnostics_(diagnostics) {}
 
   /// What the object says about its storages; the first use of a key decides, as in every PyTorch.

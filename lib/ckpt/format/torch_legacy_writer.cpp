@@ -10,6 +10,7 @@
 
 #include "ckpt/format/torch_document.h"
 #include "ckpt/format/torch_legacy.h"
+#include "ckpt/pickle/decoder.h"
 
 namespace ckpt {
 namespace {
@@ -23,15 +24,15 @@ class LegacyWriter {
   Result<Layout> run() {
     const auto& documents = checkpoint_.parts.front().documents;
     const auto& keys = documents[1]->graph;
-    layout_.append_copy(0, {0, documents[0]->graph.extent().offset});
+    CKPT_RETURN_IF_ERROR(append_head(documents[0]->graph.extent().offset));
     append_pickle(layout_, document_.pickle);
     const auto edits = change_keys();
-    if (edits.empty()) {
+    if (edits.empty() && !checkpoint_.requires_weights_only()) {
       layout_.append_copy(0, keys.extent());
     } else {
       auto encoded = encode_pickle(keys, edits);
       if (!encoded.ok()) return std::move(encoded).error().in_record(documents[1]->name);
-      append_pickle(layout_, *encoded);
+      CKPT_RETURN_IF_ERROR(append_restricted(std::move(encoded).value()));
     }
     for (const auto& listed : data_.listed) {
       if (is_live(listed)) layout_.append_copy(0, listed.extent);
@@ -42,6 +43,33 @@ class LegacyWriter {
   }
 
  private:
+  /// The small pickles in front of the object: magic number, version, the writer's machine.
+  Status append_head(std::uint64_t end) {
+    const auto& source = *checkpoint_.parts.front().source;
+    if (!checkpoint_.requires_weights_only()) {
+      layout_.append_copy(0, {0, end});
+      return {};
+    }
+    for (std::uint64_t at = 0; at < end;) {
+      CKPT_ASSIGN_OR_RETURN(const auto graph, decode_pickle(source, {at, end - at}));
+      CKPT_ASSIGN_OR_RETURN(auto pickle, encode_pickle(graph, {}));
+      CKPT_RETURN_IF_ERROR(append_restricted(std::move(pickle)));
+      at = graph.extent().end();
+    }
+    return {};
+  }
+
+  /// The pickle as it is or, where the restricted loader has to read it, in its opcodes.
+  Status append_restricted(EncodedPickle pickle) {
+    if (checkpoint_.requires_weights_only()) {
+      const auto source = make_pickle_source(pickle, checkpoint_.parts.front().source);
+      CKPT_ASSIGN_OR_RETURN(const auto graph, decode_pickle(*source, {0, source->size()}));
+      CKPT_RETURN_IF_ERROR(restrict_opcodes(pickle, graph));
+    }
+    append_pickle(layout_, pickle);
+    return {};
+  }
+
   bool is_live(const TorchLegacyData::Listed& listed) const {
     return document_.refers_to(checkpoint_.storages[listed.storage].key);
   }

@@ -116,7 +116,7 @@ class Collector {
         diagnostics_(diagnostics),
         scripts_(scripts),
         graph_(checkpoint.parts.front().documents[document]->graph),
-        reader_(graph_, pickler_of(checkpoint)),
+        reader_(graph_, dialect_of(checkpoint)),
         modules_(checkpoint),
         seen_((graph_.size() + 7) / 8) {}
 
@@ -126,7 +126,7 @@ class Collector {
     if (scripts_ != nullptr && scripts_->has_root(checkpoint_)) {
       CKPT_ASSIGN_OR_RETURN(auto dict, scripts_->make_state_dict(checkpoint_));
       tensor_mapping_.assign(checkpoint_.tensors.size(), kNoIndex);  // no mapping of a module is a state dict
-      module_dicts.push_back({std::move(dict), true});
+      module_dicts.push_back(std::move(dict));
     }
     select_state_dicts(checkpoint_, std::move(extra_states_), std::move(module_dicts), tensor_mapping_);
     modules_.list_modules();

@@ -13,7 +13,7 @@ Result<Layout> TorchScriptFormat::lay_out(const Checkpoint& checkpoint) const {
   const auto& part = checkpoint.parts.front();
   if (!checkpoint.edited()) return Layout::of_whole_file(part.source->size());
   StorageSpelling storages;
-  storages.pickler = Pickler::kTorchScript;
+  storages.dialect = PickleDialect::kTorchScript;
   return lay_out_archive(checkpoint, static_cast<const TorchScriptData&>(*part.container),
                          std::move(storages));
 }

@@ -118,7 +118,7 @@ void find_large_storages(const Checkpoint& checkpoint, const TensorsByStorage& b
   out.push_back({"large-storage", Severity::kWarning, "",
                  fmt::format("{} keep storages larger than what they show; {} recoverable: {}",
                              counted(names.size(), "view"), human_bytes(recoverable), examples(names)),
-                 ""});
+                 checkpoint.format == FormatId::kSafetensors ? "" : "ckpt convert --compact FILE -o OUT"});
 }
 
 void find_unreferenced(const Checkpoint& checkpoint, std::vector<Finding>& out) {
@@ -144,7 +144,19 @@ void find_device_tags(const Checkpoint& checkpoint, std::vector<Finding>& out) {
   out.push_back(
       {"device-tags", Severity::kInfo, "",
        fmt::format("storages are tagged {}: loading without map_location needs that device", examples(tags)),
-       ""});
+       "ckpt convert --device-tag cpu FILE -o OUT"});
+}
+
+/// What becomes plain or can go; empty where tensors are made of what is refused.
+std::string_view weights_only_fix(const Checkpoint& checkpoint, const std::vector<std::string>& refused) {
+  const auto makes_tensors = [](const std::string& name) {
+    return name.starts_with("torch._") || name.starts_with("torch.distributed.");
+  };
+  if (std::any_of(refused.begin(), refused.end(), makes_tensors)) return "";
+  const auto& dicts = checkpoint.state_dicts;
+  if (std::none_of(dicts.begin(), dicts.end(), [](const StateDict& dict) { return dict.of_module; }))
+    return "ckpt convert --weights-only FILE -o OUT";
+  return dicts.size() == 1 ? "ckpt convert --state-dict --weights-only FILE -o OUT" : "";
 }
 
 void find_refused_globals(const Checkpoint& checkpoint, const std::vector<GlobalUse>& globals,
@@ -167,7 +179,7 @@ void find_refused_globals(const Checkpoint& checkpoint, const std::vector<Global
                         : fmt::format("{}: {}", counted(opcodes.size(), "pickle opcode"), examples(opcodes));
   out.push_back({"weights-only", Severity::kWarning, "",
                  fmt::format("torch.load(weights_only=True) of PyTorch {} refuses {}", kNewestTorch, what),
-                 ""});
+                 std::string(weights_only_fix(checkpoint, names))});
 }
 
 void find_checksums(const Checkpoint& checkpoint, std::vector<Finding>& out) {

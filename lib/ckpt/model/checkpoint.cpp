@@ -222,7 +222,8 @@ const TensorInfo& Checkpoint::original(TensorId tensor) const {
 }
 
 bool Checkpoint::tensors_change() const {
-  return has_new_rows_ || has_new_root() || !unwrapped_.empty() || !dropped_values_.empty() ||
+  return has_new_rows_ || storages_merged_ || has_new_root() || !unwrapped_.empty() ||
+         !dropped_values_.empty() || !replaced_values_.empty() ||
          std::any_of(changes_.begin(), changes_.end(),
                      [](const auto& change) { return change.second.dropped; });
 }
@@ -270,6 +271,49 @@ void Checkpoint::set_view(TensorId tensor, const TensorView& view, TensorFlag ho
     dimensions.insert(dimensions.end(), view.strides.begin(), view.strides.end());
   }
   has_new_rows_ = true;
+}
+
+void Checkpoint::relocate(TensorId tensor, StorageId storage, std::uint64_t offset,
+                          const std::vector<std::int64_t>& strides) {
+  auto& row = tensors[tensor];
+  if (!row.has(kReplaced) && !row.has(kInserted)) {
+    originals_.try_emplace(tensor, row);
+    row.flags |= kRelocated;
+  }
+  const auto sizes = shape(row);
+  const std::vector<std::int64_t> kept(sizes.begin(), sizes.end());
+  row.storage = storage;
+  row.offset = offset;
+  row.dimensions_at = dimensions.size();
+  dimensions.insert(dimensions.end(), kept.begin(), kept.end());
+  row.flags |= kContiguous;
+  if (!strides.empty() && strides != this->strides(row)) {
+    row.flags = static_cast<std::uint16_t>(row.flags & ~unsigned{kContiguous});
+    dimensions.insert(dimensions.end(), strides.begin(), strides.end());
+  }
+  has_new_rows_ = true;
+}
+
+void Checkpoint::merge_storages(const std::vector<StorageId>& twins) {
+  for (StorageId id = 0; id < twins.size(); ++id) {
+    if (twins[id] == id) continue;
+    storages[id].same_as = twins[id];
+    storages_merged_ = true;
+  }
+  for (auto& row : tensors) {
+    if (row.storage != kNoIndex && row.storage < twins.size()) row.storage = twins[row.storage];
+  }
+}
+
+void Checkpoint::set_device(StorageId storage, std::string_view device) {
+  storages[storage].device = intern_device(device);
+  devices_change_ = true;
+}
+
+TensorId Checkpoint::add_tensor(const TensorView& view) {
+  const auto row = add_row({}, kNoIndex);
+  set_view(row, view, kInserted);
+  return row;
 }
 
 void Checkpoint::replace_value(Use use, PlainValue value) {

@@ -6,6 +6,7 @@
 // know no spelling and no offset; the format's writer spells what changed.
 #pragma once
 
+#include <complex>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -139,8 +140,19 @@ struct KeyChange {
   std::string_view name;  ///< new name, one of the checkpoint's strings; unused if dropped
 };
 
+/// A value of the document that moves, with all that it holds.
+struct KeptValue {
+  Use use = kNoUse;
+};
+
+/// A tensor that no state dict names: a row made by `add_tensor`.
+struct MadeTensor {
+  TensorId row = kNoIndex;
+};
+
 /// A value that an edit writes in the place of another one.
-using PlainValue = std::variant<std::int64_t, std::string>;
+using PlainValue =
+    std::variant<std::int64_t, std::string, double, bool, std::complex<double>, KeptValue, MadeTensor>;
 
 class CKPT_EXPORT Checkpoint {
  public:
@@ -213,7 +225,7 @@ class CKPT_EXPORT Checkpoint {
   /// Index of `tag` among the device tags, added if new.
   std::uint16_t intern_device(std::string_view tag);
 
-  // ---- the four mutators
+  // ---- the mutators
   /// The key gets another name. Precondition: `name` is free; plans check.
   void rename(std::uint32_t state_dict, std::uint32_t entry, std::string name);
   /// The key and its value go.
@@ -223,6 +235,19 @@ class CKPT_EXPORT Checkpoint {
   void replace(std::uint32_t state_dict, std::uint32_t entry, const TensorView& view);
   /// A new key behind the last one. Preconditions: `name` is free and the view lies in its storage.
   void insert(std::uint32_t state_dict, std::string name, const TensorView& view);
+
+  /// The row's values lie in `storage`, from element `offset` on and with `strides` (empty: C order). All
+  /// else stays as it is. Precondition: the bytes are the same, and rows that are one object move alike.
+  void relocate(TensorId tensor, StorageId storage, std::uint64_t offset,
+                const std::vector<std::int64_t>& strides);
+  /// Whatever uses a storage uses its twin from now on. `twins`: by storage, itself where it stays.
+  /// Preconditions: bytes, dtype and device are the same; a twin stays, and is no added one unless the
+  /// storage is one.
+  void merge_storages(const std::vector<StorageId>& twins);
+  /// Whatever uses the storage says that it lay on `device`.
+  void set_device(StorageId storage, std::string_view device);
+  /// A row for a tensor that no state dict names, to be written with `replace_value`.
+  TensorId add_tensor(const TensorView& view);
 
   /// A storage for `replace` and `insert`, whose bytes come from `data`. One that nothing views in the end is
   /// not written. Returns its row.
@@ -234,6 +259,11 @@ class CKPT_EXPORT Checkpoint {
   /// The state dict becomes the root of the file: all that is not in it goes. Paths of places stay those of
   /// the file as it was read.
   void set_root(std::uint32_t state_dict) { new_root_ = state_dict; }
+
+  /// The new root, or the root as it is, goes without `_metadata`.
+  void drop_metadata() { without_metadata_ = true; }
+
+  bool without_metadata() const { return without_metadata_; }
 
   /// The state dict that an edit made the root, or kNoIndex.
   std::uint32_t new_root() const { return new_root_; }
@@ -249,16 +279,29 @@ class CKPT_EXPORT Checkpoint {
 
   const std::vector<std::pair<std::uint32_t, std::uint32_t>>& unwrapped() const { return unwrapped_; }
 
-  /// Writes a number or a string where a value stands that is no tensor: an item, or the key of one.
+  /// Writes a plain value where a value stands that is no tensor: an item, or the key of one.
   void replace_value(Use use, PlainValue value);
+
+  /// The mapping that the node `maker` makes is made as a dict: its items stay, its class goes.
+  void make_dict(Use maker) { dicts_made_.push_back(maker); }
+
+  /// The document has to be one that `torch.load(weights_only=True)` can read; its writer sees to the
+  /// opcodes.
+  void require_weights_only() { weights_only_ = true; }
+
+  bool requires_weights_only() const { return weights_only_; }
 
   bool edited() const {
     return !changes_.empty() || !dropped_values_.empty() || !replaced_values_.empty() || has_new_rows_ ||
-           has_new_root() || !unwrapped_.empty();
+           has_new_root() || !unwrapped_.empty() || storages_respelled() || !dicts_made_.empty() ||
+           weights_only_;
   }
 
-  /// Was a row replaced or inserted?
+  /// Was a row replaced, inserted or relocated?
   bool has_new_rows() const { return has_new_rows_; }
+
+  /// Are uses of storages to read otherwise, whoever uses them?
+  bool storages_respelled() const { return storages_merged_ || devices_change_; }
 
   /// Do tensors go, come or change? Else only names do.
   bool tensors_change() const;
@@ -274,6 +317,8 @@ class CKPT_EXPORT Checkpoint {
 
   const std::vector<std::pair<Use, PlainValue>>& replaced_values() const { return replaced_values_; }
 
+  const std::vector<Use>& dicts_made() const { return dicts_made_; }
+
  private:
   void append_step(std::string& out, const Place& step) const;
   void set_view(TensorId tensor, const TensorView& view, TensorFlag how);
@@ -282,10 +327,15 @@ class CKPT_EXPORT Checkpoint {
   KeyChanges changes_;
   std::vector<std::pair<Use, Use>> dropped_values_;
   std::vector<std::pair<Use, PlainValue>> replaced_values_;
+  std::vector<Use> dicts_made_;
   std::unordered_map<TensorId, TensorInfo> originals_;              ///< of rows that were replaced
   std::vector<std::pair<std::uint32_t, std::uint32_t>> unwrapped_;  ///< module, its child
   std::uint32_t new_root_ = kNoIndex;                               ///< a state dict
-  bool has_new_rows_ = false;                                       ///< some row was replaced or inserted
+  bool has_new_rows_ = false;  ///< some row was replaced, inserted or relocated
+  bool storages_merged_ = false;
+  bool devices_change_ = false;
+  bool weights_only_ = false;
+  bool without_metadata_ = false;
 };
 
 }  // namespace ckpt

@@ -18,6 +18,8 @@
 namespace ckpt {
 namespace {
 
+using ParameterId = std::variant<std::int64_t, std::string>;  ///< a number, or in some libraries a name
+
 /// What PyTorch's optimizers count with, also for a parameter without dimensions.
 constexpr std::array<std::string_view, 4> kCounters = {"step", "eta", "mu", "mu_product"};
 
@@ -148,7 +150,7 @@ class StateReader {
   }
 
   /// What stands in `params` and as a key of `state`.
-  std::optional<PlainValue> id_of(Use use) const {
+  std::optional<ParameterId> id_of(Use use) const {
     if (const auto index = graph_.integer(use)) return *index;
     if (auto name = graph_.string(use)) return std::move(*name);
     return std::nullopt;
@@ -253,7 +255,7 @@ class StateReader {
   const ValueGraph& graph_;
   const Mapping& mapping_;
   OptimizerState state_;
-  std::map<PlainValue, std::uint32_t> slot_of_id_;
+  std::map<ParameterId, std::uint32_t> slot_of_id_;
   std::unordered_map<Use, std::uint32_t> slot_of_key_;
 };
 

@@ -22,9 +22,10 @@ struct Storage {
   std::uint16_t device = 0;     ///< index into the checkpoint's device tags
   Dtype dtype = Dtype::kUint8;  ///< of its first use
   bool has_crc32 = false;
-  bool untyped = false;       ///< counted in bytes, not in elements of dtype
-  bool is_added = false;      ///< by an edit: no container has it yet
-  std::uint8_t document = 0;  ///< of the part, whose persistent ids name it
+  bool untyped = false;                 ///< counted in bytes, not in elements of dtype
+  bool is_added = false;                ///< by an edit: no container has it yet
+  std::uint8_t document = 0;            ///< of the part, whose persistent ids name it
+  std::uint32_t same_as = 0xFFFFFFFFU;  ///< a storage of equal bytes, which uses of this one name instead
 };
 
 }  // namespace ckpt

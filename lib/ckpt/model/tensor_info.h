@@ -29,6 +29,7 @@ enum TensorFlag : std::uint16_t {
   kReplaced = 128,       ///< an edit gave the row another view; the document still spells the old one
   kInserted = 256,       ///< an edit added the row: no document has it
   kMadeAnew = 512,       ///< an edit gave it values that have nothing to do with the old ones
+  kRelocated = 1024,     ///< an edit laid the same values elsewhere; the document still spells the old place
 };
 
 enum class TensorLayout : std::uint8_t {

@@ -299,6 +299,48 @@ TEST_CASE("mistakes around the edits", "[edit][plan]") {
   CHECK(around(R"("roots": [null])") == "usage: roots[0]: expected a string, found null");
 }
 
+TEST_CASE("a plan that converts says what it is asked for, and the container", "[edit][plan]") {
+  Convert edit;
+  edit.state_dict = true;
+  edit.tensors_only = true;
+  edit.weights_only = true;
+  edit.device_tag_cpu = true;
+  edit.compact = true;
+  edit.dedupe = true;
+  auto plan = plan_of(edit);
+  plan.target = {FormatId::kTorchLegacy, TiedTensors::kCopy};
+  CHECK(there_and_back(plan) == R"({
+  "schema": "ckpt.plan/1",
+  "edits": [
+    {
+      "edit": "convert",
+      "state_dict": true,
+      "tensors_only": true,
+      "weights_only": true,
+      "device_tag_cpu": true,
+      "compact": true,
+      "dedupe": true
+    }
+  ],
+  "to": "torch-legacy",
+  "tied": "copy"
+}
+)");
+  CHECK(there_and_back(plan_of(Convert{})) == R"({
+  "schema": "ckpt.plan/1",
+  "edits": [
+    {
+      "edit": "convert"
+    }
+  ]
+}
+)");
+  CHECK(mistake_in_edit(R"({"edit": "convert", "compact": 1})") ==
+        "usage: edits[0].compact: expected true or false, found the number 1");
+  CHECK(mistake(R"({"schema": "ckpt.plan/1", "edits": [{"edit": "convert"}], "to": "onnx"})") ==
+        "usage: to: expected torch, torch-legacy or safetensors, found 'onnx'");
+}
+
 TEST_CASE("mistakes in edits are told with their place", "[edit][plan]") {
   struct Case {
     const char* edit;

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The steps of `convert` that stay in the container of the input, one function each. `apply_convert` calls
+// them in order; each fills its part of the report's `conversion`, which is there.
+#pragma once
+
+#include "ckpt/base/result.h"
+#include "ckpt/edit/edits.h"
+
+namespace ckpt {
+
+/// Of the state dict that `make_root` chose only tensors stay: no `_metadata`, no `_extra_state`, no other
+/// values of a mixed root.
+Status keep_tensors_only(EditContext& context);
+
+/// What `torch.load(weights_only=True)` refuses becomes plain, or goes with the item that holds it. Errors:
+/// kUnsupported for what can be neither, with the global that is refused.
+Status make_weights_only(EditContext& context);
+
+/// Every view gets a storage of its own, unless it is all of one already. Errors: kUnsupported for a storage
+/// in a compressed record.
+Status compact_tensors(EditContext& context);
+
+/// Storages with equal bytes become one, where tensors are copied out of the file when it is used: not in
+/// optimizers and objects. Errors: kIo, kCorrupt where they can't be read.
+Status dedupe_storages(EditContext& context);
+
+/// Every storage says that it lay on the CPU.
+Status tag_devices_cpu(EditContext& context);
+
+}  // namespace ckpt
