@@ -18,7 +18,8 @@ struct SharedViews {
   /// Indices of rows that are one view: same storage, offset, shape, strides and dtype. The smallest name
   /// comes first.
   std::vector<std::vector<std::size_t>> ties;
-  std::vector<std::pair<std::size_t, std::size_t>> overlaps;  ///< two rows that share bytes and are no ties, in order
+  std::vector<std::pair<std::size_t, std::size_t>>
+      overlaps;  ///< two rows that share bytes and are no ties, in order
 };
 
 /// Tensors without elements share nothing.

@@ -20,6 +20,7 @@ constexpr std::uint64_t kStepSize = std::uint64_t{64} << 20;  // so that a signa
 // destination's page cache; from anywhere else they are split, and both copying and writing back take a tenth
 // longer.
 constexpr std::uint64_t kAlignment = std::uint64_t{1} << 20;
+constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kBufferSize = std::uint64_t{1} << 20;
 
 // In the order in which they are tried. A method that declines is not tried again in the same copy.
@@ -52,6 +53,7 @@ class Copy {
   Status run() {
     const auto position = ::lseek(destination_.descriptor(), 0, SEEK_CUR);
     to_ = position > 0 ? static_cast<std::uint64_t>(position) : 0;  // 0 for a pipe
+    if (moves_within_page()) method_ = Method::kBuffer;
     const auto blocks = shareable_blocks();
     if (blocks.size > 0) {
       CKPT_RETURN_IF_ERROR(move(blocks.offset - from_));
@@ -61,6 +63,15 @@ class Copy {
   }
 
  private:
+  // On a local file system (others prefer larger blocks than a page, and may copy at their own end) the
+  // kernel splits every page of such a copy in two, which takes a third longer than a buffer.
+  bool moves_within_page() const {
+    FileStatus status{};
+    if (method_ == Method::kBuffer || from_ % kPage == to_ % kPage) return false;
+    if (::fstat(destination_.descriptor(), &status) != 0 || !S_ISREG(status.st_mode)) return false;
+    return status.st_blksize > 0 && static_cast<std::uint64_t>(status.st_blksize) <= kPage;
+  }
+
   // The part of the source whose blocks could become blocks of the destination; empty where that can't be.
   Extent shareable_blocks() const {
     if (source_.descriptor() < 0) return {};
