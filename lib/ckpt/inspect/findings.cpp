@@ -8,6 +8,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/model/key_path.h"
+#include "ckpt/model/module_names.h"
 #include "ckpt/model/wrappers.h"
 
 namespace ckpt {
@@ -47,10 +48,14 @@ void find_wrappers(const Checkpoint& checkpoint, std::vector<Finding>& out) {
     const auto removed = strip_wrappers(keys, {});
     if (removed.empty()) continue;
     const auto path = checkpoint.path(dict.place);
+    // a module that averages another one keeps a key of its own, so it can't be unwrapped
+    const bool is_fixed =
+        !dict.of_module || std::none_of(keys.begin(), keys.end(),
+                                        [](const std::string& key) { return leaf_of(key) == "n_averaged"; });
     out.push_back({"wrapper-prefix", Severity::kWarning, path,
                    fmt::format("the keys{} carry the name of a wrapper: {}",
                                path.empty() ? "" : " of " + quoted(path), examples(removed)),
-                   "ckpt strip-dataparallel FILE -o OUT"});
+                   is_fixed ? "ckpt strip-dataparallel FILE -o OUT" : ""});
   }
 }
 
