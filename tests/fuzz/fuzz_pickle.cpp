@@ -7,6 +7,7 @@
 
 #include "ckpt/pickle/decoder.h"
 #include "ckpt/pickle/encoder.h"
+#include "ckpt/pickle/restricted_spelling.h"
 
 namespace ckpt {
 namespace {
@@ -77,6 +78,12 @@ void check(ByteView data) {
   const auto bytes = whole(*same, source);
   require(bytes.size() == graph->extent().size && std::equal(bytes.begin(), bytes.end(), data.begin()));
 
+  if (const auto restricted = spell_restricted(*graph); restricted.ok()) {
+    const MemorySource output("output", whole(*restricted, source));
+    const auto again = decode_pickle(output, {0, output.size()}, limits);
+    require(!again.ok() || refused_opcodes(*again).empty());
+    require(again.ok() || again.error().code() == ErrorCode::kUnsupported);  // more nodes than may be
+  }
   const auto edited = encode_pickle(*graph, some_edits(*graph, data.size()));
   if (!edited) return;
   const MemorySource output("output", whole(*edited, source));

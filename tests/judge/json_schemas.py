@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / "tests" / "data"
 SCHEMAS = ROOT / "docs" / "reference" / "schema"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-EDITS = ("strip-dataparallel", "filter-keys", "rename-keys", "merge", "replace-head", "apply")
+EDITS = ("strip-dataparallel", "filter-keys", "rename-keys", "merge", "replace-head", "convert", "apply")
 
 # -- a validator for the part of draft 2020-12 that the schemas use ---------------------------------------------------
 
@@ -173,6 +173,7 @@ class Judge:
                                                                              "--keep-rows", "--optimizer", "drop"]],
             "merge": [[path], [DATA / "torch-2.15-many.pt", "--keys", "union", "--dtype", "other", "--on-shape-mismatch", "keep-base"],
                       [DATA / "torch-2.15-flat.pt", path, "--keys", "intersection", "--optimizer", "keep"], ["missing.pt"]],
+            "convert": [["--compact", "--dedupe", "--device-tag", "cpu"], ["--weights-only"], ["--tensors-only", "--weights-only"], ["--state-dict"]],
             "apply": [["-e", "strip", "-e", "rename --add-prefix net."], ["-e", "strip", "-e", f"filter --drop {key}", "--optimizer", "drop"],
                       ["-e", "filter --drop-entry epoch", "-e", "rename --map re:.*=same"]],
         }
@@ -206,7 +207,7 @@ class Judge:
             self.judge(name, "freeze-report", [name], directory, status=2, files=[name])
             for command in EDITS:
                 rule = {"filter-keys": ["--drop", "fc"], "rename-keys": ["--add-prefix", "a."], "merge": [flat],
-                        "replace-head": ["--num-classes", "3"], "apply": ["-e", "strip"]}.get(command, [])
+                        "replace-head": ["--num-classes", "3"], "convert": ["--compact"], "apply": ["-e", "strip"]}.get(command, [])
                 self.judge(name, command, [name, "-n", *rule], directory, status=2, files=[name])
         self.judge("an odd file name", "inspect", ["in\udcffvalid \"name\n.pt"], directory, status=0)
         self.judge("an odd key", "inspect", ["odd-key.pt"], directory, status=0)
@@ -253,6 +254,8 @@ class Judge:
                  ["head", "--head", "fc", "--num-classes", "5", "--init", "normal:0.5", "--seed", "-3", "--torch", "2.11", "--background", "last",
                   "--label-offset", "2", "--in-features", "3", "--no-bias", "--rename", "new"],
                  ["head", "--map", rows], ["merge", flat, odd, "--other-root", "a", "--keys", "union", "--dtype", "base", "--on-shape-mismatch", "keep-base"],
+                 ["convert", "--state-dict", "--weights-only", "--compact", "--to", "torch-legacy", "--tied", "copy"],
+                 ["convert", "--tensors-only", "--dedupe", "--device-tag", "cpu", "--root", "model"],
                  ["apply", "-e", "strip", "-e", "filter --keep fc", "-e", "rename --map fc=head", "-e", "filter --drop-entry epoch"]]
         schema = self.schemas["plan"]
         whole: dict[str, Any] = {"schema": "ckpt.plan/1", "edits": []}

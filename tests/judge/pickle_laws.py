@@ -11,6 +11,8 @@ not get split or merged. The pickles of tests/data and of the downloaded corpus 
 """
 
 import argparse
+import builtins
+import codecs
 import collections
 import glob
 import io
@@ -291,6 +293,43 @@ def taken_back(tool, rng, data):
     return None
 
 
+RESTRICTED = set(
+    'APPEND APPENDS BINFLOAT BINGET BININT BININT1 BININT2 BINPERSID BINPUT BINUNICODE BUILD EMPTY_DICT EMPTY_LIST EMPTY_SET '
+    'EMPTY_TUPLE GLOBAL LONG1 LONG_BINGET LONG_BINPUT MARK NEWFALSE NEWOBJ NEWTRUE NONE PROTO REDUCE SETITEM SETITEMS '
+    'SHORT_BINSTRING STOP TUPLE TUPLE1 TUPLE2 TUPLE3'.split())
+
+
+class Makers(InertC):
+    """Knows what bytes, bytearrays and sets are made by where no opcode makes them."""
+
+    def find_class(self, module, name):
+        if (module, name) == ('_codecs', 'encode'):
+            return codecs.encode
+        if module in ('builtins', '__builtin__') and name in ('set', 'bytearray'):
+            return getattr(builtins, name)
+        return super().find_class(module, name)
+
+
+def restricted(tool, data):
+    """In the opcodes of the restricted loader the objects are the same, or it is refused with the opcode that has no other form."""
+    if not tool.load(data).startswith('ok'):
+        return None
+    answer = tool.ask('restrict')
+    if answer.startswith('error unsupported'):
+        return None
+    if not answer.startswith('ok'):
+        return 'restricted: ' + answer
+    output = bytes.fromhex(answer[3:])
+    others = {op.name for op, _, _ in pickletools.genops(output)} - RESTRICTED
+    if others:
+        return f'restricted: it has {sorted(others)}'
+    try:
+        wrong = difference(Makers(io.BytesIO(data)).load(), Makers(io.BytesIO(output)).load())
+    except Exception as error:
+        return f'restricted: {type(error).__name__}: {error}'
+    return 'restricted: ' + wrong if wrong else None
+
+
 def pickles_in(path):
     """The pickles of a checkpoint file: records of a zip, or the stacked ones of a legacy file."""
     if zipfile.is_zipfile(path):
@@ -362,10 +401,10 @@ def main():
         rng = random.Random(seed)
         data, how = generate(rng)
         judge(f'seed {seed}', data, rng, how)
-        wrong = taken_back(tool, rng, data)
-        counts['failed' if wrong else 'passed'] += 1
-        if wrong:
-            print(f'FAILED seed {seed} ({how}): {wrong}')
+        for wrong in taken_back(tool, rng, data), restricted(tool, data):
+            counts['failed' if wrong else 'passed'] += 1
+            if wrong:
+                print(f'FAILED seed {seed} ({how}): {wrong}')
     for path in files(not options.no_corpus):
         for name, data in pickles_in(path):
             for number in range(options.rounds if len(data) < 1_000_000 else min(1, options.rounds)):

@@ -13,6 +13,7 @@
 //                           (COUNT for a tuple, R for a call and P for a persistent id
 //   encode                  applies and forgets them         → ok HEX | error CODE TEXT
 //   repeat                  encodes without edits            → ok same | error TEXT
+//   restrict                spells it for the restricted loader → ok HEX | error CODE TEXT
 #include <fstream>
 #include <iostream>
 #include <sstream>
@@ -23,6 +24,7 @@
 #include "ckpt/io/byte_source.h"
 #include "ckpt/pickle/decoder.h"
 #include "ckpt/pickle/encoder.h"
+#include "ckpt/pickle/restricted_spelling.h"
 
 namespace ckpt {
 namespace {
@@ -59,6 +61,7 @@ class Session {
     if (command == "dump") return dump();
     if (command == "encode") return encode();
     if (command == "repeat") return repeat();
+    if (command == "restrict") return restrict();
     return edit(command, words);
   }
 
@@ -171,6 +174,14 @@ class Session {
     if (!encoded)
       return fmt::format("error {} {}", error_code_name(encoded.error().code()), encoded.error().text());
     return "ok " + to_hex(bytes_of(*encoded));
+  }
+
+  std::string restrict() const {
+    const auto restricted = spell_restricted(*graph_);
+    if (!restricted)
+      return fmt::format("error {} {}", error_code_name(restricted.error().code()),
+                         restricted.error().text());
+    return "ok " + to_hex(bytes_of(*restricted));
   }
 
   std::string repeat() const {
