@@ -305,7 +305,7 @@ class Makers(InertC):
     def find_class(self, module, name):
         if (module, name) == ('_codecs', 'encode'):
             return codecs.encode
-        if (module, name) in (('builtins', 'set'), ('builtins', 'bytearray')):
+        if module in ('builtins', '__builtin__') and name in ('set', 'bytearray'):
             return getattr(builtins, name)
         return super().find_class(module, name)
 

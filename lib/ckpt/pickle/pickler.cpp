@@ -34,7 +34,7 @@ std::uint32_t Pickler::memoize() {
 }
 
 void Pickler::integer(std::int64_t value) {
-  append_integer(text_, value, kProtocol);
+  append_integer(text_, value, kProtocol, LongSize::kShortest);
 }
 
 void Pickler::boolean(bool value) {

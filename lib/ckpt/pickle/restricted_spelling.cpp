@@ -152,7 +152,7 @@ class RestrictedSpelling {
           return {};
         }
         if (const auto number = graph_.integer(node)) {
-          append_integer(out_.text, *number, kProtocol);
+          append_integer(out_.text, *number, kProtocol, LongSize::kShortest);
           return {};
         }
         if (opcode != Opcode::kLong4) return write_long(node);
