@@ -19,9 +19,9 @@ namespace ckpt {
 
 /// How a container refers to storages.
 struct StorageSpelling {
-  std::vector<std::string> added_keys;  ///< of added storages, by index into `added_data`
-  bool has_view_item = false;           ///< the persistent id ends with view metadata (legacy)
-  PickleDialect dialect = PickleDialect::kPython;   ///< in whose manner new values are written
+  std::vector<std::string> added_keys;             ///< of added storages, by index into `added_data`
+  bool has_view_item = false;                      ///< the persistent id ends with view metadata (legacy)
+  PickleDialect dialect = PickleDialect::kPython;  ///< in whose manner new values are written
 };
 
 class TensorSpeller {

@@ -209,8 +209,7 @@ class Speller {
         if (!changing.contains(object)) {
           CKPT_RETURN_IF_ERROR(tensors().respell(row, entry.value, edits_));
         } else if (objects_done_.insert(object).second) {
-          CKPT_RETURN_IF_ERROR(
-              tensors().respell(row, object, edits_, TensorSpeller::OtherUses::kFollow));
+          CKPT_RETURN_IF_ERROR(tensors().respell(row, object, edits_, TensorSpeller::OtherUses::kFollow));
         }
       } else {
         items.push_back(NewValue::text(checkpoint_.name(index, i)));

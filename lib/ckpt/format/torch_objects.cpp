@@ -230,8 +230,7 @@ class Collector {
     if (context.role == Role::kScriptState && is_made && opcode != Opcode::kReduce)
       scripts_->add_object(context.module, key, node, place, graph_);
     count_other(key, value, context);
-    const bool is_table =
-        scripts_ == nullptr && context.module != kNoIndex && context.role != Role::kPlain;
+    const bool is_table = scripts_ == nullptr && context.module != kNoIndex && context.role != Role::kPlain;
     const bool is_first = !was_visited(node);
     if (!is_first && !is_made && !is_table) {  // however large it is, it is not taken apart again
       add_entry(place, node);

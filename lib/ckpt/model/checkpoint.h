@@ -118,8 +118,9 @@ struct StateDict {
   PlaceId place = kNoIndex;
   Use mapping = kNoUse;
   std::vector<StateDictEntry> entries;  ///< in file order
-  bool of_module = false;   ///< a whole module stands here; keys are what its state_dict() would give
-  bool is_opaque = false;   ///< a module in it keeps keys that no file shows: packed weights, an unknown object
+  bool of_module = false;  ///< a whole module stands here; keys are what its state_dict() would give
+  bool is_opaque =
+      false;  ///< a module in it keeps keys that no file shows: packed weights, an unknown object
   bool mixed_root = false;  ///< the root, with tensors and other values: those are carried
 };
 
