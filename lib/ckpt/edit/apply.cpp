@@ -55,7 +55,10 @@ Status set_modules_aside(const Checkpoint& checkpoint, const Plan& plan, std::ve
   const auto is_module = [&](std::uint32_t index) {
     return is_script || checkpoint.state_dicts[index].of_module;
   };
-  if (std::none_of(plan.edits.begin(), plan.edits.end(), edits_keys)) return {};
+  const auto touches_keys = [&](const Edit& edit) {
+    return edits_keys(edit) || (is_script && std::holds_alternative<StripWrappers>(edit));
+  };
+  if (std::none_of(plan.edits.begin(), plan.edits.end(), touches_keys)) return {};
   if (std::any_of(plan.edits.begin(), plan.edits.end(), makes_root)) return {};  // a state dict comes of it
   const auto first = std::find_if(chosen.begin(), chosen.end(), is_module);
   if (first == chosen.end()) return {};

@@ -130,6 +130,8 @@ class Collector {
     }
     select_state_dicts(checkpoint_, std::move(extra_states_), std::move(module_dicts), tensor_mapping_);
     modules_.list_modules();
+    if (scripts_ != nullptr)  // whose code has all the tensors
+      std::erase_if(checkpoint_.state_dicts, [](const StateDict& dict) { return dict.entries.empty(); });
     return {};
   }
 
