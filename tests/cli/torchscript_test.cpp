@@ -171,6 +171,12 @@ TEST_CASE("an archive of PyTorch 1.0 to 1.3 is shown, taken from, and not edited
         "load it\n  hint: convert it with 'ckpt convert --to torch' and edit that file\n");
   CHECK(has(cli.bad("rename old.pt --add-prefix x. -o out.pt"),
             "hint: convert it with 'ckpt convert --to torch'"));
+  for (const auto* options : {"--to torch", "--state-dict", "--to torch-legacy", "--to safetensors"}) {
+    CAPTURE(options);
+    cli.good(std::string("convert old.pt -f --verify -o converted.pt ") + options);
+    CHECK(cli.keys("converted.pt") == Lines{"fc.bias"});
+    CHECK(values(cli, "converted.pt", "fc.bias") == "0\n0\n");
+  }
 }
 
 }  // namespace

@@ -412,6 +412,28 @@ class Judge:
             return "the new head does not require a gradient"
         return self.kept()
 
+    def converted(self) -> Optional[str]:
+        """The state dict as another container, where that holds its tensors."""
+        wanted = torch.jit.load(self.source).state_dict()
+        untyped = [key for key, tensor in wanted.items() if str(tensor.dtype).split(".")[1].startswith(("float8", "uint1", "uint3", "uint6"))]
+        strided = all(tensor.layout == torch.strided and not tensor.is_quantized for tensor in wanted.values())
+        for options in (["--to", "torch"], ["--state-dict"], ["--to", "torch-legacy"]):
+            done = self.run("convert", self.source, *options, "-q", "-f", "--verify", "-o", self.out)
+            if not strided or (untyped and "torch-legacy" in options):
+                if done.returncode != 2 or "tensor '" not in done.stderr:
+                    return f"{options}: status {done.returncode}: {done.stderr}"
+                continue
+            if done.returncode != 0:
+                return f"{options}: {done.stderr}"
+            found = torch.load(self.out)
+            if list(found) != list(wanted):
+                return f"{options}: keys {list(found)} instead of {list(wanted)}"
+            for key in wanted:
+                if not same(found[key], wanted[key]):
+                    return f"{options}: {key} differs"
+        done = self.run("convert", self.source, "--to", "safetensors", "-q", "-f", "--verify", "--tied", "copy", "-o", self.out)
+        return None if done.returncode == 0 or "safetensors can't hold" in done.stderr else done.stderr
+
     def refused(self, *arguments: str) -> Optional[str]:
         done = self.run(*arguments, self.source, "-f", "-o", str(self.folder / "never.pt"))
         if done.returncode == 2 and not (self.folder / "never.pt").exists():
@@ -436,6 +458,7 @@ class Judge:
             return
         if name == "attributes":
             self.check(f"{name}: tensors by path", self.attributes)
+        self.check(f"{name}: convert", self.converted)
         self.check(f"{name}: merge", lambda: self.merged(case))
         self.check(f"{name}: merge of half the keys", lambda: self.merged(case, half=True))
         self.check(f"{name}: merge without ties", lambda: self.separated(case))
@@ -541,6 +564,7 @@ class Judge:
 
             self.check(f"{name}: inspect", self.inspected)
             self.check(f"{name}: merge", merged)
+            self.check(f"{name}: convert", self.converted)
 
 
 def main() -> int:
