@@ -175,7 +175,8 @@ Plan plan_of(std::uint64_t number, const Checkpoint& checkpoint) {
   } else {
     FilterKeys filter;
     const auto& dicts = checkpoint.state_dicts;
-    const auto key = dicts.empty() ? std::string() : checkpoint.original_name(0, 0);
+    const bool has_key = !dicts.empty() && !dicts.front().entries.empty();  // a module may have none
+    const auto key = has_key ? checkpoint.original_name(0, 0) : std::string();
     filter.rules.push_back({false, NamePattern::exact(key)});
     plan.edits.emplace_back(std::move(filter));
   }

@@ -117,6 +117,14 @@ std::unordered_set<PlaceId> places_around_edits(const Checkpoint& checkpoint) {
   return places;
 }
 
+/// Was a mapping inside it named by --root? Then its tensors have the names that they have there.
+bool lost_rows(const Checkpoint& checkpoint, std::uint32_t dict) {
+  const auto& entries = checkpoint.state_dicts[dict].entries;
+  return std::any_of(entries.begin(), entries.end(), [&](const StateDictEntry& entry) {
+    return entry.tensor != kNoIndex && checkpoint.tensors[entry.tensor].state_dict != dict;
+  });
+}
+
 /// Keys by path of their state dict, sorted.
 std::map<std::string, std::vector<std::string>> planned_keys(const Checkpoint& checkpoint) {
   std::map<std::string, std::vector<std::string>> all;
@@ -125,7 +133,7 @@ std::map<std::string, std::vector<std::string>> planned_keys(const Checkpoint& c
   for (std::uint32_t dict = 0; dict < checkpoint.state_dicts.size(); ++dict) {
     if (!checkpoint.holds(dict)) continue;
     const auto place = checkpoint.state_dicts[dict].place;
-    if (!checkpoint.has_new_root() && around.contains(place)) continue;
+    if (!checkpoint.has_new_root() && (around.contains(place) || lost_rows(checkpoint, dict))) continue;
     auto& keys = all[checkpoint.has_new_root() ? "" : checkpoint.path(place)];
     const auto& entries = checkpoint.state_dicts[dict].entries;
     for (std::uint32_t i = 0; i < entries.size(); ++i) {
