@@ -35,7 +35,8 @@ std::optional<std::string> from_latin1(std::string_view text) {
     auto byte = static_cast<unsigned char>(text[i]);
     if (byte >= 0x80) {
       if ((byte != 0xC2 && byte != 0xC3) || i + 1 == text.size()) return std::nullopt;
-      byte = static_cast<unsigned char>((byte << 6U) | (static_cast<unsigned char>(text[++i]) & 0x3FU));
+      byte =
+          static_cast<unsigned char>(unsigned{byte} << 6U | (static_cast<unsigned char>(text[++i]) & 0x3FU));
     }
     bytes += static_cast<char>(byte);
   }
