@@ -70,10 +70,12 @@ void Checkpoint::strides(const TensorInfo& tensor, std::vector<std::int64_t>& ou
     return;
   }
   out.resize(tensor.rank);
-  std::int64_t step = 1;
+  constexpr auto kLargestStride = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  std::uint64_t step = 1;
   for (std::size_t i = tensor.rank; i-- > 0;) {
-    out[i] = step;
-    step *= std::max<std::int64_t>(sizes[i], 1);
+    out[i] = static_cast<std::int64_t>(step);
+    const auto size = static_cast<std::uint64_t>(std::max<std::int64_t>(sizes[i], 1));
+    step = std::min(checked_multiply(step, size).value_or(kLargestStride), kLargestStride);
   }
 }
 
