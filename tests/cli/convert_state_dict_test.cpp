@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "support/checkpoint_builder.h"
+#include "support/pickle_checkpoint.h"
 #include "support/run_cli.h"
 
 namespace ckpt::test {
@@ -43,6 +44,65 @@ TEST_CASE("storages that nothing refers to any more are not written", "[cli][con
   CHECK(cli.read("in.pt").size() > 400000);
   CHECK(cli.read("out.pt").size() < 5000);
   CHECK(holds(cli.good("inspect out.pt"), "2 tensors"));
+}
+
+// Tensors are written as `$`; the state of a quantised convolution ends in weight, bias, scale and zero
+// point.
+const std::string kTables =
+    "BINUNICODE _parameters; EMPTY_DICT; BINUNICODE _buffers; EMPTY_DICT; BINUNICODE _modules; EMPTY_DICT; ";
+const std::string kConvolution =
+    "GLOBAL torch.ao.nn.quantized.modules.conv Conv2d; EMPTY_TUPLE; NEWOBJ; MARK; BININT1 1; BININT1 1; "
+    "BININT1 1; "
+    "BININT1 1; BININT1 1; BININT1 1; NEWFALSE; BININT1 0; BININT1 1; BINUNICODE zeros; $; NONE; BINFLOAT "
+    "0.25; "
+    "BININT1 7; NEWFALSE; TUPLE; BUILD; ";
+
+std::string linear(const std::string& packed_class) {
+  return "GLOBAL torch.nn.quantized.modules.linear Linear; EMPTY_TUPLE; NEWOBJ; EMPTY_DICT; MARK; " +
+         kTables +
+         "MARK; BINUNICODE _packed_params; GLOBAL torch.nn.quantized.modules.linear LinearPackedParams; "
+         "EMPTY_TUPLE; "
+         "NEWOBJ; EMPTY_DICT; MARK; " +
+         kTables +
+         "BINUNICODE dtype; GLOBAL torch qint8; BINUNICODE _packed_params; GLOBAL torch ScriptObject; " +
+         "EMPTY_TUPLE; NEWOBJ; $; NONE; TUPLE2; BINUNICODE " + packed_class +
+         "; TUPLE2; BUILD; SETITEMS; "
+         "BUILD; "
+         "SETITEMS; BINUNICODE scale; BINFLOAT 0.5; BINUNICODE zero_point; BININT1 3; SETITEMS; BUILD; ";
+}
+
+std::string net_of(const std::string& children) {
+  return "GLOBAL m Net; EMPTY_TUPLE; NEWOBJ; EMPTY_DICT; MARK; " + kTables + "MARK; " + children +
+         "SETITEMS; SETITEMS; BUILD";
+}
+
+TEST_CASE("quantised layers give what their code would", "[cli][convert]") {
+  const Cli cli;
+  cli.write(
+      "in.pt",
+      as_text(zip_of_pickle(net_of("BINUNICODE conv; " + kConvolution + "BINUNICODE fc; " +
+                                   linear("__torch__.torch.classes.quantized.LinearPackedParamsBase")))));
+  CHECK(cli.keys("in.pt") == Keys{"conv.weight"});
+  CHECK(cli.good("inspect in.pt").find("module-keys-unknown") == std::string::npos);
+  CHECK(holds(cli.good("convert --state-dict --verify in.pt -o out.pt"), "  state dict: 8 of 8 keys kept"));
+  CHECK(cli.good("inspect --get conv.scale --values 1 out.pt").find("0.25") != std::string::npos);
+  CHECK(cli.good("inspect --get conv.zero_point --values 1 out.pt").find('7') != std::string::npos);
+  CHECK(cli.good("inspect --get fc.scale --values 1 out.pt").find("0.5") != std::string::npos);
+  CHECK(holds(cli.good("inspect out.pt"), R"(["fc._packed_params._packed_params"][0])"));
+  cli.good("apply -q -e 'convert --state-dict' -e 'rename-keys --map fc=head' in.pt -o renamed.pt");
+  CHECK(holds(cli.good("inspect renamed.pt"), R"(["head._packed_params._packed_params"][0])"));
+  CHECK(holds(cli.bad("convert --state-dict --to safetensors in.pt -o out.safetensors"), "'conv.bias'"));
+}
+
+TEST_CASE("layers that are packed in an unknown way are refused by name", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt",
+            as_text(zip_of_pickle(net_of("BINUNICODE fc; " +
+                                         linear("__torch__.torch.classes.sparse.LinearPackedParamsBase")))));
+  CHECK(cli.good("inspect in.pt").find("module-keys-unknown") != std::string::npos);
+  CHECK(holds(cli.bad("convert --state-dict in.pt -o out.pt"),
+              "module 'fc._packed_params' is a torch.nn.quantized.modules.linear.LinearPackedParams: its "
+              "weights are packed"));
 }
 
 TEST_CASE("of several state dicts one has to be named", "[cli][convert]") {

@@ -80,6 +80,8 @@ class Comparison:
             return  # a jagged tensor's symbolic size, numbered by the process
         elif isinstance(expected, weakref.ref):
             self._compare(path, expected(), actual())
+        elif isinstance(expected, torch.ScriptObject):  # which knows no equality
+            self._compare(f"{path}<state>", expected.__getstate__(), actual.__getstate__())
         elif isinstance(expected, float) and not isinstance(expected, numpy.generic):
             self._equal(path, "", struct.pack("d", expected), struct.pack("d", actual))
         elif isinstance(expected, (numpy.ndarray, numpy.generic)):

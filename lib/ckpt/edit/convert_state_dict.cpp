@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // `convert --state-dict`: one state dict becomes the file, all that stands around it goes.
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/compute/convert.h"
 #include "ckpt/edit/edits.h"
 #include "ckpt/model/key_path.h"
 #include "ckpt/model/module_state.h"
@@ -27,6 +29,33 @@ Result<EditedStateDict*> only_one(EditContext& context) {
       .with_hint("name it with --root PATH");
 }
 
+template <typename Number>
+StorageId add_number(Checkpoint& checkpoint, Number number, Dtype dtype) {
+  Bytes bytes(sizeof number);
+  std::memcpy(bytes.data(), &number, sizeof number);
+  if (checkpoint.big_endian) swap_byte_order(dtype, bytes);
+  return checkpoint.add_storage(DataRef::of_bytes(std::move(bytes)), dtype);
+}
+
+/// Numbers that packed layers keep become the tensors that they give.
+void make_tensors_of_numbers(Checkpoint& checkpoint, std::uint32_t dict) {
+  for (std::uint32_t i = 0; i < checkpoint.state_dicts[dict].entries.size(); ++i) {
+    const auto entry = checkpoint.state_dicts[dict].entries[i];
+    if (entry.tensor != kNoIndex || entry.key != kNoUse) continue;
+    TensorView view;
+    if (const auto integer = checkpoint.graph().integer(entry.value)) {
+      view.dtype = Dtype::kInt64;
+      view.storage = add_number(checkpoint, *integer, view.dtype);
+    } else if (const auto floating = checkpoint.graph().floating(entry.value)) {
+      view.dtype = Dtype::kFloat32;
+      view.storage = add_number(checkpoint, static_cast<float>(*floating), view.dtype);
+    } else {
+      continue;
+    }
+    checkpoint.replace(dict, i, view);
+  }
+}
+
 }  // namespace
 
 Status make_root(EditContext& context) {
@@ -42,6 +71,7 @@ Status make_root(EditContext& context) {
   if (chosen.of_module && !holds_script(checkpoint.format)) {
     CKPT_ASSIGN_OR_RETURN(const auto state, read_module_state(checkpoint, dict->index));
     report.notes.insert(report.notes.end(), state.notes.begin(), state.notes.end());
+    make_tensors_of_numbers(checkpoint, dict->index);
   }
   for (auto& path : checkpoint.paths_around(chosen.place)) {
     const bool is_gone = std::any_of(report.dropped_entries.begin(), report.dropped_entries.end(),

@@ -93,6 +93,7 @@ NewValue ModuleSpeller::spell_value(const StateDictEntry& entry) {
   auto row = checkpoint_.tensors[entry.tensor];
   row.flags = static_cast<std::uint16_t>(row.flags & ~unsigned{kRequiresGrad});
   if (row.has(kReplaced) || row.has(kInserted)) return tensors_.spell(row);
+  if (entry.key == kNoUse) return NewValue::move_of(graph_.resolve(entry.value));  // of a packed layer
   return spell_detached(row, entry.value);
 }
 

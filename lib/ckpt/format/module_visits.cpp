@@ -2,7 +2,6 @@
 #include "ckpt/format/module_visits.h"
 
 #include <algorithm>
-#include <unordered_map>
 
 namespace ckpt {
 namespace {
@@ -47,7 +46,9 @@ std::uint32_t ModuleVisits::add(const ModuleObject& module, Visit visit) {
   const auto& graph = checkpoint_.graph();
   visit.node = graph.resolve(visit.row.use);
   visit.hides_name = hides_its_name(graph, module);
-  visit.is_opaque = packs_weights(module.type);
+  auto packed = packed_keys(graph, module);
+  visit.is_opaque = !packed.known;
+  visit.packed = std::move(packed.keys);
   if (const auto hidden = module.find(graph, "_non_persistent_buffers_set"); hidden != kNoUse)
     visit.hidden = names_of_set(graph, hidden);
   visits_.push_back(std::move(visit));
@@ -82,6 +83,33 @@ bool ModuleVisits::spend_on(Use node) {
   return nodes_again_ <= kMostAgain * graph.size();
 }
 
+std::vector<StateDictEntry> ModuleVisits::packed_entries(const Visit& visit) {
+  if (!visit.packed.empty() && rows_.empty()) {
+    for (TensorId id = 0; id < checkpoint_.tensors.size(); ++id) {
+      const auto& row = checkpoint_.tensors[id];
+      if (row.use != kNoUse && !row.has(kIsPart)) rows_[row.use].push_back(id);
+    }
+  }
+  std::vector<StateDictEntry> entries;
+  for (const auto& [name, value] : visit.packed) {
+    const auto text = keep(std::string(visit.row.prefix) + std::string(name));
+    StateDictEntry entry{kNoUse, value, kNoIndex, static_cast<std::uint32_t>(checkpoint_.strings.size() - 1)};
+    const auto rows = rows_.find(value);
+    if (rows != rows_.end()) {
+      const auto row = std::find_if(rows->second.begin(), rows->second.end(),
+                                    [&](TensorId id) { return checkpoint_.tensors[id].name.empty(); });
+      if (row != rows->second.end()) entry.tensor = *row;
+    }
+    entries.push_back(entry);
+    if (entry.tensor == kNoIndex) continue;
+    auto& tensor = checkpoint_.tensors[entry.tensor];
+    tensor.name = text;  // no parameter of the layer, though it may be an object of that class
+    tensor.flags = static_cast<std::uint16_t>((tensor.flags & ~unsigned{kIsParameter | kRequiresGrad}) |
+                                              kBufferByModule);
+  }
+  return entries;
+}
+
 std::vector<std::uint32_t> ModuleVisits::below(std::uint32_t root) const {
   std::vector<std::uint32_t> order;
   std::vector<std::uint32_t> left = {root};
@@ -105,6 +133,8 @@ std::vector<StateDict> ModuleVisits::take_state_dicts() {
       dict.is_opaque = dict.is_opaque || visits_[visit].is_opaque;
       for (const auto* entries : {&visits_[visit].parameters, &visits_[visit].buffers})
         dict.entries.insert(dict.entries.end(), entries->begin(), entries->end());
+      const auto packed = packed_entries(visits_[visit]);
+      dict.entries.insert(dict.entries.end(), packed.begin(), packed.end());
     }
     if (dict.entries.empty() && !dict.is_opaque) continue;  // a layer without parameters
     if (counts_[i]) {

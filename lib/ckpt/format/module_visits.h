@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "ckpt/model/checkpoint.h"
 #include "ckpt/model/module_object.h"
+#include "ckpt/model/packed_modules.h"
 
 namespace ckpt {
 
@@ -56,7 +58,8 @@ class ModuleVisits {
     Use node;
     std::uint32_t state_dict;  ///< provisional, by index
     bool again;
-    bool is_opaque;                   ///< it has keys that no file shows
+    bool is_opaque;  ///< it has keys that no file shows
+    std::vector<PackedKey> packed;
     bool hides_name;                  ///< what is in it has no name of its own
     std::vector<std::string> hidden;  ///< non-persistent buffers
     std::vector<StateDictEntry> parameters;
@@ -66,6 +69,9 @@ class ModuleVisits {
 
   bool spend_on(Use node);
   std::uint32_t add(const ModuleObject& module, Visit visit);
+
+  /// The keys that packed layers give, with the rows of those whose values are tensors.
+  std::vector<StateDictEntry> packed_entries(const Visit& visit);
 
   /// Visits of the module `root` and those in it, parents first.
   std::vector<std::uint32_t> below(std::uint32_t root) const;
@@ -77,7 +83,8 @@ class ModuleVisits {
   std::vector<std::uint32_t> roots_;
   std::vector<bool> counts_;  ///< by root
   std::unordered_set<Use> root_nodes_;
-  std::uint64_t nodes_again_ = 0;  ///< in modules that were opened again
+  std::uint64_t nodes_again_ = 0;                        ///< in modules that were opened again
+  std::unordered_map<Use, std::vector<TensorId>> rows_;  ///< by use, once a packed layer asks for them
 };
 
 }  // namespace ckpt

@@ -434,10 +434,25 @@ class Collector {
       add_state(frame, module, is_first);
       return;
     }
+    if (module.form == ModuleForm::kPackedConvolution) {
+      if (is_first) {
+        add_items(frame, {});
+      } else {
+        add_packed_tensors(frame, module);
+      }
+      return;
+    }
     frame.context.role = module.form == ModuleForm::kGraph ? Role::kGraphModule : Role::kCompiledModule;
     const auto arguments = is_first ? anatomy_.arguments.size() : 2;
     for (std::size_t i = 1; i < arguments; ++i)
       add_part(frame, anatomy_.arguments[i], PartName::kArguments, static_cast<std::uint32_t>(i - 1));
+  }
+
+  /// What a convolution that was walked before gives once more.
+  void add_packed_tensors(Frame& frame, const ModuleObject& module) {
+    std::uint32_t index = 0;
+    for (const auto& key : packed_keys(graph_, module).keys)
+      frame.items.push_back({key.value, kNoUse, index++, StepKind::kIndex});
   }
 
   /// All attributes, or the tables alone. These in the order in which `state_dict()` goes over them, whatever

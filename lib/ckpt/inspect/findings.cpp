@@ -65,12 +65,11 @@ void find_opaque_modules(const Checkpoint& checkpoint, std::vector<Finding>& out
     if (dict.is_opaque) paths.push_back(quoted_path(checkpoint.path(dict.place)));
   }
   if (paths.empty()) return;
-  out.push_back(
-      {"module-keys-unknown", Severity::kWarning, "",
-       fmt::format("the module at {} gives keys that no file shows: it holds packed weights, or objects "
-                   "that are no plain modules",
-                   fmt::join(paths, ", ")),
-       ""});
+  out.push_back({"module-keys-unknown", Severity::kWarning, "",
+                 fmt::format("the module at {} gives keys that no file shows: it holds weights packed in an "
+                             "unknown way, or objects that are no plain modules",
+                             fmt::join(paths, ", ")),
+                 ""});
 }
 
 /// Two rows that show the same values of one storage under two keys of one state dict.

@@ -97,7 +97,8 @@ struct Mapping {
 
 /// A key of a state dict, with its value.
 struct StateDictEntry {
-  Use key = kNoUse;  ///< kNoUse in containers without documents, and where an edit inserted it
+  Use key =
+      kNoUse;  ///< kNoUse in containers without documents, of packed layers, and where an edit inserted it
   Use value = kNoUse;
   TensorId tensor = kNoIndex;     ///< kNoIndex for an _extra_state or a module's value that is no tensor
   std::uint32_t name = kNoIndex;  ///< of a module's value, among the checkpoint's strings

@@ -2,9 +2,10 @@
 #include "ckpt/model/module_object.h"
 
 #include <algorithm>
-#include <array>
 
 #include <fmt/format.h>
+
+#include "ckpt/model/packed_modules.h"
 
 namespace ckpt {
 namespace {
@@ -37,10 +38,6 @@ std::string type_of(const ValueGraph& graph, const Anatomy& anatomy) {
   return name ? text_of(*name) : "?";
 }
 
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != text.npos;
-}
-
 bool has_tables(const ValueGraph& graph, const std::vector<MappingItem>& state) {
   int found = 0;
   for (const auto& item : state) {
@@ -66,6 +63,15 @@ std::optional<ModuleObject> read_module(const ValueGraph& graph, const Anatomy& 
   if (has_tables(graph, module.state)) {
     module.type = type_of(graph, anatomy);
     return module;
+  }
+  if (anatomy.states.size() == 1) {
+    module.type = type_of(graph, anatomy);
+    if (is_packed_convolution(graph, module.type, anatomy.states)) {
+      module.form = ModuleForm::kPackedConvolution;
+      module.argument = anatomy.states.front();
+      module.state.clear();
+      return module;
+    }
   }
   if (anatomy.arguments.size() < 2) return std::nullopt;
   const auto called = global_of(graph, anatomy.arguments.front());
@@ -102,16 +108,6 @@ std::vector<std::string> names_of_set(const ValueGraph& graph, Use use) {
     if (auto name = graph.string(element)) names.push_back(std::move(*name));
   }
   return names;
-}
-
-bool packs_weights(std::string_view type) {
-  if (!type.starts_with("torch.") || !contains(type, "quantized.")) return false;
-  if (contains(type, "quantized.reference.") || contains(type, "sparse.quantized.")) return true;
-  const auto name = type.substr(type.rfind('.') + 1);
-  constexpr std::array<std::string_view, 4> kStarts = {"Linear", "Conv", "Embedding", "PackedParameter"};
-  const bool starts =
-      std::any_of(kStarts.begin(), kStarts.end(), [&](auto start) { return name.starts_with(start); });
-  return starts || name == "QFunctional" || name == "RNNCell" || name == "LSTMCell" || name == "GRUCell";
 }
 
 bool hides_its_name(const ValueGraph& graph, const ModuleObject& module) {

@@ -9,6 +9,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/model/key_path.h"
+#include "ckpt/model/packed_modules.h"
 
 namespace ckpt {
 namespace {
@@ -69,7 +70,7 @@ class Reader {
     dissect(graph_, graph_.resolve(row.use), anatomy_);
     const auto module = read_module(graph_, anatomy_);
     if (!module) return Error(ErrorCode::kInternal, "a module is none");
-    if (packs_weights(module->type)) {
+    if (!packed_keys(graph_, *module).known) {
       return Error(
           ErrorCode::kUnsupported,
           fmt::format("{} is a {}: its weights are packed for a backend, and only its code tells what "
@@ -90,8 +91,8 @@ class Reader {
 
   /// All that stands among its modules must be one, or None.
   Status check_children(std::uint32_t index, const ModuleObject& module) {
-    std::size_t expected = 1;
-    if (module.form != ModuleForm::kCompiled) {
+    std::size_t expected = module.form == ModuleForm::kCompiled ? 1 : 0;
+    if (module.form == ModuleForm::kObject || module.form == ModuleForm::kGraph) {
       Anatomy table;
       dissect(graph_, graph_.resolve(module.find(graph_, "_modules")), table);
       expected = static_cast<std::size_t>(
@@ -200,7 +201,7 @@ std::int64_t module_version(const ValueGraph& graph, const ModuleObject& module)
         "MovingAveragePerChannelMinMaxObserver", "HistogramObserver"};
     if (std::find(kSince3.begin(), kSince3.end(), name) != kSince3.end()) return 3;
   }
-  return 1;
+  return packed_version(type);
 }
 
 }  // namespace ckpt
