@@ -7,7 +7,7 @@
 namespace ckpt {
 namespace {
 
-constexpr std::uint64_t kPiece = 1U << 18U;  ///< elements; a multiple of 16
+constexpr std::uint64_t kPiece = 1U << 16U;  ///< elements; a multiple of 16
 
 }  // namespace
 

@@ -68,14 +68,15 @@ class Elements {
   /// Batch after batch from `make(batch)`.
   template <typename Make>
   static Elements in_batches(std::uint64_t count, Make make) {
-    Elements elements(count);
+    Bytes bytes;
+    bytes.reserve(count * sizeof(Element));
     std::array<Element, kBatch> batch;
     for (std::uint64_t done = 0; done < count; done += kBatch) {
       const auto part = std::span(batch).first(std::min(kBatch, count - done));
       make(part);
-      elements.set(done, part);
+      append_bytes(bytes, std::as_bytes(part));
     }
-    return elements;
+    return Elements(std::move(bytes));
   }
 
   /// Each element made another by `change(element)`.

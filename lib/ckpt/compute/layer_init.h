@@ -26,8 +26,9 @@ struct InitialValues {
   Bytes bias;  ///< empty if the layer has none
 };
 
-/// Weights of more bytes come as sources, but for truncated normal values, which are drawn as a whole.
-inline constexpr std::uint64_t kLargeWeight = std::uint64_t{16} << 20U;
+/// Weights of more bytes come as sources, since drawing them again costs less than fresh memory; but for
+/// truncated normal values, which are drawn as a whole.
+inline constexpr std::uint64_t kLargeWeight = std::uint64_t{1} << 20U;
 
 /// The values of a layer, drawn from `random` in PyTorch's order: the weight, then with `default` the bias,
 /// which is zero with all other methods. Several layers made one after the other take one `random`.
