@@ -49,6 +49,48 @@ void scatter(const std::byte* from, std::byte* to, const Axis& inner, const Axis
   }
 }
 
+/// Turns a square of cache lines: item l of line k becomes item k of line l.
+template <std::size_t kItem>
+void turn_square(const std::byte* square, std::byte* to, std::uint64_t step) {
+  constexpr std::uint64_t kSide = kLine / kItem;
+  for (std::uint64_t k = 0; k < kSide; ++k) {
+    std::array<std::byte, kLine> line;
+    for (std::uint64_t l = 0; l < kSide; ++l)
+      std::memcpy(&line[l * kItem], &square[l * kLine + k * kItem], kItem);
+    std::memcpy(to + k * step, line.data(), kLine);
+  }
+}
+
+/// The same for the commonest size, in blocks of four by four.
+template <>
+void turn_square<4>(const std::byte* square, std::byte* to, std::uint64_t step) {
+  using Four = std::uint32_t __attribute__((vector_size(16)));
+  constexpr std::uint64_t kBlock = sizeof(Four);
+  const auto load = [&](std::uint64_t row, std::uint64_t column) {
+    Four four;
+    std::memcpy(&four, square + row * kLine + column * kBlock, kBlock);
+    return four;
+  };
+  for (std::uint64_t column = 0; column < kLine / kBlock; ++column) {
+    for (std::uint64_t block = 0; block < kLine / kBlock; ++block) {
+      const auto a = load(4 * block, column);
+      const auto b = load(4 * block + 1, column);
+      const auto c = load(4 * block + 2, column);
+      const auto d = load(4 * block + 3, column);
+      const auto low_ab = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+      const auto low_cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+      const auto high_ab = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+      const auto high_cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+      const std::array<Four, 4> turned = {__builtin_shufflevector(low_ab, low_cd, 0, 1, 4, 5),
+                                          __builtin_shufflevector(low_ab, low_cd, 2, 3, 6, 7),
+                                          __builtin_shufflevector(high_ab, high_cd, 0, 1, 4, 5),
+                                          __builtin_shufflevector(high_ab, high_cd, 2, 3, 6, 7)};
+      for (std::uint64_t i = 0; i < 4; ++i)
+        std::memcpy(to + (4 * column + i) * step + block * kBlock, &turned[i], kBlock);
+    }
+  }
+}
+
 /// The same where items lie next to each other along `inner` in the source and along `outer` in the box: a
 /// square of cache lines at a time, each of which is read once and written once.
 template <std::size_t kItem>
@@ -62,13 +104,7 @@ void transpose(const std::byte* from, std::byte* to, const Axis& inner, const Ax
       const auto* source = from + (i * outer.from + j) * kItem;
       for (std::uint64_t k = 0; k < kSide; ++k)
         std::memcpy(&square[k * kLine], source + k * outer.from * kItem, kLine);
-      auto* target = to + (i + j * inner.to) * kItem;
-      for (std::uint64_t k = 0; k < kSide; ++k) {
-        std::array<std::byte, kLine> line;
-        for (std::uint64_t l = 0; l < kSide; ++l)
-          std::memcpy(&line[l * kItem], &square[l * kLine + k * kItem], kItem);
-        std::memcpy(target + k * inner.to * kItem, line.data(), kLine);
-      }
+      turn_square<kItem>(square.data(), to + (i + j * inner.to) * kItem, inner.to * kItem);
     }
   }
   const Axis rest_of_row{inner.count - columns, inner.from, inner.to};
@@ -299,7 +335,8 @@ Status GatheredSource::compute(const Placed& placed, std::uint64_t offset) const
 
   box_.extent = {};  // until it is whole
   const auto values = inner * count;
-  Bytes gathered(values * from_item);
+  auto gathered = std::move(box_.values);  // each byte of it becomes another one
+  gathered.resize(values * from_item);
   BoxReader reader(*gather.source, from_item, std::move(axes));
   CKPT_RETURN_IF_ERROR(reader.run(gather.storage + start * from_item, gathered.data()));
   if (gather.swapped) swap_byte_order(gather.from, gathered);
