@@ -3,6 +3,7 @@
 #include "ckpt/compute/layer_init.h"
 
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -74,7 +75,8 @@ TEST_CASE("a layer has a weight of its shape, and a bias of its outputs if it ha
 }
 
 TEST_CASE("a weight drawn while it is read is the one drawn at once", "[compute]") {
-  const Shape shape = {613, 1001};  // two pieces, and a rest that is no multiple of 16
+  constexpr auto kNeverLarge = std::numeric_limits<std::uint64_t>::max();
+  const Shape shape = {613, 1001};  // nine pieces, and a rest that is no multiple of 16
   for (const auto* method : {"default", "zeros", "normal:0.02", "xavier-uniform", "kaiming-normal"}) {
     for (const auto dtype : {Dtype::kFloat16, Dtype::kBfloat16, Dtype::kFloat32, Dtype::kFloat64}) {
       for (const TorchVersion version : {TorchVersion{1, 13}, kNewestComputedTorch}) {
@@ -82,7 +84,8 @@ TEST_CASE("a weight drawn while it is read is the one drawn at once", "[compute]
         TorchRandom at_once(3);
         TorchRandom while_read(3);
         const auto how = parse_init_method(method).value();
-        const auto whole = initial_layer(at_once, how, version, dtype, shape, true, false).value();
+        const auto whole =
+            initial_layer(at_once, how, version, dtype, shape, true, false, 1, kNeverLarge).value();
         const auto drawn = initial_layer(while_read, how, version, dtype, shape, true, false, 1, 0).value();
         REQUIRE(whole.large_weight == nullptr);
         REQUIRE(drawn.large_weight != nullptr);
