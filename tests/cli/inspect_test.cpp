@@ -372,5 +372,39 @@ TEST_CASE("one description in three containers has the same keys and sizes", "[c
   }
 }
 
+TEST_CASE("values that are no finite numbers are counted and found", "[cli][inspect]") {
+  const Cli cli;
+  auto bytes = build_torch_legacy("v float32 3; w float32 2");
+  cli.write("in.pt", as_text(bytes));
+  CHECK(has(cli.good("inspect --stats in.pt"), "\nvalues:\n"));
+  CHECK_FALSE(has(cli.good("inspect in.pt"), "\nvalues:\n"));
+  CHECK_FALSE(has(cli.good("inspect --stats -s in.pt"), "values-not-finite"));
+  CHECK(has(cli.good("inspect --stats --json in.pt"), R"("stats":{"count":3,)"));
+  CHECK(has(cli.good("inspect --stats --bins 2 --json in.pt"), R"("histogram":{"low":)"));
+  bytes.back() = std::byte{0x7f};
+  bytes[bytes.size() - 2] = std::byte{0xc0};
+  cli.write("in.pt", as_text(bytes));
+  CHECK(has(cli.good("inspect --stats -s in.pt"),
+            "  warning: 1 tensor has NaN or infinite values: 'w' [values-not-finite]\n"));
+  CHECK(has(cli.good("inspect --stats --json --select w in.pt"), R"("count":2,"zeros":0,"nan":1,)"));
+}
+
+TEST_CASE("--stats and --bins go with what shows them", "[cli][inspect]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("w float32 4"));
+  CHECK(cli.bad("inspect --stats --keys in.pt") ==
+        "ckpt: --stats goes with the list of tensors, --summary or --json\n");
+  CHECK(cli.bad("inspect --bins 3 in.pt") == "ckpt: --bins goes with --stats\n");
+  CHECK(cli.bad("inspect --stats --bins 0 in.pt") == "ckpt: --bins takes 1 to 65536\n");
+}
+
+TEST_CASE("tensors that have no statistics say why", "[cli][inspect]") {
+  const Cli cli;
+  cli.take("torch-2.15-sparse.pt", "sparse.pt");
+  CHECK(has(cli.good("inspect --stats sparse.pt"), "(composite)"));
+  cli.take("torch-2.15-rezipped-deflated.pt", "packed.pt");
+  CHECK(has(cli.good("inspect --stats packed.pt"), "(compressed)"));
+}
+
 }  // namespace
 }  // namespace ckpt::test

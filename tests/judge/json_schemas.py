@@ -161,6 +161,7 @@ class Judge:
     def judge_file(self, path: Path, directory: str) -> None:
         name = path.name
         document = self.judge(name, "inspect", [path], directory, files=[str(path)])
+        self.judge(f"{name} --stats", "inspect", ["--stats", "--bins", "3", path], directory, files=[str(path)])
         keys = [tensor["name"] for file in (document or {"files": []})["files"] for tensor in file["tensors"] if tensor["name"]]
         key = next((key for key in keys if re.fullmatch(r"\w[\w.]*", key)), "no.such.key")
         lines = {

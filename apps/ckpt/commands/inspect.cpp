@@ -18,13 +18,17 @@
 #include "options/common.h"
 #include "options/input.h"
 #include "options/selection.h"
+#include "progress_bar.h"
 #include "render/inspect_json.h"
 #include "render/inspect_text.h"
 #include "render/json.h"
+#include "render/statistics.h"
 #include "rewrite_command.h"
 
 namespace ckpt::cli {
 namespace {
+
+constexpr std::uint64_t kMostBins = 65536;
 
 struct InspectOptions {
   CommonOptions common;
@@ -34,6 +38,8 @@ struct InspectOptions {
   bool keys = false;
   bool null = false;
   bool globals = false;
+  bool stats = false;
+  std::optional<std::uint64_t> bins;
   std::optional<std::uint64_t> depth;
   std::optional<std::uint64_t> values;
   std::vector<std::string> select;
@@ -126,8 +132,17 @@ struct Inspected {
   InspectedFile file;
 };
 
+Status look_at_values(const InspectOptions& options, Console& console, InspectedFile& file) {
+  ProgressBar bar(console, "reading");
+  const StatisticsOptions asked{static_cast<std::size_t>(options.bins.value_or(0)), 0};
+  CKPT_ASSIGN_OR_RETURN(file.statistics, tensor_statistics(file.checkpoint, file.tensors, asked,
+                                                           ProgressBar::wanted(console) ? &bar : nullptr));
+  find_odd_values(file);
+  return {};
+}
+
 Status inspect_file(const InspectOptions& options, const std::vector<NamePattern>& patterns,
-                    const std::string& path, Inspected& out) {
+                    const std::string& path, Console& console, Inspected& out) {
   CKPT_ASSIGN_OR_RETURN(out.source, open_input(path, ""));
   log_step(fmt::format("reading {} ({})", out.source->name(), human_bytes(out.source->size())));
   Diagnostics diagnostics;
@@ -140,6 +155,10 @@ Status inspect_file(const InspectOptions& options, const std::vector<NamePattern
   if (!chosen.ok()) return std::move(chosen).error().in_file(out.source->name());
   out.file.tensors = std::move(chosen).value();
   look_closer(out.file, diagnostics);
+  if (options.stats) {
+    auto looked = look_at_values(options, console, out.file);
+    if (!looked.ok()) return std::move(looked).error().in_file(out.source->name());
+  }
   log_step("looked");
   return {};
 }
@@ -172,6 +191,11 @@ Result<std::vector<NamePattern>> read_selection(const InspectOptions& options) {
   if (views > 1)
     return Error(ErrorCode::kUsage, "--summary, --tree, --keys, --globals and --get exclude each other");
   if (options.values && !options.get) return Error(ErrorCode::kUsage, "--values goes with --get");
+  if (options.stats && views > (options.summary ? 1 : 0))
+    return Error(ErrorCode::kUsage, "--stats goes with the list of tensors, --summary or --json");
+  if (options.bins && !options.stats) return Error(ErrorCode::kUsage, "--bins goes with --stats");
+  if (options.bins && (*options.bins == 0 || *options.bins > kMostBins))
+    return Error(ErrorCode::kUsage, fmt::format("--bins takes 1 to {}", kMostBins));
   if (options.depth && !options.tree) return Error(ErrorCode::kUsage, "--depth goes with --tree");
   return patterns;
 }
@@ -187,7 +211,7 @@ ExitCode run(const InspectOptions& options, Console& console) {
   bool first = true;
   for (const auto& path : options.input.files) {
     Inspected inspected;
-    auto done = inspect_file(options, *patterns, path, inspected);
+    auto done = inspect_file(options, *patterns, path, console, inspected);
     if (done.ok() && document) {
       write_inspection(document->writer(), inspected.file);
     } else if (done.ok()) {
@@ -230,6 +254,11 @@ Runner attach(CLI::App& app) {
       ->check(check_number)
       ->option_text("N");
   app.add_flag("--globals", options->globals, "Classes and functions that the pickle names");
+  app.add_flag("--stats", options->stats,
+               "Smallest, largest, mean, deviation, zeros, NaN, Inf of each tensor");
+  app.add_option("--bins", options->bins, "With --stats: a histogram of N bins")
+      ->check(check_number)
+      ->option_text("N");
   app.add_option("--sort", options->sort, "Order of tensors: file, name or bytes")
       ->check(one_of({"file", "name", "bytes"}))
       ->option_text("ORDER");

@@ -13,6 +13,7 @@
 #include "ckpt/model/parameter_roles.h"
 #include "render/json.h"
 #include "render/row_chunks.h"
+#include "render/statistics.h"
 
 namespace ckpt::cli {
 namespace {
@@ -59,7 +60,7 @@ class RowWriter {
  public:
   RowWriter(JsonWriter& json, const Checkpoint& checkpoint) : json_(json), checkpoint_(checkpoint) {}
 
-  void write_tensor(TensorId id, const std::vector<std::string>& roots);
+  void write_tensor(TensorId id, const std::vector<std::string>& roots, const TensorStatistics* statistics);
   void write_storage(StorageId id, const TensorsByStorage& by_storage);
 
  private:
@@ -123,7 +124,8 @@ void RowWriter::write_part(const TensorInfo& tensor) {
   json_.end_object();
 }
 
-void RowWriter::write_tensor(TensorId id, const std::vector<std::string>& roots) {
+void RowWriter::write_tensor(TensorId id, const std::vector<std::string>& roots,
+                             const TensorStatistics* statistics) {
   const auto& tensor = checkpoint_.tensors[id];
   json_.begin_object();
   json_.key("path").string(path(tensor));
@@ -144,6 +146,10 @@ void RowWriter::write_tensor(TensorId id, const std::vector<std::string>& roots)
     json_.key("parts").begin_array();
     for (TensorId part = id + 1; part <= id + tensor.parts; ++part) write_part(checkpoint_.tensors[part]);
     json_.end_array();
+  }
+  if (statistics != nullptr) {
+    json_.key("stats");
+    write_statistics(json_, *statistics);
   }
   json_.end_object();
 }
@@ -260,7 +266,9 @@ void write_inspection(JsonWriter& json, const InspectedFile& file) {
   json.key("tensors");
   write_rows(json, checkpoint, file.tensors.size(), [&](RowWriter& rows, std::size_t row) {
     const auto id = file.tensors[row];
-    if (!checkpoint.tensors[id].has(kIsPart)) rows.write_tensor(id, roots);
+    if (!checkpoint.tensors[id].has(kIsPart)) {
+      rows.write_tensor(id, roots, file.statistics.empty() ? nullptr : &file.statistics[row]);
+    }
   });
   json.key("storages");
   write_rows(json, checkpoint, checkpoint.storages.size(), [&](RowWriter& rows, std::size_t row) {

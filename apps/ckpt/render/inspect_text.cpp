@@ -13,6 +13,7 @@
 #include "ckpt/model/parameter_roles.h"
 #include "render/json.h"
 #include "render/row_chunks.h"
+#include "render/statistics.h"
 
 namespace ckpt::cli {
 namespace {
@@ -367,6 +368,7 @@ void print_inspection(const InspectedFile& file, bool summary_only, Console& con
   print_header(file, out);
   if (!summary_only) {
     print_tensors(file, out);
+    print_statistics(file, out);
     if (const auto* code = script_code(file.checkpoint)) print_code(*code, out);
     print_entries(file, out);
   }

@@ -10,6 +10,7 @@
 #include "ckpt/base/diagnostics.h"
 #include "ckpt/inspect/findings.h"
 #include "ckpt/inspect/summary.h"
+#include "ckpt/inspect/tensor_statistics.h"
 #include "console.h"
 
 namespace ckpt::cli {
@@ -24,6 +25,7 @@ struct InspectedFile {
   TensorsByStorage by_storage;
   std::vector<GlobalUse> globals;
   std::vector<Finding> findings;
+  std::vector<TensorStatistics> statistics;  ///< by listed tensor, if they were asked for
 };
 
 /// Fills totals, globals and findings.

@@ -8,33 +8,14 @@
 #include <fmt/format.h>
 
 #include "ckpt/compute/convert.h"
+#include "ckpt/compute/small_floats.h"
 #include "ckpt/format/torch_zip.h"
 #include "ckpt/model/key_path.h"
 
 namespace ckpt {
 namespace {
 
-/// A float of `exponent` and `mantissa` bits (below a sign) with IEEE's meaning of its top exponent, unless
-/// `finite`.
-double small_float(std::uint32_t bits, int exponent, int mantissa, int bias, bool finite) {
-  const auto sign = (bits >> static_cast<unsigned>(exponent + mantissa)) & 1U;
-  const auto e = static_cast<int>((bits >> static_cast<unsigned>(mantissa)) &
-                                  ((1U << static_cast<unsigned>(exponent)) - 1));
-  const auto m = bits & ((1U << static_cast<unsigned>(mantissa)) - 1);
-  const auto top = (1 << exponent) - 1;
-  double value = 0;
-  if (!finite && e == top) {
-    value = m == 0 ? INFINITY : NAN;
-  } else if (e == 0) {
-    value = std::ldexp(static_cast<double>(m), 1 - bias - mantissa);
-  } else {
-    value = std::ldexp(static_cast<double>(m | (1U << static_cast<unsigned>(mantissa))), e - bias - mantissa);
-  }
-  return sign != 0 ? -value : value;
-}
-
 double float_value(Dtype dtype, const std::byte* data) {
-  const auto byte = static_cast<std::uint32_t>(data[0]);
   switch (dtype) {
     case Dtype::kFloat32:
     case Dtype::kComplex64: return static_cast<double>(std::bit_cast<float>(load_le<std::uint32_t>(data)));
@@ -46,11 +27,11 @@ double float_value(Dtype dtype, const std::byte* data) {
     case Dtype::kBcomplex32:
       return static_cast<double>(
           std::bit_cast<float>(static_cast<std::uint32_t>(load_le<std::uint16_t>(data)) << 16U));
-    case Dtype::kFloat8E5m2: return small_float(byte, 5, 2, 15, false);
-    case Dtype::kFloat8E4m3fn: return (byte & 0x7FU) == 0x7FU ? NAN : small_float(byte, 4, 3, 7, true);
-    case Dtype::kFloat8E5m2fnuz: return byte == 0x80U ? NAN : small_float(byte, 5, 2, 16, true);
-    case Dtype::kFloat8E4m3fnuz: return byte == 0x80U ? NAN : small_float(byte, 4, 3, 8, true);
-    case Dtype::kFloat8E8m0fnu: return byte == 0xFFU ? NAN : std::ldexp(1.0, static_cast<int>(byte) - 127);
+    case Dtype::kFloat8E5m2:
+    case Dtype::kFloat8E4m3fn:
+    case Dtype::kFloat8E5m2fnuz:
+    case Dtype::kFloat8E4m3fnuz:
+    case Dtype::kFloat8E8m0fnu: return float8_value(dtype, static_cast<std::uint8_t>(data[0]));
     default: return NAN;
   }
 }

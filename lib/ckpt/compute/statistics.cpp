@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Loops are short and do one thing each, over values in the processor's nearest cache: so compilers turn them
+// into vector code of any width, and sums are added in the same order everywhere.
+#include "ckpt/compute/statistics.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "ckpt/compute/narrow_floats.h"
+#include "ckpt/compute/small_floats.h"
+
+// In each of the functions that are made for a vector unit.
+#define CKPT_INLINED inline __attribute__((always_inline))
+
+namespace ckpt {
+namespace {
+
+constexpr std::size_t kBlock = 4096;  ///< values
+constexpr std::size_t kLanes = 8;     ///< sums that are kept side by side
+
+template <typename Number>
+using Block = std::array<Number, kBlock>;
+
+// ---- sums
+
+template <typename Number>
+CKPT_INLINED double sum_of(std::span<const Number> values) {
+  std::array<double, kLanes> sums{};
+  const auto whole = values.size() / kLanes * kLanes;
+  for (std::size_t i = 0; i < whole; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] += static_cast<double>(values[i + lane]);
+  }
+  for (std::size_t i = whole; i < values.size(); ++i) sums[i - whole] += static_cast<double>(values[i]);
+  double sum = 0;
+  for (const auto lane : sums) sum += lane;
+  return sum;
+}
+
+template <typename Number>
+CKPT_INLINED double squares_of(std::span<const Number> values, double mean) {
+  std::array<double, kLanes> sums{};
+  const auto whole = values.size() / kLanes * kLanes;
+  for (std::size_t i = 0; i < whole; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const auto distance = static_cast<double>(values[i + lane]) - mean;
+      sums[lane] += distance * distance;
+    }
+  }
+  for (std::size_t i = whole; i < values.size(); ++i) {
+    const auto distance = static_cast<double>(values[i]) - mean;
+    sums[i - whole] += distance * distance;
+  }
+  double sum = 0;
+  for (const auto lane : sums) sum += lane;
+  return sum;
+}
+
+template <typename Number>
+CKPT_INLINED void set_moments(Statistics& out, std::span<const Number> finite) {
+  if (finite.empty()) return;
+  out.mean = sum_of(finite) / static_cast<double>(finite.size());
+  out.squares = squares_of(finite, out.mean);
+}
+
+// ---- floats
+
+template <typename Real>
+struct RealBits {
+  using Unsigned = std::conditional_t<sizeof(Real) == 4, std::uint32_t, std::uint64_t>;
+  using Signed = std::make_signed_t<Unsigned>;
+  static constexpr auto kMagnitude = std::numeric_limits<Signed>::max();
+  static constexpr auto kInfinity = std::bit_cast<Signed>(std::numeric_limits<Real>::infinity());
+
+  /// Integers in the order of the numbers; -0 comes before 0.
+  CKPT_INLINED static Signed ordered(Signed bits) {
+    return bits ^ ((bits >> (8 * sizeof(Real) - 1)) & kMagnitude);
+  }
+};
+
+template <typename Real>
+struct Counted {
+  typename RealBits<Real>::Unsigned zeros = 0;
+  typename RealBits<Real>::Unsigned small = 0;  ///< below the smallest normal number, zeros too
+  typename RealBits<Real>::Unsigned odd = 0;    ///< infinities and NaNs
+  typename RealBits<Real>::Signed low = std::numeric_limits<typename RealBits<Real>::Signed>::max();
+  typename RealBits<Real>::Signed high = std::numeric_limits<typename RealBits<Real>::Signed>::min();
+};
+
+template <typename Real>
+CKPT_INLINED Counted<Real> count(std::span<const Real> values, Real smallest_normal) {
+  using Bits = RealBits<Real>;
+  const auto smallest = std::bit_cast<typename Bits::Signed>(smallest_normal);
+  Counted<Real> out;
+  for (const auto value : values) {
+    const auto bits = std::bit_cast<typename Bits::Signed>(value);
+    const auto magnitude = bits & Bits::kMagnitude;
+    const auto ordered = Bits::ordered(bits);
+    out.zeros += magnitude == 0 ? 1 : 0;
+    out.small += magnitude < smallest ? 1 : 0;
+    out.odd += magnitude >= Bits::kInfinity ? 1 : 0;
+    out.low = ordered < out.low ? ordered : out.low;
+    out.high = ordered > out.high ? ordered : out.high;
+  }
+  return out;
+}
+
+template <typename Real>
+void set_extremes(Statistics& out, const Counted<Real>& counted) {
+  using Bits = RealBits<Real>;
+  out.minimum = static_cast<double>(std::bit_cast<Real>(Bits::ordered(counted.low)));
+  out.maximum = static_cast<double>(std::bit_cast<Real>(Bits::ordered(counted.high)));
+}
+
+/// Some are infinite or no numbers.
+template <typename Real>
+Statistics look_at_odd(std::span<const Real> values, Real smallest_normal) {
+  Block<Real> numbers;
+  std::size_t finite = 0;
+  Statistics out;
+  for (const auto value : values) {
+    if (std::isfinite(value)) numbers[finite++] = value;
+    if (std::isnan(value)) ++out.nans;
+  }
+  const auto kept = std::span<const Real>(numbers).first(finite);
+  const auto counted = count(kept, smallest_normal);
+  out.count = values.size();
+  out.zeros = counted.zeros;
+  out.subnormals = counted.small - counted.zeros;
+  out.infinities = values.size() - finite - out.nans;
+  if (finite > 0) set_extremes(out, counted);
+  for (const auto value : values) {
+    if (!std::isinf(value)) continue;
+    const auto extreme = static_cast<double>(value);
+    if (value < 0 || !out.minimum) out.minimum = extreme;
+    if (value > 0 || !out.maximum) out.maximum = extreme;
+  }
+  set_moments(out, kept);
+  return out;
+}
+
+template <typename Real>
+CKPT_INLINED Statistics look_at_reals(std::span<const Real> values, Real smallest_normal) {
+  const auto counted = count(values, smallest_normal);
+  if (counted.odd > 0) return look_at_odd(values, smallest_normal);
+  Statistics out;
+  out.count = values.size();
+  out.zeros = counted.zeros;
+  out.subnormals = counted.small - counted.zeros;
+  set_extremes(out, counted);
+  set_moments(out, values);
+  return out;
+}
+
+template <typename Real>
+Statistics look_at_narrowly(std::span<const Real> values, Real smallest_normal) {
+  return look_at_reals(values, smallest_normal);
+}
+
+#ifdef __x86_64__
+// The same code for twice as wide a vector unit, without products that are added unrounded.
+template <typename Real>
+__attribute__((target("avx2"))) Statistics look_at_widely(std::span<const Real> values,
+                                                          Real smallest_normal) {
+  return look_at_reals(values, smallest_normal);
+}
+
+template <typename Real>
+Statistics look_at(std::span<const Real> values, Real smallest_normal) {
+  static const bool is_wide = __builtin_cpu_supports("avx2") != 0;
+  return is_wide ? look_at_widely(values, smallest_normal) : look_at_narrowly(values, smallest_normal);
+}
+#else
+template <typename Real>
+Statistics look_at(std::span<const Real> values, Real smallest_normal) {
+  return look_at_narrowly(values, smallest_normal);
+}
+#endif
+
+// ---- integers
+
+template <typename Integer>
+Statistics look_at_integers(std::span<const Integer> values) {
+  using Widest = std::conditional_t<std::is_signed_v<Integer>, std::int64_t, std::uint64_t>;
+  std::size_t zeros = 0;
+  auto low = std::numeric_limits<Integer>::max();
+  auto high = std::numeric_limits<Integer>::min();
+  for (const auto value : values) {
+    zeros += value == 0 ? 1 : 0;
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+  Statistics out;
+  out.count = values.size();
+  out.zeros = zeros;
+  out.minimum = static_cast<Widest>(low);
+  out.maximum = static_cast<Widest>(high);
+  set_moments(out, values);
+  return out;
+}
+
+// ---- values as they lie in memory
+
+/// Calls `look(block)` with the values of each block, decoded by `decode(item)` from items of type `Item`.
+template <typename Item, typename Value, typename Decode, typename Look>
+void in_blocks(std::span<const std::byte> bytes, Decode decode, Look look) {
+  Block<Value> values;
+  for (std::size_t done = 0; done < bytes.size();) {
+    const auto count = std::min(kBlock, (bytes.size() - done) / sizeof(Item));
+    for (std::size_t i = 0; i < count; ++i) {
+      Item item;
+      std::memcpy(&item, bytes.data() + done + i * sizeof(Item), sizeof item);
+      values[i] = decode(item);
+    }
+    look(std::span<const Value>(values).first(count));
+    done += count * sizeof(Item);
+  }
+}
+
+/// Without branches, so that loops become vector code: the exponent is moved by a product, which is exact.
+float widened(std::uint16_t half) {
+  const auto sign = static_cast<std::uint32_t>(half & 0x8000U) << 16U;
+  const auto magnitude = static_cast<std::uint32_t>(half & 0x7fffU) << 13U;
+  const auto scaled = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112F);
+  const auto top = magnitude >= 0x0f800000U ? 0x7f800000U : 0U;
+  return std::bit_cast<float>(sign | scaled | top);
+}
+
+/// `with_reals(block)` or `with_integers(block)` for each block of real values.
+template <typename WithReals, typename WithIntegers>
+void for_blocks(Dtype dtype, std::span<const std::byte> bytes, WithReals with_reals,
+                WithIntegers with_integers) {
+  const auto same = [](auto item) { return item; };
+  switch (dtype) {
+    case Dtype::kFloat64: return in_blocks<double, double>(bytes, same, with_reals);
+    case Dtype::kFloat32: return in_blocks<float, float>(bytes, same, with_reals);
+    case Dtype::kFloat16: return in_blocks<std::uint16_t, float>(bytes, widened, with_reals);
+    case Dtype::kBfloat16:
+      return in_blocks<std::uint16_t, float>(
+          bytes,
+          [](std::uint16_t item) { return std::bit_cast<float>(static_cast<std::uint32_t>(item) << 16U); },
+          with_reals);
+    case Dtype::kInt8: return in_blocks<std::int8_t, std::int8_t>(bytes, same, with_integers);
+    case Dtype::kInt16: return in_blocks<std::int16_t, std::int16_t>(bytes, same, with_integers);
+    case Dtype::kInt32: return in_blocks<std::int32_t, std::int32_t>(bytes, same, with_integers);
+    case Dtype::kInt64: return in_blocks<std::int64_t, std::int64_t>(bytes, same, with_integers);
+    case Dtype::kUint8: return in_blocks<std::uint8_t, std::uint8_t>(bytes, same, with_integers);
+    case Dtype::kUint16: return in_blocks<std::uint16_t, std::uint16_t>(bytes, same, with_integers);
+    case Dtype::kUint32: return in_blocks<std::uint32_t, std::uint32_t>(bytes, same, with_integers);
+    case Dtype::kUint64: return in_blocks<std::uint64_t, std::uint64_t>(bytes, same, with_integers);
+    case Dtype::kBool:
+      return in_blocks<std::uint8_t, std::uint8_t>(
+          bytes, [](std::uint8_t item) { return static_cast<std::uint8_t>(item != 0 ? 1 : 0); },
+          with_integers);
+    default: {  // floats of eight bits
+      std::array<float, 256> values;
+      for (std::size_t byte = 0; byte < values.size(); ++byte)
+        values[byte] = static_cast<float>(float8_value(dtype, static_cast<std::uint8_t>(byte)));
+      return in_blocks<std::uint8_t, float>(
+          bytes, [&](std::uint8_t item) { return values[item]; }, with_reals);
+    }
+  }
+}
+
+/// The smallest normal number; for dtypes without subnormal ones, too.
+double smallest_normal(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kFloat64: return std::numeric_limits<double>::min();
+    case Dtype::kFloat16: return 0x1p-14;
+    case Dtype::kFloat8E5m2: return 0x1p-14;
+    case Dtype::kFloat8E5m2fnuz: return 0x1p-15;
+    case Dtype::kFloat8E4m3fn: return 0x1p-6;
+    case Dtype::kFloat8E4m3fnuz: return 0x1p-7;
+    case Dtype::kFloat8E8m0fnu: return 0;
+    default: return static_cast<double>(std::numeric_limits<float>::min());
+  }
+}
+
+/// Of pairs of reals: only what counts.
+template <typename Real>
+void look_at_pairs(Statistics& sum, std::span<const Real> values) {
+  sum.is_real = false;
+  for (std::size_t i = 0; i + 1 < values.size(); i += 2) {
+    const auto real = values[i];
+    const auto imaginary = values[i + 1];
+    ++sum.count;
+    if (std::isnan(real) || std::isnan(imaginary)) {
+      ++sum.nans;
+    } else if (std::isinf(real) || std::isinf(imaginary)) {
+      ++sum.infinities;
+    } else if (real == 0 && imaginary == 0) {
+      ++sum.zeros;
+    }
+  }
+}
+
+Dtype part_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kComplex128: return Dtype::kFloat64;
+    case Dtype::kComplex64: return Dtype::kFloat32;
+    case Dtype::kComplex32: return Dtype::kFloat16;
+    default: return Dtype::kBfloat16;
+  }
+}
+
+double as_double(const StatisticsValue& value) {
+  return std::visit([](auto number) { return static_cast<double>(number); }, value);
+}
+
+}  // namespace
+
+double Statistics::standard_deviation() const {
+  return std::sqrt(squares / static_cast<double>(finite() - 1));
+}
+
+bool has_statistics(Dtype dtype) {
+  const auto& info = dtype_info(dtype);
+  switch (info.dtype_class) {
+    case DtypeClass::kFloat: return info.bits >= 8;
+    case DtypeClass::kComplex:
+    case DtypeClass::kInteger:
+    case DtypeClass::kBool: return true;
+    case DtypeClass::kQuantized:
+    case DtypeClass::kBits: return false;
+  }
+  return false;
+}
+
+Statistics statistics_of(Dtype dtype, std::span<const std::byte> values) {
+  Statistics sum;
+  if (dtype_info(dtype).dtype_class == DtypeClass::kComplex) {
+    sum.is_real = false;
+    const auto look = [&](auto block) { look_at_pairs(sum, block); };
+    for_blocks(part_of(dtype), values, look, [](auto) {});
+    return sum;
+  }
+  const auto smallest = smallest_normal(dtype);
+  const auto with_reals = [&]<typename Real>(std::span<const Real> block) {
+    add_statistics(sum, look_at(block, static_cast<Real>(smallest)));
+  };
+  const auto with_integers = [&](auto block) { add_statistics(sum, look_at_integers(block)); };
+  for_blocks(dtype, values, with_reals, with_integers);
+  return sum;
+}
+
+/// Source of the moments' sum: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for
+/// computing sample variances, 1979.
+void add_statistics(Statistics& sum, const Statistics& next) {
+  if (next.finite() > 0) {
+    const auto before = static_cast<double>(sum.finite());
+    const auto more = static_cast<double>(next.finite());
+    const auto distance = next.mean - sum.mean;
+    if (sum.finite() == 0) {
+      sum.mean = next.mean;
+      sum.squares = next.squares;
+    } else {
+      sum.mean += distance * (more / (before + more));
+      sum.squares += next.squares + distance * distance * (before * more / (before + more));
+    }
+  }
+  sum.count += next.count;
+  sum.zeros += next.zeros;
+  sum.nans += next.nans;
+  sum.infinities += next.infinities;
+  sum.subnormals += next.subnormals;
+  sum.is_real = sum.is_real && next.is_real;
+  if (next.minimum && (!sum.minimum || *next.minimum < *sum.minimum)) sum.minimum = next.minimum;
+  if (next.maximum && (!sum.maximum || *next.maximum > *sum.maximum)) sum.maximum = next.maximum;
+}
+
+void repeat_statistics(Statistics& values, std::uint64_t times) {
+  values.count *= times;
+  values.zeros *= times;
+  values.nans *= times;
+  values.infinities *= times;
+  values.subnormals *= times;
+  values.squares *= static_cast<double>(times);
+}
+
+void negate_statistics(Statistics& values) {
+  std::swap(values.minimum, values.maximum);
+  for (auto* extreme : {&values.minimum, &values.maximum}) {
+    if (*extreme) *extreme = -as_double(**extreme);
+  }
+  values.mean = -values.mean;
+}
+
+Histogram::Histogram(double low, double high, std::size_t bins)
+    : low_(low == high ? low - 1 : low), high_(low == high ? high + 1 : high), counts_(bins) {}
+
+void Histogram::add(Dtype dtype, std::span<const std::byte> values, bool negated) {
+  const auto bins = static_cast<double>(counts_.size());
+  const auto scale = bins / (high_ - low_);
+  const auto sort = [&](auto block) {
+    for (const auto number : block) {
+      const auto value = negated ? -static_cast<double>(number) : static_cast<double>(number);
+      if (!(value >= low_ && value <= high_)) continue;
+      const auto bin = std::min((value - low_) * scale, bins - 1);
+      ++counts_[static_cast<std::size_t>(bin)];
+    }
+  };
+  for_blocks(dtype, values, sort, sort);
+}
+
+void Histogram::add(const Histogram& other) {
+  for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
+}
+
+}  // namespace ckpt
