@@ -396,6 +396,13 @@ TEST_CASE("--stats and --bins go with what shows them", "[cli][inspect]") {
         "ckpt: --stats goes with the list of tensors, --summary or --json\n");
   CHECK(cli.bad("inspect --bins 3 in.pt") == "ckpt: --bins goes with --stats\n");
   CHECK(cli.bad("inspect --stats --bins 0 in.pt") == "ckpt: --bins takes 1 to 65536\n");
+  std::string many;
+  for (int i = 0; i < 300; ++i) many += "t" + std::to_string(i) + " uint8 1; ";
+  cli.write("many.pt", zip_of(many));
+  CHECK(cli.bad("inspect --stats --bins 65536 many.pt") ==
+        "ckpt: many.pt: 65536 bins for each of 300 tensors are too many to hold\n"
+        "  hint: choose tensors with --select, or fewer bins\n");
+  cli.good("inspect --stats --bins 65536 --select t1 many.pt");
 }
 
 TEST_CASE("tensors that have no statistics say why", "[cli][inspect]") {

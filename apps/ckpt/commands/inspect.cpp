@@ -29,6 +29,7 @@ namespace ckpt::cli {
 namespace {
 
 constexpr std::uint64_t kMostBins = 65536;
+constexpr std::uint64_t kMostBinsInAll = std::uint64_t{16} << 20U;
 
 struct InspectOptions {
   CommonOptions common;
@@ -133,6 +134,10 @@ struct Inspected {
 };
 
 Status look_at_values(const InspectOptions& options, Console& console, InspectedFile& file) {
+  if (options.bins && *options.bins > kMostBinsInAll / std::max<std::size_t>(1, file.tensors.size()))
+    return Error(ErrorCode::kUsage, fmt::format("{} bins for each of {} are too many to hold", *options.bins,
+                                                counted(file.tensors.size(), "tensor")))
+        .with_hint("choose tensors with --select, or fewer bins");
   ProgressBar bar(console, "reading");
   const StatisticsOptions asked{static_cast<std::size_t>(options.bins.value_or(0)), 0};
   CKPT_ASSIGN_OR_RETURN(file.statistics, tensor_statistics(file.checkpoint, file.tensors, asked,

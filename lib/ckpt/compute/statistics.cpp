@@ -11,7 +11,6 @@
 #include <limits>
 #include <type_traits>
 
-#include "ckpt/compute/narrow_floats.h"
 #include "ckpt/compute/small_floats.h"
 
 // In each of the functions that are made for a vector unit.
