@@ -22,7 +22,6 @@
 #include "render/inspect_json.h"
 #include "render/inspect_text.h"
 #include "render/json.h"
-#include "render/statistics.h"
 #include "rewrite_command.h"
 
 namespace ckpt::cli {
@@ -142,7 +141,8 @@ Status look_at_values(const InspectOptions& options, Console& console, Inspected
   const StatisticsOptions asked{static_cast<std::size_t>(options.bins.value_or(0)), 0};
   CKPT_ASSIGN_OR_RETURN(file.statistics, tensor_statistics(file.checkpoint, file.tensors, asked,
                                                            ProgressBar::wanted(console) ? &bar : nullptr));
-  find_odd_values(file);
+  auto odd = find_odd_values(file.checkpoint, file.tensors, file.statistics);
+  if (odd) file.findings.push_back(std::move(*odd));
   return {};
 }
 

@@ -18,7 +18,6 @@
 namespace ckpt::cli {
 namespace {
 
-constexpr std::size_t kWidestName = 60;  // a longer name pushes its line's other columns to the right
 constexpr std::size_t kWidestShape = 24;
 constexpr std::size_t kLongestValue = 60;  // bytes of a string shown
 constexpr std::size_t kMostEntries = 40;   // entries that are no tensors; JSON has all
@@ -28,12 +27,6 @@ constexpr std::size_t kMostFiles = 20;     // files of code; JSON has all
 void append_label(std::string& out, const Checkpoint& checkpoint, const TensorInfo& tensor) {
   if (tensor.state_dict != kNoIndex && !tensor.has(kIsPart)) return append_printable(out, tensor.name);
   append_printable(out, checkpoint.path(tensor.place));
-}
-
-std::string label(const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  std::string out;
-  append_label(out, checkpoint, tensor);
-  return out;
 }
 
 void append_shape(std::string& out, const Checkpoint& checkpoint, const TensorInfo& tensor) {
@@ -337,6 +330,12 @@ void print_branch(const std::string& name, const Branch& branch, std::size_t ind
 }
 
 }  // namespace
+
+std::string label(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  std::string out;
+  append_label(out, checkpoint, tensor);
+  return out;
+}
 
 void look_closer(InspectedFile& file, const Diagnostics& diagnostics) {
   file.totals = summarize(file.checkpoint);

@@ -28,6 +28,11 @@ struct InspectedFile {
   std::vector<TensorStatistics> statistics;  ///< by listed tensor, if they were asked for
 };
 
+constexpr std::size_t kWidestName = 60;  ///< a longer name pushes its line's other columns to the right
+
+/// What a person would call the tensor: its key, or its path. Safe to print.
+std::string label(const Checkpoint& checkpoint, const TensorInfo& tensor);
+
 /// Fills totals, globals and findings.
 void look_closer(InspectedFile& file, const Diagnostics& diagnostics);
 

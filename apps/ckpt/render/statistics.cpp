@@ -13,17 +13,10 @@
 namespace ckpt::cli {
 namespace {
 
-constexpr std::size_t kWidestName = 60;
-constexpr std::size_t kMostNamed = 3;
-
 constexpr std::size_t kColumns = 9;
 using Row = std::array<std::string, kColumns>;
 constexpr std::array<std::string_view, kColumns> kTitles = {"",      "min", "max", "mean",     "std",
                                                             "zeros", "NaN", "Inf", "subnormal"};
-
-std::string label(const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  return printable(tensor.state_dict == kNoIndex ? checkpoint.path(tensor.place) : std::string(tensor.name));
-}
 
 std::string short_number(double value) {
   return fmt::format("{:.5g}", value);
@@ -151,25 +144,6 @@ void write_statistics(JsonWriter& json, const TensorStatistics& statistics) {
     json.end_object();
   }
   json.end_object();
-}
-
-void find_odd_values(InspectedFile& file) {
-  std::string names;
-  std::size_t odd = 0;
-  for (std::size_t i = 0; i < file.statistics.size(); ++i) {
-    const auto& values = file.statistics[i].values;
-    if (values.nans + values.infinities == 0) continue;
-    if (odd++ >= kMostNamed) continue;
-    const auto& tensor = file.checkpoint.tensors[file.tensors[i]];
-    if (!names.empty()) names += ", ";
-    names += quoted(tensor.state_dict == kNoIndex ? file.checkpoint.path(tensor.place) : tensor.name);
-  }
-  if (odd == 0) return;
-  if (odd > kMostNamed) names += fmt::format(" and {} more", odd - kMostNamed);
-  file.findings.push_back({"values-not-finite", Severity::kWarning, "",
-                           fmt::format("{} {} NaN or infinite values: {}", counted(odd, "tensor"),
-                                       odd == 1 ? "has" : "have", names),
-                           ""});
 }
 
 }  // namespace ckpt::cli

@@ -14,7 +14,4 @@ void print_statistics(const InspectedFile& file, Stream& out);
 /// The object that stands in a tensor's.
 void write_statistics(JsonWriter& json, const TensorStatistics& statistics);
 
-/// The finding about values that are no finite numbers, if there are any.
-void find_odd_values(InspectedFile& file);
-
 }  // namespace ckpt::cli

@@ -32,15 +32,13 @@ struct Float16 {
     bits = static_cast<std::uint16_t>(sign | size);
   }
 
+  /// Without branches, so that loops become vector code: the exponent is moved by a product, which is exact.
   operator float() const {  // NOLINT: every value is a float
-    const auto sign = (bits & 0x8000U) << 16U;
-    const auto size = bits & 0x7fffU;
-    if (size >= 0x7c00U) return std::bit_cast<float>(sign | 0x7f800000U | ((size & 0x3ffU) << 13U));
-    if (size < 0x400U) {
-      const auto value = static_cast<float>(size) * 0x1p-24F;
-      return sign != 0 ? -value : value;
-    }
-    return std::bit_cast<float>(sign | ((size << 13U) + (112U << 23U)));
+    const auto sign = static_cast<std::uint32_t>(bits & 0x8000U) << 16U;
+    const auto size = static_cast<std::uint32_t>(bits & 0x7fffU) << 13U;
+    const auto moved = std::bit_cast<std::uint32_t>(std::bit_cast<float>(size) * 0x1p112F);
+    const auto top = size >= 0x0f800000U ? 0x7f800000U : 0U;  // of infinities and NaNs
+    return std::bit_cast<float>(sign | moved | top);
   }
 };
 

@@ -33,11 +33,4 @@ double float8_value(Dtype dtype, std::uint8_t byte) {
   }
 }
 
-bool is_float8_subnormal(Dtype dtype, std::uint8_t byte) {
-  if (dtype == Dtype::kFloat8E8m0fnu) return false;  // has no mantissa, and no zero
-  const bool five = dtype == Dtype::kFloat8E5m2 || dtype == Dtype::kFloat8E5m2fnuz;
-  const auto magnitude = byte & 0x7FU;
-  return magnitude > 0 && magnitude < (five ? 0x04U : 0x08U);
-}
-
 }  // namespace ckpt

@@ -15,7 +15,4 @@ CKPT_EXPORT double small_float(std::uint32_t bits, int exponent, int mantissa, i
 /// The value of a byte. Precondition: `dtype` is a float of eight bits.
 CKPT_EXPORT double float8_value(Dtype dtype, std::uint8_t byte);
 
-/// Is it less than the smallest normal number of the dtype, and not 0?
-bool is_float8_subnormal(Dtype dtype, std::uint8_t byte);
-
 }  // namespace ckpt

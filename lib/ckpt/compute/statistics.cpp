@@ -11,6 +11,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "ckpt/compute/narrow_floats.h"
 #include "ckpt/compute/small_floats.h"
 
 // In each of the functions that are made for a vector unit.
@@ -27,43 +28,42 @@ using Block = std::array<Number, kBlock>;
 
 // ---- sums
 
-template <typename Number>
-CKPT_INLINED double sum_of(std::span<const Number> values) {
+/// Of `term(value)`, in float64.
+template <typename Number, typename Term>
+CKPT_INLINED double sum_of(std::span<const Number> values, Term term) {
   std::array<double, kLanes> sums{};
   const auto whole = values.size() / kLanes * kLanes;
   for (std::size_t i = 0; i < whole; i += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] += static_cast<double>(values[i + lane]);
+    for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] += term(values[i + lane]);
   }
-  for (std::size_t i = whole; i < values.size(); ++i) sums[i - whole] += static_cast<double>(values[i]);
+  for (std::size_t i = whole; i < values.size(); ++i) sums[i - whole] += term(values[i]);
   double sum = 0;
   for (const auto lane : sums) sum += lane;
   return sum;
 }
 
-template <typename Number>
-CKPT_INLINED double squares_of(std::span<const Number> values, double mean) {
-  std::array<double, kLanes> sums{};
-  const auto whole = values.size() / kLanes * kLanes;
-  for (std::size_t i = 0; i < whole; i += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      const auto distance = static_cast<double>(values[i + lane]) - mean;
-      sums[lane] += distance * distance;
-    }
+struct Itself {
+  template <typename Number>
+  CKPT_INLINED double operator()(Number value) const {
+    return static_cast<double>(value);
   }
-  for (std::size_t i = whole; i < values.size(); ++i) {
-    const auto distance = static_cast<double>(values[i]) - mean;
-    sums[i - whole] += distance * distance;
+};
+
+struct SquaredDistance {
+  double mean;
+
+  template <typename Number>
+  CKPT_INLINED double operator()(Number value) const {
+    const auto distance = static_cast<double>(value) - mean;
+    return distance * distance;
   }
-  double sum = 0;
-  for (const auto lane : sums) sum += lane;
-  return sum;
-}
+};
 
 template <typename Number>
 CKPT_INLINED void set_moments(Statistics& out, std::span<const Number> finite) {
   if (finite.empty()) return;
-  out.mean = sum_of(finite) / static_cast<double>(finite.size());
-  out.squares = squares_of(finite, out.mean);
+  out.mean = sum_of(finite, Itself{}) / static_cast<double>(finite.size());
+  out.squares = sum_of(finite, SquaredDistance{out.mean});
 }
 
 // ---- floats
@@ -155,11 +155,6 @@ CKPT_INLINED Statistics look_at_reals(std::span<const Real> values, Real smalles
   return out;
 }
 
-template <typename Real>
-Statistics look_at_narrowly(std::span<const Real> values, Real smallest_normal) {
-  return look_at_reals(values, smallest_normal);
-}
-
 #ifdef __x86_64__
 // The same code for twice as wide a vector unit, without products that are added unrounded.
 template <typename Real>
@@ -167,18 +162,16 @@ __attribute__((target("avx2"))) Statistics look_at_widely(std::span<const Real> 
                                                           Real smallest_normal) {
   return look_at_reals(values, smallest_normal);
 }
+#endif
 
 template <typename Real>
 Statistics look_at(std::span<const Real> values, Real smallest_normal) {
+#ifdef __x86_64__
   static const bool is_wide = __builtin_cpu_supports("avx2") != 0;
-  return is_wide ? look_at_widely(values, smallest_normal) : look_at_narrowly(values, smallest_normal);
-}
-#else
-template <typename Real>
-Statistics look_at(std::span<const Real> values, Real smallest_normal) {
-  return look_at_narrowly(values, smallest_normal);
-}
+  if (is_wide) return look_at_widely(values, smallest_normal);
 #endif
+  return look_at_reals(values, smallest_normal);
+}
 
 // ---- integers
 
@@ -220,15 +213,6 @@ void in_blocks(std::span<const std::byte> bytes, Decode decode, Look look) {
   }
 }
 
-/// Without branches, so that loops become vector code: the exponent is moved by a product, which is exact.
-float widened(std::uint16_t half) {
-  const auto sign = static_cast<std::uint32_t>(half & 0x8000U) << 16U;
-  const auto magnitude = static_cast<std::uint32_t>(half & 0x7fffU) << 13U;
-  const auto scaled = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112F);
-  const auto top = magnitude >= 0x0f800000U ? 0x7f800000U : 0U;
-  return std::bit_cast<float>(sign | scaled | top);
-}
-
 /// `with_reals(block)` or `with_integers(block)` for each block of real values.
 template <typename WithReals, typename WithIntegers>
 void for_blocks(Dtype dtype, std::span<const std::byte> bytes, WithReals with_reals,
@@ -237,12 +221,8 @@ void for_blocks(Dtype dtype, std::span<const std::byte> bytes, WithReals with_re
   switch (dtype) {
     case Dtype::kFloat64: return in_blocks<double, double>(bytes, same, with_reals);
     case Dtype::kFloat32: return in_blocks<float, float>(bytes, same, with_reals);
-    case Dtype::kFloat16: return in_blocks<std::uint16_t, float>(bytes, widened, with_reals);
-    case Dtype::kBfloat16:
-      return in_blocks<std::uint16_t, float>(
-          bytes,
-          [](std::uint16_t item) { return std::bit_cast<float>(static_cast<std::uint32_t>(item) << 16U); },
-          with_reals);
+    case Dtype::kFloat16: return in_blocks<Float16, float>(bytes, same, with_reals);
+    case Dtype::kBfloat16: return in_blocks<Bfloat16, float>(bytes, same, with_reals);
     case Dtype::kInt8: return in_blocks<std::int8_t, std::int8_t>(bytes, same, with_integers);
     case Dtype::kInt16: return in_blocks<std::int16_t, std::int16_t>(bytes, same, with_integers);
     case Dtype::kInt32: return in_blocks<std::int32_t, std::int32_t>(bytes, same, with_integers);
@@ -306,11 +286,11 @@ Dtype part_of(Dtype dtype) {
   }
 }
 
+}  // namespace
+
 double as_double(const StatisticsValue& value) {
   return std::visit([](auto number) { return static_cast<double>(number); }, value);
 }
-
-}  // namespace
 
 double Statistics::standard_deviation() const {
   return std::sqrt(squares / static_cast<double>(finite() - 1));

@@ -18,6 +18,8 @@ namespace ckpt {
 /// A value as its dtype has it: exact for integers, and for floats, which all are doubles.
 using StatisticsValue = std::variant<double, std::int64_t, std::uint64_t>;
 
+CKPT_EXPORT double as_double(const StatisticsValue& value);
+
 struct Statistics {
   std::uint64_t count = 0;  ///< values
   std::uint64_t zeros = 0;  ///< -0 too

@@ -47,9 +47,7 @@ class Workers {
 
   template <typename Work>
   void start(std::vector<std::jthread>& helpers, const Work& work) {
-    sigset_t all;
-    sigfillset(&all);
-    const BlockedSignals blocked(all);  // signals go to the thread whose handlers know what to clean up
+    const BlockedSignals blocked;
     try {
       for (std::size_t i = 1; i < threads_; ++i)
         helpers.emplace_back([this, &work] { take_jobs(work, [] {}); });

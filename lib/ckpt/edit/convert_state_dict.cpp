@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // `convert --state-dict`: one state dict becomes the file, all that stands around it goes.
 #include <algorithm>
-#include <cstring>
+#include <bit>
 #include <utility>
 
 #include <fmt/format.h>
@@ -29,10 +29,10 @@ Result<EditedStateDict*> only_one(EditContext& context) {
       .with_hint("name it with --root PATH");
 }
 
-template <typename Number>
-StorageId add_number(Checkpoint& checkpoint, Number number, Dtype dtype) {
-  Bytes bytes(sizeof number);
-  std::memcpy(bytes.data(), &number, sizeof number);
+template <typename Bits>
+StorageId add_number(Checkpoint& checkpoint, Bits bits, Dtype dtype) {
+  Bytes bytes;
+  append_le(bytes, bits);
   if (checkpoint.big_endian) swap_byte_order(dtype, bytes);
   return checkpoint.add_storage(DataRef::of_bytes(std::move(bytes)), dtype);
 }
@@ -48,7 +48,8 @@ void make_tensors_of_numbers(Checkpoint& checkpoint, std::uint32_t dict) {
       view.storage = add_number(checkpoint, *integer, view.dtype);
     } else if (const auto floating = checkpoint.graph().floating(entry.value)) {
       view.dtype = Dtype::kFloat32;
-      view.storage = add_number(checkpoint, static_cast<float>(*floating), view.dtype);
+      const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(*floating));
+      view.storage = add_number(checkpoint, bits, view.dtype);
     } else {
       continue;
     }

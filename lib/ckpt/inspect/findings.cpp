@@ -217,4 +217,20 @@ std::vector<Finding> find_remarks(const Checkpoint& checkpoint, const TensorsByS
   return out;
 }
 
+std::optional<Finding> find_odd_values(const Checkpoint& checkpoint, const std::vector<TensorId>& tensors,
+                                       const std::vector<TensorStatistics>& statistics) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const auto& values = statistics[i].values;
+    if (values.nans + values.infinities == 0) continue;
+    const auto& tensor = checkpoint.tensors[tensors[i]];
+    names.push_back(tensor.state_dict == kNoIndex ? checkpoint.path(tensor.place) : std::string(tensor.name));
+  }
+  if (names.empty()) return std::nullopt;
+  return Finding{"values-not-finite", Severity::kWarning, "",
+                 fmt::format("{} {} NaN or infinite values: {}", counted(names.size(), "tensor"),
+                             names.size() == 1 ? "has" : "have", examples(names)),
+                 ""};
+}
+
 }  // namespace ckpt

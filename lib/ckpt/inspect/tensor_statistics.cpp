@@ -183,10 +183,7 @@ class Reader {
   /// From the smallest to the largest; nothing where one of them is infinite, as torch.histc says too.
   static std::optional<std::pair<double, double>> finite_range(const Statistics& values) {
     if (!values.is_real || !values.minimum || values.infinities > 0) return std::nullopt;
-    const auto real = [](const StatisticsValue& value) {
-      return std::visit([](auto number) { return static_cast<double>(number); }, value);
-    };
-    return std::pair(real(*values.minimum), real(*values.maximum));
+    return std::pair(as_double(*values.minimum), as_double(*values.maximum));
   }
 
   template <typename Work>

@@ -64,7 +64,8 @@ std::optional<ModuleObject> read_module(const ValueGraph& graph, const Anatomy& 
     module.type = type_of(graph, anatomy);
     return module;
   }
-  if (anatomy.states.size() == 1) {
+  const bool has_one_state = anatomy.states.size() == 1;
+  if (has_one_state && graph.opcode(graph.resolve(anatomy.states.front())) == Opcode::kTuple) {
     module.type = type_of(graph, anatomy);
     if (is_packed_convolution(graph, module.type, anatomy.states)) {
       module.form = ModuleForm::kPackedConvolution;

@@ -9,16 +9,13 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/model/key_path.h"
+#include "ckpt/model/module_names.h"
 #include "ckpt/model/packed_modules.h"
 
 namespace ckpt {
 namespace {
 
 constexpr std::size_t kMostNamed = 5;  // of classes, in a note
-
-std::string_view last_part(std::string_view name) {
-  return name.substr(name.rfind('.') + 1);
-}
 
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != text.npos;
@@ -116,7 +113,7 @@ class Reader {
       const auto name = hook_name(graph_, item.value);
       if (name == "torch.nn.utils.spectral_norm.SpectralNormStateDictHook") {
         metadata.spectral_norms.emplace_back(name_of_norm(item.value) + ".version", 1);
-      } else if (last_part(name) == "_save_packed_weight") {
+      } else if (leaf_of(name) == "_save_packed_weight") {
         return Error(
             ErrorCode::kUnsupported,
             fmt::format("{} holds weights that are packed for a backend, and only code tells what they "
@@ -181,7 +178,7 @@ Result<ModuleState> read_module_state(const Checkpoint& checkpoint, std::uint32_
 
 std::int64_t module_version(const ValueGraph& graph, const ModuleObject& module) {
   const std::string_view type = module.type;
-  const auto name = last_part(type);
+  const auto name = leaf_of(type);
   if (!module
            .is_torchs()) {  // a subclass of a norm layer, told by what its constructor sets, has its version
     constexpr std::array<std::string_view, 5> kOfNorms = {"num_features", "eps", "momentum", "affine",

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/model/packed_modules.h"
 
-#include <algorithm>
-#include <array>
+#include <utility>
+
+#include "ckpt/model/module_names.h"
 
 namespace ckpt {
 namespace {
@@ -11,21 +12,13 @@ namespace {
 constexpr std::size_t kConvolutionItems = 15;
 constexpr std::size_t kConvolutionWeight = 10;
 
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != text.npos;
-}
-
-std::string_view class_of(std::string_view type) {
-  return type.substr(type.rfind('.') + 1);
-}
-
 bool is_quantized(std::string_view type) {
-  return type.starts_with("torch.") && contains(type, "quantized.");
+  return type.starts_with("torch.") && type.find("quantized.") != type.npos;
 }
 
 /// Their keys come from tables and from code of several ages.
 bool is_reference(std::string_view type) {
-  return contains(type, "quantized.reference.") || contains(type, "sparse.quantized.");
+  return type.find("quantized.reference.") != type.npos || type.find("sparse.quantized.") != type.npos;
 }
 
 std::vector<Use> elements(const ValueGraph& graph, Use use) {
@@ -58,7 +51,7 @@ class KeyReader {
   KeyReader(const ValueGraph& graph, const ModuleObject& module) : graph_(graph), module_(module) {}
 
   PackedKeys run() {
-    const auto name = class_of(module_.type);
+    const auto name = leaf_of(module_.type);
     if (is_reference(module_.type)) {
       keys_.known = false;
     } else if (module_.form == ModuleForm::kPackedConvolution) {
@@ -131,14 +124,14 @@ PackedKeys packed_keys(const ValueGraph& graph, const ModuleObject& module) {
 
 std::int64_t packed_version(std::string_view type) {
   if (!is_quantized(type) || is_reference(type)) return 1;
-  const auto name = class_of(type);
+  const auto name = leaf_of(type);
   if (name == "LinearPackedParams") return 3;
   if (!name.starts_with("Linear")) return 1;
-  return contains(type, "quantized.dynamic.") ? 4 : 3;
+  return type.find("quantized.dynamic.") != type.npos ? 4 : 3;
 }
 
 bool is_packed_convolution(const ValueGraph& graph, std::string_view type, const std::vector<Use>& states) {
-  if (!is_quantized(type) || is_reference(type) || !class_of(type).starts_with("Conv")) return false;
+  if (!is_quantized(type) || is_reference(type) || !leaf_of(type).starts_with("Conv")) return false;
   return states.size() == 1 && elements(graph, states.front()).size() == kConvolutionItems;
 }
 

@@ -9,9 +9,7 @@
 namespace ckpt {
 HeaderCheck::HeaderCheck(const ByteSource& source, const EntryTable& table, Extent central)
     : pieces_(source, table, central) {
-  sigset_t all;
-  sigfillset(&all);
-  const BlockedSignals blocked(all);  // signals go to the thread whose handlers know what to clean up
+  const BlockedSignals blocked;
   try {
     thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
   } catch (const std::system_error&) {  // no thread to be had
