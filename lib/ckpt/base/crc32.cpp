@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/base/crc32.h"
 
-#include <zlib.h>
-
 #include <libdeflate.h>
+#include <zlib.h>
 
 namespace ckpt {
 
