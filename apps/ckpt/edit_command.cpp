@@ -18,6 +18,7 @@ void EditFrame::attach(CLI::App& app, const std::function<void()>& attach_own) {
   });
   attach_own();
   output.attach(app);
+  compute.attach(app);
   common.attach(app);
 }
 
@@ -35,7 +36,7 @@ Command editing_command(std::string_view name, std::string_view alias, std::stri
       frame->common.apply(console);
       auto edits = make_edits();
       if (!edits.ok()) return fail(name, edits.error(), console);
-      return rewrite(name, frame->input, frame->output, frame->plan(std::move(edits).value()), console);
+      return rewrite(name, frame->input, *frame, frame->plan(std::move(edits).value()), console);
     };
   };
   return {name, alias, summary, manual, attach, attach_edit};

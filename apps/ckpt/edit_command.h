@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "options/common.h"
+#include "options/compute.h"
 #include "options/input.h"
 #include "options/output.h"
 
@@ -15,6 +16,7 @@ struct EditFrame {
   CommonOptions common;
   InputOptions input;
   OutputFlags output;
+  ComputeFlags compute;
 
   /// In the order of the help: input, what `attach_own` binds, output, what all commands have. No FILE is
   /// needed where the plan is printed. `this` must outlive the parser.

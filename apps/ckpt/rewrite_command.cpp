@@ -27,11 +27,11 @@ namespace {
 /// One input on its way to its output.
 class Rewrite {
  public:
-  Rewrite(const std::string& input, const OutputFlags& flags, const Plan& plan, Console& console)
-      : flags_(flags), plan_(plan), console_(console) {
+  Rewrite(const std::string& input, const EditFrame& frame, const Plan& plan, Console& console)
+      : flags_(frame.output), compute_(frame.compute.options()), plan_(plan), console_(console) {
     result_.file = input;
-    result_.output = flags.path_for(input);
-    result_.dry_run = flags.dry_run;
+    result_.output = flags_.path_for(input);
+    result_.dry_run = flags_.dry_run;
   }
 
   Status run() {
@@ -52,8 +52,8 @@ class Rewrite {
       return {};
     }
     result_.left_alone = flags_.in_place && !result_.changed;
-    if (flags_.dry_run || result_.left_alone) return {};
-    return write(*layout);
+    if (result_.left_alone) return {};
+    return flags_.dry_run ? dry_run(*layout) : write(*layout);
   }
 
   const FileResult& result() const { return result_; }
@@ -105,13 +105,18 @@ class Rewrite {
     return {};
   }
 
+  Status dry_run(const Layout& layout) {
+    const auto bar = progress_bar(printable(result_.file));
+    return rehearse(layout, 0, checkpoint_, bar.get(), compute_);
+  }
+
   Status write(const Layout& layout) {
     OutputSet outputs;
     CKPT_ASSIGN_OR_RETURN(auto* file, outputs.add(result_.output, options(), layout.parts.front().size));
     log_step(fmt::format("writing {} in {} segments", result_.output, layout.parts.front().segments.size()));
     {
       const auto bar = progress_bar(printable(result_.output));
-      CKPT_RETURN_IF_ERROR(execute(layout, 0, checkpoint_, *file, bar.get()));
+      CKPT_RETURN_IF_ERROR(execute(layout, 0, checkpoint_, *file, bar.get(), compute_));
     }
     if (flags_.verify) {
       CKPT_ASSIGN_OR_RETURN(const auto written, file->reopen());
@@ -130,6 +135,7 @@ class Rewrite {
   }
 
   const OutputFlags& flags_;
+  const ComputeOptions compute_;
   const Plan& plan_;
   Console& console_;
   std::shared_ptr<const ByteSource> source_;
@@ -156,8 +162,9 @@ ExitCode fail(std::string_view command, const Error& error, Console& console) {
   return ExitCode::kCouldNotDoIt;
 }
 
-ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output, Plan plan,
+ExitCode rewrite(std::string_view command, const InputOptions& input, const EditFrame& frame, Plan plan,
                  Console& console) {
+  const auto& output = frame.output;
   if (output.print_plan) {
     console.out.print(plan_to_json(plan));
     return ExitCode::kDone;
@@ -170,7 +177,7 @@ ExitCode rewrite(std::string_view command, const InputOptions& input, const Outp
   std::vector<Error> errors;
   auto status = ExitCode::kDone;
   for (const auto& file : input.files) {
-    Rewrite one(file, output, plan, console);
+    Rewrite one(file, frame, plan, console);
     auto done = one.run();
     if (!done.ok()) {
       one.result().status = ExitCode::kCouldNotDoIt;

@@ -7,13 +7,13 @@
 
 #include "ckpt/edit/plan.h"
 #include "console.h"
+#include "edit_command.h"
 #include "exit_code.h"
-#include "options/input.h"
-#include "options/output.h"
 
 namespace ckpt::cli {
 
-ExitCode rewrite(std::string_view command, const InputOptions& input, const OutputFlags& output, Plan plan,
+/// `input`: the files to edit, whatever `frame` says of them.
+ExitCode rewrite(std::string_view command, const InputOptions& input, const EditFrame& frame, Plan plan,
                  Console& console);
 
 /// An error found before any input was read: printed, or as the JSON document.

@@ -18,6 +18,7 @@ find_package(PkgConfig REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 pkg_check_modules(libdeflate REQUIRED IMPORTED_TARGET libdeflate)
+pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(re2 REQUIRED IMPORTED_TARGET re2)
 
 # The libraries of all code. Nearly all of the time that a short command takes goes to the dynamic linker, most of it
@@ -28,9 +29,9 @@ if(CKPT_STANDALONE)
   list(JOIN re2_STATIC_LIBRARIES " -l" re2_static)
   target_link_options(ckpt_libraries INTERFACE $<${is_program}:-static-libstdc++> $<${is_program}:-static-libgcc>)
   target_link_libraries(ckpt_libraries INTERFACE fmt::fmt-header-only
-    $<IF:${is_program},-Wl$<COMMA>-Bstatic -Wl$<COMMA>--start-group -l${re2_static} -ldeflate -Wl$<COMMA>--end-group -Wl$<COMMA>-Bdynamic,PkgConfig::libdeflate$<SEMICOLON>PkgConfig::re2>)
+    $<IF:${is_program},-Wl$<COMMA>-Bstatic -Wl$<COMMA>--start-group -l${re2_static} -ldeflate -lz -Wl$<COMMA>--end-group -Wl$<COMMA>-Bdynamic,PkgConfig::libdeflate$<SEMICOLON>PkgConfig::zlib$<SEMICOLON>PkgConfig::re2>)
 else()
-  target_link_libraries(ckpt_libraries INTERFACE fmt::fmt PkgConfig::libdeflate PkgConfig::re2)
+  target_link_libraries(ckpt_libraries INTERFACE fmt::fmt PkgConfig::libdeflate PkgConfig::zlib PkgConfig::re2)
 endif()
 
 add_library(ckpt_settings INTERFACE)

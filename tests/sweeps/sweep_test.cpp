@@ -155,7 +155,7 @@ void look(Checkpoint& checkpoint) {
   const auto reports = freeze_report(checkpoint, question);
   if (!reports.ok()) return;
   for (const auto& report : *reports)
-    (void)compare_with_base(checkpoint, report, checkpoint, report.state_dict, nullptr);
+    (void)compare_with_base(checkpoint, report, checkpoint, report.state_dict, 1, nullptr);
 }
 
 /// Of three edits, one at a time, so that each sees every kind of damage somewhere.

@@ -133,7 +133,7 @@ ExitCode run(const ApplyOptions& options, Console& console) {
   }
   const auto plan = make_plan(options, path);
   if (!plan.ok()) return fail(kName, plan.error(), console);
-  return rewrite(kName, input, options.frame.output, *plan, console);
+  return rewrite(kName, input, options.frame, *plan, console);
 }
 
 /// The first word is the plan, unless there are edits on the command line.

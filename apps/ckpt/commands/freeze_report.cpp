@@ -14,6 +14,7 @@
 #include "logging.h"
 #include "manuals.h"
 #include "options/common.h"
+#include "options/compute.h"
 #include "options/input.h"
 #include "options/selection.h"
 #include "progress_bar.h"
@@ -34,6 +35,7 @@ struct FreezeOptions {
   std::string groups = "1";
   std::string optimizer = "adamw";
   std::string base;
+  ComputeFlags compute;
   std::optional<std::string> base_root;
   std::string emit;
   bool null = false;
@@ -154,7 +156,7 @@ class Answer {
       auto dict = choose_base(base_->checkpoint, report.root, options_.base_root);
       if (!dict.ok()) return std::move(dict).error().in_file(base_->source->name());
       CKPT_ASSIGN_OR_RETURN(auto comparison, compare_with_base(result_.checkpoint, report, base_->checkpoint,
-                                                               *dict, bar.get()));
+                                                               *dict, options_.compute.threads, bar.get()));
       result_.comparisons.push_back(std::move(comparison));
     }
     log_step("compared");
@@ -269,6 +271,7 @@ Runner attach(CLI::App& app) {
   app.add_flag("-0,--null", options->null,
                "With --emit names: end each key with NUL instead of a newline; lists in @FILE likewise");
   app.add_flag("--allow-unmatched", options->allow_unmatched, "Accept patterns that match nothing");
+  options->compute.attach(app);
   options->common.attach(app);
   return [options](Console& console) { return run(*options, console); };
 }

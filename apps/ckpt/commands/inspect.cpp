@@ -16,6 +16,7 @@
 #include "logging.h"
 #include "manuals.h"
 #include "options/common.h"
+#include "options/compute.h"
 #include "options/input.h"
 #include "options/selection.h"
 #include "progress_bar.h"
@@ -45,6 +46,7 @@ struct InspectOptions {
   std::vector<std::string> select;
   std::optional<std::string> get;
   std::string sort = "file";
+  ComputeFlags compute;
 };
 
 /// The tensors to list: all, or those whose keys match a pattern, in the order asked for.
@@ -138,7 +140,7 @@ Status look_at_values(const InspectOptions& options, Console& console, Inspected
                                                 counted(file.tensors.size(), "tensor")))
         .with_hint("choose tensors with --select, or fewer bins");
   ProgressBar bar(console, "reading");
-  const StatisticsOptions asked{static_cast<std::size_t>(options.bins.value_or(0)), 0};
+  const StatisticsOptions asked{static_cast<std::size_t>(options.bins.value_or(0)), options.compute.threads};
   CKPT_ASSIGN_OR_RETURN(file.statistics, tensor_statistics(file.checkpoint, file.tensors, asked,
                                                            ProgressBar::wanted(console) ? &bar : nullptr));
   auto odd = find_odd_values(file.checkpoint, file.tensors, file.statistics);
@@ -267,6 +269,7 @@ Runner attach(CLI::App& app) {
   app.add_option("--sort", options->sort, "Order of tensors: file, name or bytes")
       ->check(one_of({"file", "name", "bytes"}))
       ->option_text("ORDER");
+  options->compute.attach(app);
   options->common.attach(app);
   return [options](Console& console) { return run(*options, console); };
 }

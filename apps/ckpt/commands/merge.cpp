@@ -89,7 +89,7 @@ Runner attach(CLI::App& app) {
     if (!edits.ok()) return fail("merge", edits.error(), console);
     auto base = frame->input;
     base.files.resize(1);
-    return rewrite("merge", base, frame->output, frame->plan(std::move(edits).value()), console);
+    return rewrite("merge", base, *frame, frame->plan(std::move(edits).value()), console);
   };
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <array>
+#include <cmath>
+#include <optional>
 #include <string>
 
 #include <fmt/format.h>
@@ -51,15 +53,42 @@ void write_amounts(JsonWriter& json, const FreezeGroup& group) {
   json.key("trainable_percent").raw(fmt::format("{:.4f}", percent));
 }
 
-void write_groups(JsonWriter& json, const FreezeReport& report) {
+void write_float(JsonWriter& json, std::string_view key, std::optional<double> value) {
+  json.key(key);
+  if (value && std::isfinite(*value)) {
+    json.raw(fmt::format("{}", *value));
+  } else {
+    json.null();
+  }
+}
+
+/// Null where nothing was compared.
+void write_difference(JsonWriter& json, const Differences& differences) {
+  json.key("difference");
+  if (differences.count == 0) {
+    json.null();
+    return;
+  }
+  json.begin_object();
+  write_float(json, "largest", differences.largest);
+  write_float(json, "relative_norm", differences.relative_norm());
+  write_float(json, "cosine", differences.cosine());
+  json.key("not_finite").number(differences.not_finite);
+  json.end_object();
+}
+
+void write_groups(JsonWriter& json, const FreezeResult& result, std::size_t index) {
+  const auto& report = result.reports[index];
   json.key("totals").begin_object();
   write_amounts(json, report.total);
   json.end_object();
   json.key("groups").begin_array();
-  for (const auto& group : report.groups) {
+  for (std::size_t i = 0; i < report.groups.size(); ++i) {
+    const auto& group = report.groups[i];
     json.begin_object();
     write_name(json, "name", "name_hex", group.name);
     write_amounts(json, group);
+    write_difference(json, result.comparisons.empty() ? Differences() : result.comparisons[index].groups[i]);
     json.end_object();
   }
   json.end_array();
@@ -104,6 +133,9 @@ void write_tensors(JsonWriter& json, const FreezeResult& result, std::size_t ind
     } else {
       json.string_of_ours(verdict_name(result.comparisons[index].verdicts[i]));
     }
+    write_difference(json, result.comparisons.empty()
+                               ? Differences()
+                               : result.comparisons[index].differences[i].value_or(Differences()));
     json.end_object();
   }
   json.end_array();
@@ -151,6 +183,7 @@ void write_comparison(JsonWriter& json, const FreezeResult& result, std::size_t 
   json.key("not_in_base").number(counts[static_cast<std::size_t>(BaseVerdict::kNotInBase)]);
   json.key("not_compared").number(counts[static_cast<std::size_t>(BaseVerdict::kNotCompared)]);
   write_list(json, "only_in_base", "only_in_base_hex", comparison.only_in_base);
+  write_difference(json, comparison.total);
   json.end_object();
 }
 
@@ -168,7 +201,7 @@ void write_freeze(JsonWriter& json, const FreezeResult& result) {
     json.key("root").string(report.root);
     json.key("module").boolean(result.checkpoint.state_dicts[report.state_dict].of_module);
     json.key("start").string_of_ours(start_name(report.start));
-    write_groups(json, report);
+    write_groups(json, result, i);
     write_memory(json, result, report);
     write_tensors(json, result, i);
     write_remarks(json, report);

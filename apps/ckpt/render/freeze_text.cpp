@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <iterator>
+#include <limits>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -92,6 +95,58 @@ std::string conflict_text(const FreezeConflict& conflict) {
                      ckpt::quoted(conflict.other));
 }
 
+std::string number(std::optional<double> value) {
+  return value && std::isfinite(*value) ? fmt::format("{:.4g}", *value) : "-";
+}
+
+/// How far the groups that changed moved, and then the tensors that moved farthest.
+void print_differences(const FreezeResult& result, const FreezeReport& report,
+                       const BaseComparison& comparison, Stream& out) {
+  using Line = std::array<std::string, 4>;
+  std::vector<Line> lines;
+  const auto add = [&](std::string name, const Differences& moved) {
+    const auto cosine = moved.cosine();
+    lines.push_back({std::move(name), number(moved.largest), number(moved.relative_norm()),
+                     cosine ? fmt::format("{:.6f}", *cosine) : "-"});
+  };
+  const auto heading = [&](const char* name) {
+    lines.push_back({name, "largest", "relative norm", "cosine"});
+  };
+  heading("group");
+  for (std::size_t i = 0; i < report.groups.size(); ++i) {
+    const auto& name = report.groups[i].name;
+    if (comparison.groups[i].squares > 0)
+      add(name.empty() ? "(empty)" : printable(name), comparison.groups[i]);
+  }
+  if (lines.size() == 1) return;
+  add("all parameters", comparison.total);
+  std::vector<std::size_t> farthest;
+  for (std::size_t i = 0; i < report.entries.size(); ++i) {
+    const auto& moved = comparison.differences[i];
+    if (moved && moved->squares > 0 && report.entries[i].first == i) farthest.push_back(i);
+  }
+  const auto distance = [&](std::size_t entry) {
+    return comparison.differences[entry]->relative_norm().value_or(std::numeric_limits<double>::infinity());
+  };
+  std::stable_sort(farthest.begin(), farthest.end(),
+                   [&](std::size_t a, std::size_t b) { return distance(a) > distance(b); });
+  if (farthest.size() > kShown) farthest.resize(kShown);
+  heading("farthest");
+  for (const auto entry : farthest)
+    add(printable(result.checkpoint.tensors[report.entries[entry].tensor].name),
+        *comparison.differences[entry]);
+  std::array<std::size_t, 4> widths{};
+  for (const auto& line : lines) {
+    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
+  }
+  widths[0] = std::min(widths[0], kWidestGroup);
+  for (const auto& line : lines) {
+    out.format("    {:<{}}", line[0], widths[0]);
+    for (std::size_t i = 1; i < line.size(); ++i) out.format("  {:>{}}", line[i], widths[i]);
+    out.print("\n");
+  }
+}
+
 void print_comparison(const FreezeResult& result, const FreezeReport& report,
                       const BaseComparison& comparison, Stream& out) {
   std::map<BaseVerdict, std::vector<std::string_view>> names;
@@ -119,6 +174,7 @@ void print_comparison(const FreezeResult& result, const FreezeReport& report,
                examples(comparison.only_in_base));
   if (!frozen.empty())
     out.format("    {} would be frozen, but changed: {}\n", with_separators(frozen.size()), examples(frozen));
+  print_differences(result, report, comparison, out);
 }
 
 void print_report(const FreezeResult& result, std::size_t index, Stream& out) {

@@ -30,6 +30,10 @@ class CKPT_EXPORT ComputedSource : public ByteSource {
   /// once for each byte. Its failure ends the work.
   using Deliver = std::function<Status(std::size_t piece, std::uint64_t offset, ByteView bytes)>;
 
+  /// Does `produce` find out something about the values that a report shows, or that refuses them? Then it is
+  /// called even where nothing is written.
+  virtual bool has_verdict() const { return false; }
+
   /// Computes stretches of the source and hands them over block by block. `report()` is called by the calling
   /// thread now and then. The bytes depend on the source alone, neither on the options nor on how it is cut.
   /// Errors: those of reading the inputs, of `deliver`, and of values that are refused; these last may come

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "ckpt/compute/convert.h"
+#include "ckpt/compute/workers.h"
+#include "ckpt/model/dense_order.h"
 
 namespace ckpt {
 namespace {
@@ -17,6 +19,11 @@ namespace {
 // stretches of some hundred bytes and more.
 constexpr std::uint64_t kBox = std::uint64_t{8} << 20U;
 constexpr std::uint64_t kRead = std::uint64_t{4} << 20U;
+
+// Values that lie in order are taken in pieces that stay in a near cache.
+constexpr std::uint64_t kDenseBox = std::uint64_t{256} << 10U;
+
+constexpr std::uint64_t kWorthThreads = std::uint64_t{4} << 20U;  // bytes for which it pays to start threads
 
 // Stretches that belong side by side in the box are read one behind the other until there are so many bytes,
 // and then placed together. Of long ones it is a piece of each.
@@ -151,7 +158,11 @@ class BoxReader {
   }
 
   /// `start`: byte of the source where the box's first element lies.
-  Status run(std::uint64_t start, std::byte* out) { return read_outer(axes_.size(), start, out); }
+  Status run(std::uint64_t start, std::byte* out) {
+    if (axes_[0].from == 1 && axes_[0].to == 1 && axes_.size() == 2 && axes_[1].count == 1)
+      return source_.read_at(start, std::span(out, axes_[0].count * item_));
+    return read_outer(axes_.size(), start, out);
+  }
 
  private:
   /// Neighbours that step through source and box alike are one dimension.
@@ -260,6 +271,23 @@ class BoxReader {
   Bytes bytes_;
 };
 
+/// How a result is cut: all of its inner dimensions that fit into a box, and some steps of the next.
+struct Cut {
+  explicit Cut(const Gather& gather) : behind(gather.shape.size()) {
+    const auto item = std::max(dtype_info(gather.to).item_size, dtype_info(gather.from).item_size);
+    const auto most = (is_c_order(gather.shape, gather.strides) ? kDenseBox : kBox) / item;
+    while (behind > 0 && inner * static_cast<std::uint64_t>(gather.shape[behind - 1]) <= most)
+      inner *= static_cast<std::uint64_t>(gather.shape[--behind]);
+    steps = std::max<std::uint64_t>(1, most / inner);
+    if (behind > 0) size = static_cast<std::uint64_t>(gather.shape[behind - 1]);
+  }
+
+  std::size_t behind;       ///< the dimension that is cut
+  std::uint64_t inner = 1;  ///< elements of the dimensions that are whole
+  std::uint64_t size = 1;   ///< of the dimension that is cut
+  std::uint64_t steps = 1;  ///< of it in a box
+};
+
 }  // namespace
 
 std::uint64_t Gather::numel() const {
@@ -282,10 +310,8 @@ Status GatheredSource::read_at(std::uint64_t offset, std::span<std::byte> out) c
   while (!out.empty()) {
     const auto& box = box_.extent;
     if (offset < box.offset || offset >= box.end()) {
-      const auto behind = std::upper_bound(
-          results_.begin(), results_.end(), offset,
-          [](std::uint64_t wanted, const Placed& placed) { return wanted < placed.extent.offset; });
-      CKPT_RETURN_IF_ERROR(compute(*std::prev(behind), offset));
+      const auto& placed = result_at(offset);
+      CKPT_RETURN_IF_ERROR(compute(placed, box_at(placed, offset), box_));
     }
     const auto size = std::min<std::uint64_t>(out.size(), box.end() - offset);
     std::memcpy(out.data(), box_.values.data() + (offset - box.offset), size);
@@ -295,58 +321,92 @@ Status GatheredSource::read_at(std::uint64_t offset, std::span<std::byte> out) c
   return {};
 }
 
-/// The box of `placed` that holds `offset`: all of its inner dimensions that fit, some steps of the next.
-Status GatheredSource::compute(const Placed& placed, std::uint64_t offset) const {
+Status GatheredSource::produce(std::span<const Extent> pieces, const ComputeOptions& options,
+                               const Deliver& deliver, const std::function<void()>& report) const {
+  struct Job {
+    std::size_t piece;
+    Extent extent;  ///< of one box
+  };
+
+  std::vector<Job> jobs;
+  std::uint64_t bytes = 0;
+  for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
+    const auto wanted = pieces[piece];
+    CKPT_RETURN_IF_ERROR(require(wanted));
+    bytes += wanted.size;
+    for (auto offset = wanted.offset; offset < wanted.end();) {
+      const auto end = std::min(box_at(result_at(offset), offset).end(), wanted.end());
+      jobs.push_back({piece, {offset, end - offset}});
+      offset = end;
+    }
+  }
+  Workers workers(bytes < kWorthThreads ? 1 : options.threads, jobs.size());
+  const auto work = [&](std::size_t index, Box& box) -> Status {
+    const auto& [piece, extent] = jobs[index];
+    const auto& placed = result_at(extent.offset);
+    CKPT_RETURN_IF_ERROR(compute(placed, box_at(placed, extent.offset), box));
+    return deliver(piece, extent.offset - pieces[piece].offset,
+                   ByteView(box.values).subspan(extent.offset - box.extent.offset, extent.size));
+  };
+  return workers.run_with<Box>(work, report);
+}
+
+const GatheredSource::Placed& GatheredSource::result_at(std::uint64_t offset) const {
+  const auto behind = std::upper_bound(
+      results_.begin(), results_.end(), offset,
+      [](std::uint64_t wanted, const Placed& placed) { return wanted < placed.extent.offset; });
+  return *std::prev(behind);
+}
+
+/// The box of `placed` that holds `offset`, in this source.
+Extent GatheredSource::box_at(const Placed& placed, std::uint64_t offset) {
+  const auto item = dtype_info(placed.gather.to).item_size;
+  const Cut cut(placed.gather);
+  const auto row = (offset - placed.extent.offset) / item / cut.inner;  // rows of `inner` elements
+  const auto in_cut = row % cut.size;
+  const auto first = in_cut / cut.steps * cut.steps;
+  const auto count = std::min(cut.steps, cut.size - first);
+  const auto begin = (row - in_cut + first) * cut.inner;
+  return {placed.extent.offset + begin * item, count * cut.inner * item};
+}
+
+/// Precondition: `extent` is a box of `placed`.
+Status GatheredSource::compute(const Placed& placed, Extent extent, Box& box) {
   const auto& gather = placed.gather;
-  const auto rank = gather.shape.size();
-  const auto to_item = dtype_info(gather.to).item_size;
   const auto from_item = dtype_info(gather.from).item_size;
-  const auto most = kBox / std::max(to_item, from_item);
-  std::uint64_t inner = 1;  // elements of the dimensions that are whole
-  std::size_t cut = rank;   // behind the dimension that is cut
-  while (cut > 0 && inner * static_cast<std::uint64_t>(gather.shape[cut - 1]) <= most)
-    inner *= static_cast<std::uint64_t>(gather.shape[--cut]);
-  const auto steps = std::max<std::uint64_t>(1, most / inner);
-  const auto size_of_cut = cut == 0 ? 1 : static_cast<std::uint64_t>(gather.shape[cut - 1]);
-
-  auto element = (offset - placed.extent.offset) / to_item / inner;  // counted in rows of `inner`
-  const auto first = cut == 0 ? 0 : element % size_of_cut / steps * steps;
-  const auto count = std::min(steps, size_of_cut - first);
-  const auto begin = (element - element % size_of_cut + first) * inner;
-
+  const auto to_item = dtype_info(gather.to).item_size;
+  const Cut cut(gather);
+  const auto values = extent.size / to_item;
   std::vector<Axis> axes;
   std::uint64_t stride = 1;
-  for (auto i = rank; i-- > cut;) {
+  for (auto i = gather.shape.size(); i-- > cut.behind;) {
     const auto size = static_cast<std::uint64_t>(gather.shape[i]);
     axes.push_back({size, static_cast<std::uint64_t>(gather.strides[i]), stride});
     stride *= size;
   }
   auto start = gather.offset;
-  if (cut > 0) {
-    axes.push_back({count, static_cast<std::uint64_t>(gather.strides[cut - 1]), stride});
-    start += first * static_cast<std::uint64_t>(gather.strides[cut - 1]);
-    element /= size_of_cut;
-    for (auto i = cut - 1; i-- > 0;) {
+  if (cut.behind > 0) {
+    axes.push_back({values / cut.inner, static_cast<std::uint64_t>(gather.strides[cut.behind - 1]), stride});
+    auto row = (extent.offset - placed.extent.offset) / to_item / cut.inner;
+    for (auto i = cut.behind; i-- > 0;) {
       const auto size = static_cast<std::uint64_t>(gather.shape[i]);
-      start += element % size * static_cast<std::uint64_t>(gather.strides[i]);
-      element /= size;
+      start += row % size * static_cast<std::uint64_t>(gather.strides[i]);
+      row /= size;
     }
   }
 
-  box_.extent = {};  // until it is whole
-  const auto values = inner * count;
-  auto gathered = std::move(box_.values);  // each byte of it becomes another one
+  box.extent = {};  // until it is whole
+  const bool converts = gather.from != gather.to;
+  auto& gathered = converts ? box.gathered : box.values;  // each byte of it becomes another one
   gathered.resize(values * from_item);
   BoxReader reader(*gather.source, from_item, std::move(axes));
   CKPT_RETURN_IF_ERROR(reader.run(gather.storage + start * from_item, gathered.data()));
   if (gather.swapped) swap_byte_order(gather.from, gathered);
-  if (gather.from == gather.to) {
-    box_.values = std::move(gathered);
-  } else {
-    box_.values.resize(values * to_item);
-    convert(gather.from, gathered, gather.to, box_.values.data());
+  if (converts) {
+    box.values.resize(values * to_item);
+    convert(gather.from, gathered, gather.to, box.values.data());
   }
-  box_.extent = {placed.extent.offset + begin * to_item, values * to_item};
+  box.extent = extent;
   return {};
 }
 

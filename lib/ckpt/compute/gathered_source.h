@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "ckpt/base/export.h"
-#include "ckpt/io/byte_source.h"
+#include "ckpt/compute/computed_source.h"
 #include "ckpt/model/dtype.h"
 
 namespace ckpt {
@@ -31,7 +31,7 @@ struct Gather {
 };
 
 /// The results of any number of gathers, one behind the other.
-class CKPT_EXPORT GatheredSource final : public ByteSource {
+class CKPT_EXPORT GatheredSource final : public ComputedSource {
  public:
   explicit GatheredSource(std::string name) : name_(std::move(name)) {}
 
@@ -46,6 +46,9 @@ class CKPT_EXPORT GatheredSource final : public ByteSource {
   /// Quick for who reads forward. Errors: those of the sources.
   Status read_at(std::uint64_t offset, std::span<std::byte> out) const override;
 
+  Status produce(std::span<const Extent> pieces, const ComputeOptions& options, const Deliver& deliver,
+                 const std::function<void()>& report) const override;
+
  private:
   struct Placed {
     Gather gather;
@@ -56,9 +59,12 @@ class CKPT_EXPORT GatheredSource final : public ByteSource {
   struct Box {
     Extent extent;  ///< in this source
     Bytes values;
+    Bytes gathered;  ///< before they were converted
   };
 
-  Status compute(const Placed& placed, std::uint64_t offset) const;
+  const Placed& result_at(std::uint64_t offset) const;
+  static Extent box_at(const Placed& placed, std::uint64_t offset);
+  static Status compute(const Placed& placed, Extent extent, Box& box);
 
   std::string name_;
   std::vector<Placed> results_;  ///< ascending; without empty ones

@@ -33,10 +33,21 @@ class Workers {
   /// `kWorkerBuffer` bytes of the thread's own. `report()` after each job of the calling thread.
   template <typename Work, typename Report>
   Status run(const Work& work, const Report& report) {
+    const auto with_buffer = [&](std::size_t job, Bytes& buffer) {
+      buffer.resize(kWorkerBuffer);
+      return work(job, std::span(buffer));
+    };
+    return run_with<Bytes>(with_buffer, report);
+  }
+
+  /// The same for `work(job, own)`, where `own` is an `Own` that each thread has from its first job to its
+  /// last.
+  template <typename Own, typename Work, typename Report>
+  Status run_with(const Work& work, const Report& report) {
     {
       std::vector<std::jthread> helpers;  // they end before what they use
-      start(helpers, work);
-      take_jobs(work, report);
+      start<Own>(helpers, work);
+      take_jobs<Own>(work, report);
     }
     if (failure_) std::rethrow_exception(failure_);
     return std::move(status_);
@@ -45,22 +56,22 @@ class Workers {
  private:
   static std::size_t processors() { return std::max(1U, std::thread::hardware_concurrency()); }
 
-  template <typename Work>
+  template <typename Own, typename Work>
   void start(std::vector<std::jthread>& helpers, const Work& work) {
     const BlockedSignals blocked;
     try {
       for (std::size_t i = 1; i < threads_; ++i)
-        helpers.emplace_back([this, &work] { take_jobs(work, [] {}); });
+        helpers.emplace_back([this, &work] { take_jobs<Own>(work, [] {}); });
     } catch (const std::system_error&) {  // no more threads to be had
     }
   }
 
-  template <typename Work, typename Report>
+  template <typename Own, typename Work, typename Report>
   void take_jobs(const Work& work, const Report& report) noexcept {
     try {
-      Bytes buffer(kWorkerBuffer);
+      Own own;
       for (auto job = next_++; job < jobs_; job = next_++) {
-        auto status = work(job, std::span(buffer));
+        auto status = work(job, own);
         report();
         if (status.ok()) continue;
         stop([&] { status_ = std::move(status); });

@@ -2,6 +2,7 @@
 #include "ckpt/inspect/base_comparison.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <unordered_map>
 #include <utility>
@@ -9,6 +10,8 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/compute/lazy_bits.h"
+#include "ckpt/compute/workers.h"
 #include "ckpt/inspect/value_stream.h"
 #include "ckpt/model/dense_order.h"
 #include "ckpt/model/key_path.h"
@@ -17,7 +20,8 @@
 namespace ckpt {
 namespace {
 
-constexpr std::size_t kChunk = 1U << 20U;             // bytes; a multiple of every item size
+constexpr std::size_t kChunk = 1U << 18U;             // bytes; a multiple of every item size
+constexpr std::uint64_t kWorthThreads = 1U << 22U;    // bytes for which it pays to start threads
 constexpr std::uint64_t kMostRepeated = 1ULL << 30U;  // bytes of an expanded view that are worth spelling out
 
 struct Side {
@@ -46,82 +50,98 @@ bool repeats(const Side& side) {
   return bytes > kMostRepeated && bytes > side.checkpoint.view_extent(side.tensor).size;
 }
 
+struct Compared {
+  BaseVerdict verdict = BaseVerdict::kNotCompared;
+  std::optional<Differences> differences;
+};
+
+LazyBits lazy_bits(const TensorInfo& tensor) {
+  return {tensor.has(kNegative), tensor.has(kConjugate)};
+}
+
+/// Compares tensor after tensor, on one thread.
 class Comparer {
  public:
-  Comparer(std::uint64_t total, Progress* progress) : total_(total), progress_(progress) {}
-
-  Result<BaseVerdict> compare(const Side& a, const Side& b) {
-    if (!same_shape(a, b)) return BaseVerdict::kOtherShape;
-    if (a.tensor.dtype != b.tensor.dtype) return BaseVerdict::kOtherDtype;
-    if (a.tensor.layout != b.tensor.layout) return BaseVerdict::kNotCompared;
+  /// `done`: bytes so far, of all comparers.
+  Result<Compared> compare(const Side& a, const Side& b, std::atomic<std::uint64_t>& done) {
+    if (!same_shape(a, b)) return verdict(BaseVerdict::kOtherShape);
+    if (a.tensor.dtype != b.tensor.dtype) return verdict(BaseVerdict::kOtherDtype);
+    if (a.tensor.layout != b.tensor.layout) return verdict(BaseVerdict::kNotCompared);
     switch (a.tensor.layout) {
-      case TensorLayout::kStrided: return compare_strided(a, b);
+      case TensorLayout::kStrided: return compare_strided(a, b, done);
       case TensorLayout::kSparseCoo:
       case TensorLayout::kSparseCompressed:
-      case TensorLayout::kNested: return compare_parts(a, b);
+      case TensorLayout::kNested: return compare_parts(a, b, done);
       case TensorLayout::kQuantized:  // scales stand in the pickle
       case TensorLayout::kMeta:
-      case TensorLayout::kWrapper: return BaseVerdict::kNotCompared;
+      case TensorLayout::kWrapper: break;
     }
-    return BaseVerdict::kNotCompared;
+    return verdict(BaseVerdict::kNotCompared);
   }
 
  private:
-  Result<BaseVerdict> compare_strided(const Side& a, const Side& b) {
+  static Compared verdict(BaseVerdict verdict) { return {verdict, {}}; }
+
+  Result<Compared> compare_strided(const Side& a, const Side& b, std::atomic<std::uint64_t>& done) {
     const auto& info = dtype_info(a.tensor.dtype);
-    constexpr unsigned kLazy = kConjugate | kNegative;
-    const bool same_lazy = (a.tensor.flags & kLazy) == (b.tensor.flags & kLazy);
     const bool bytes_alike =
         info.values_per_item == 1 && a.checkpoint.bytes(a.tensor) == b.checkpoint.bytes(b.tensor);
-    if (!same_lazy || !bytes_alike || repeats(a) || repeats(b)) return BaseVerdict::kNotCompared;
-    if (a.checkpoint.bytes(a.tensor) == 0) return BaseVerdict::kEqual;
-    if (a.tensor.storage == kNoIndex || b.tensor.storage == kNoIndex) return BaseVerdict::kNotCompared;
+    if (!bytes_alike || repeats(a) || repeats(b)) return verdict(BaseVerdict::kNotCompared);
+    if (a.checkpoint.bytes(a.tensor) == 0) return verdict(BaseVerdict::kEqual);
+    if (a.tensor.storage == kNoIndex || b.tensor.storage == kNoIndex)
+      return verdict(BaseVerdict::kNotCompared);
     const auto order = laid_out_alike(a, b) ? ValueOrder::kAsTheyLie : ValueOrder::kC;
     CKPT_ASSIGN_OR_RETURN(auto left, open_values(a, order));
     CKPT_ASSIGN_OR_RETURN(auto right, open_values(b, order));
-    CKPT_ASSIGN_OR_RETURN(const bool equal, same_bytes(left, right));
-    return equal ? BaseVerdict::kEqual : BaseVerdict::kChanged;
-  }
-
-  /// Stops at the first difference.
-  Result<bool> same_bytes(ValueStream& left, ValueStream& right) {
-    const auto end = done_ + left.size();
+    Compared out{BaseVerdict::kEqual, {}};
+    if (has_differences(a.tensor.dtype)) out.differences.emplace();
     left_.resize(kChunk);
     right_.resize(kChunk);
     for (std::uint64_t at = 0; at < left.size();) {
       const auto size = std::min<std::uint64_t>(kChunk, left.size() - at);
-      const auto a = std::span(left_).first(size);
-      const auto b = std::span(right_).first(size);
-      CKPT_RETURN_IF_ERROR(left.read(a));
-      CKPT_RETURN_IF_ERROR(right.read(b));
+      const auto x = std::span(left_).first(size);
+      const auto y = std::span(right_).first(size);
+      CKPT_RETURN_IF_ERROR(left.read(x));
+      CKPT_RETURN_IF_ERROR(right.read(y));
+      resolve_lazy_bits(a.tensor.dtype, lazy_bits(a.tensor), x);
+      resolve_lazy_bits(b.tensor.dtype, lazy_bits(b.tensor), y);
+      if (std::memcmp(x.data(), y.data(), size) != 0) out.verdict = BaseVerdict::kChanged;
+      if (out.differences) add_differences(*out.differences, differences_of(a.tensor.dtype, x, y));
       at += size;
-      done_ += size;
-      if (progress_ != nullptr) progress_->report(done_, total_);
-      if (std::memcmp(a.data(), b.data(), size) == 0) continue;
-      done_ = end;
-      return false;
+      done += size;
     }
-    return true;
+    return out;
   }
 
-  Result<BaseVerdict> compare_parts(const Side& a, const Side& b) {
-    if (a.tensor.parts != b.tensor.parts) return BaseVerdict::kNotCompared;
+  /// Of tensors made of others only whether they are equal.
+  Result<Compared> compare_parts(const Side& a, const Side& b, std::atomic<std::uint64_t>& done) {
+    if (a.tensor.parts != b.tensor.parts) return verdict(BaseVerdict::kNotCompared);
+    bool equal = true;
     for (std::uint8_t i = 1; i <= a.tensor.parts; ++i) {
       const Side left{a.checkpoint, *(&a.tensor + i)};
       const Side right{b.checkpoint, *(&b.tensor + i)};
-      CKPT_ASSIGN_OR_RETURN(const auto part, compare(left, right));
-      if (part == BaseVerdict::kNotCompared) return part;
-      if (part != BaseVerdict::kEqual) return BaseVerdict::kChanged;  // also of another number of values
+      CKPT_ASSIGN_OR_RETURN(const auto part, compare(left, right, done));
+      if (part.verdict == BaseVerdict::kNotCompared) return verdict(BaseVerdict::kNotCompared);
+      if (part.verdict != BaseVerdict::kEqual) equal = false;  // also of another number of values
     }
-    return BaseVerdict::kEqual;
+    return verdict(equal ? BaseVerdict::kEqual : BaseVerdict::kChanged);
   }
 
-  std::uint64_t total_;
-  std::uint64_t done_ = 0;
-  Progress* progress_;
   Bytes left_;
   Bytes right_;
 };
+
+/// Adds up the parameters of each group, a tied one where its first key is.
+void add_up_groups(const FreezeReport& report, BaseComparison& comparison) {
+  comparison.groups.resize(report.groups.size());
+  for (std::size_t i = 0; i < report.entries.size(); ++i) {
+    const auto& entry = report.entries[i];
+    const auto& differences = comparison.differences[i];
+    if (!differences || entry.first != i || entry.role.kind != RoleKind::kParameter) continue;
+    add_differences(comparison.groups[entry.group], *differences);
+    add_differences(comparison.total, *differences);
+  }
+}
 
 using TensorsByName = std::unordered_map<std::string_view, TensorId>;
 
@@ -168,7 +188,7 @@ Result<std::uint32_t> choose_base(Checkpoint& base, std::string_view root,
 }
 
 Result<BaseComparison> compare_with_base(const Checkpoint& checkpoint, const FreezeReport& report,
-                                         const Checkpoint& base, std::uint32_t base_dict,
+                                         const Checkpoint& base, std::uint32_t base_dict, std::size_t threads,
                                          Progress* progress) {
   auto in_base = tensors_by_name(base, base.state_dicts[base_dict]);
   std::uint64_t total = 0;
@@ -188,19 +208,34 @@ Result<BaseComparison> compare_with_base(const Checkpoint& checkpoint, const Fre
   }
   BaseComparison out;
   out.root = base.path(base.state_dicts[base_dict].place);
-  Comparer comparer(total, progress);
-  for (const auto& entry : report.entries) {
-    const auto& tensor = checkpoint.tensors[entry.tensor];
-    const auto found = in_base.find(tensor.name);
-    if (found == in_base.end()) {
-      out.verdicts.push_back(BaseVerdict::kNotInBase);
-      continue;
-    }
-    auto verdict = comparer.compare({checkpoint, tensor}, {base, base.tensors[found->second]});
-    if (!verdict.ok()) return std::move(verdict).error();
-    out.verdicts.push_back(*verdict);
+  std::vector<Compared> compared(report.entries.size());
+  std::vector<std::pair<std::size_t, TensorId>> pairs;  // entry, tensor of the base
+  for (std::size_t i = 0; i < report.entries.size(); ++i) {
+    const auto found = in_base.find(checkpoint.tensors[report.entries[i].tensor].name);
+    compared[i].verdict = BaseVerdict::kNotInBase;
+    if (found == in_base.end()) continue;
+    pairs.emplace_back(i, found->second);
     in_base.erase(found);
   }
+  std::atomic<std::uint64_t> done = 0;
+  const auto work = [&](std::size_t job, Comparer& comparer) -> Status {
+    const auto [entry, other] = pairs[job];
+    const auto& tensor = checkpoint.tensors[report.entries[entry].tensor];
+    CKPT_ASSIGN_OR_RETURN(compared[entry],
+                          comparer.compare({checkpoint, tensor}, {base, base.tensors[other]}, done));
+    return {};
+  };
+  const auto tell = [&] {
+    if (progress != nullptr) progress->report(std::min<std::uint64_t>(done, total), total);
+  };
+  Workers workers(total < kWorthThreads ? 1 : threads, pairs.size());
+  auto status = workers.run_with<Comparer>(work, tell);
+  if (!status.ok()) return std::move(status).error();
+  for (auto& one : compared) {
+    out.verdicts.push_back(one.verdict);
+    out.differences.push_back(one.differences);
+  }
+  add_up_groups(report, out);
   for (const auto& entry : base.state_dicts[base_dict].entries) {
     if (entry.tensor == kNoIndex) continue;
     const auto name = base.tensors[entry.tensor].name;

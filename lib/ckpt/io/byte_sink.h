@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Ordered writing. A sink only ever moves forward, so a pipe will do as well as a file.
+// Ordered writing. A sink only ever moves forward, so a pipe will do as well as a file. Into a file, bytes
+// can be written ahead: what many threads compute does not wait for its turn.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <mutex>
 
 #include "ckpt/base/bytes.h"
 #include "ckpt/base/export.h"
@@ -26,6 +29,15 @@ class CKPT_EXPORT ByteSink {
   virtual Status copy_from(const ByteSource& source, Extent extent) = 0;
   /// Bytes written so far.
   virtual std::uint64_t position() const = 0;
+
+  /// Are there `write_ahead` and `skip`?
+  virtual bool writes_ahead() const { return false; }
+
+  /// Writes `bytes` at `offset`, not before the position, which stays. By any number of threads at once, but
+  /// not while the sink moves. Errors: kIo, with the path; kInternal unless `writes_ahead`.
+  virtual Status write_ahead(std::uint64_t offset, ByteView bytes);
+  /// Moves over `size` bytes that were written ahead. Errors: as before.
+  virtual Status skip(std::uint64_t size);
 };
 
 /// A sink into memory, for tests.
@@ -36,10 +48,17 @@ class CKPT_EXPORT MemorySink final : public ByteSink {
 
   std::uint64_t position() const override { return bytes_.size(); }
 
+  bool writes_ahead() const override { return true; }
+
+  Status write_ahead(std::uint64_t offset, ByteView bytes) override;
+  Status skip(std::uint64_t size) override;
+
   const Bytes& bytes() const { return bytes_; }
 
  private:
   Bytes bytes_;
+  std::mutex mutex_;
+  std::map<std::uint64_t, Bytes> ahead_;  ///< by offset
 };
 
 }  // namespace ckpt

@@ -104,6 +104,22 @@ Status File::write(ByteView bytes) const {
   return {};
 }
 
+Status File::write_at(std::uint64_t offset, ByteView bytes) const {
+  while (!bytes.empty()) {
+    const auto at = static_cast<off_t>(offset);
+    const auto put = retry_interrupted([&] { return ::pwrite(descriptor_, bytes.data(), bytes.size(), at); });
+    if (put < 0) return system_error(errno, "cannot write", name_);
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+    offset += static_cast<std::uint64_t>(put);
+  }
+  return {};
+}
+
+Status File::skip(std::uint64_t size) const {
+  if (::lseek(descriptor_, static_cast<off_t>(size), SEEK_CUR) >= 0) return {};
+  return system_error(errno, "cannot move forward", name_);
+}
+
 Status File::set_mode(mode_t mode) const {
   if (retry_interrupted([&] { return ::fchmod(descriptor_, mode); }) == 0) return {};
   if (errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS) return {};

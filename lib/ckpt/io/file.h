@@ -65,6 +65,10 @@ class File {
   Result<std::uint64_t> read_some(std::span<std::byte> out) const;
   /// All of `bytes`, at the file position.
   Status write(ByteView bytes) const;
+  /// All of `bytes` at `offset`, whatever the file position. By any number of threads.
+  Status write_at(std::uint64_t offset, ByteView bytes) const;
+  /// Moves the file position forward by `size` bytes.
+  Status skip(std::uint64_t size) const;
   /// File systems without modes (FAT, some network mounts) may decline; that is no error.
   Status set_mode(mode_t mode) const;
   Status sync() const;

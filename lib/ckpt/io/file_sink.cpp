@@ -21,6 +21,11 @@ Status FileSink::copy_from(const ByteSource& source, Extent extent) {
   return settle(copy(source, extent), extent.size);
 }
 
+Status FileSink::skip(std::uint64_t size) {
+  CKPT_RETURN_IF_ERROR(flush());
+  return settle(file_.skip(size), size);
+}
+
 Status FileSink::settle(Status status, std::uint64_t size) {
   if (status.ok()) position_ += size;
   failure_ = std::move(status);

@@ -21,6 +21,11 @@ class FileSink final : public ByteSink {
 
   std::uint64_t position() const override { return position_; }
 
+  /// Precondition of these two: a regular file, of which this sink writes the beginning.
+  Status write_ahead(std::uint64_t offset, ByteView bytes) override { return file_.write_at(offset, bytes); }
+
+  Status skip(std::uint64_t size) override;
+
   /// Hands what was gathered to the kernel. The destructor does not.
   Status flush();
 

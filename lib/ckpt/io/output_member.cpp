@@ -94,6 +94,20 @@ Status OutputMember::write(ByteView bytes) {
   return {};
 }
 
+Status OutputMember::write_ahead(std::uint64_t offset, ByteView bytes) {
+  CKPT_RETURN_IF_ERROR(sink_.write_ahead(offset, bytes));
+  const auto before = ahead_.fetch_add(bytes.size());
+  if (starts_write_back() && before / kWriteBack != (before + bytes.size()) / kWriteBack)
+    ::sync_file_range(file_.descriptor(), 0, 0, SYNC_FILE_RANGE_WRITE);  // up to the end of the file
+  return {};
+}
+
+Status OutputMember::skip(std::uint64_t size) {
+  CKPT_RETURN_IF_ERROR(sink_.skip(size));
+  on_its_way_ = position();
+  return {};
+}
+
 // In pieces, so that the disk is busy with one while the next is copied.
 Status OutputMember::copy_from(const ByteSource& source, Extent extent) {
   while (starts_write_back() && extent.size > kWriteBack) {

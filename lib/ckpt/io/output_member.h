@@ -3,6 +3,7 @@
 // business of OutputSet.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -25,6 +26,11 @@ class OutputMember final : public OutputFile {
   Status copy_from(const ByteSource& source, Extent extent) override;
 
   std::uint64_t position() const override { return sink_.position(); }
+
+  bool writes_ahead() const override { return is_file(); }
+
+  Status write_ahead(std::uint64_t offset, ByteView bytes) override;
+  Status skip(std::uint64_t size) override;
 
   Result<std::shared_ptr<const ByteSource>> reopen() override;
 
@@ -63,9 +69,10 @@ class OutputMember final : public OutputFile {
   MissingDirectory missing_directory_;
   mode_t mode_ = 0;
   std::uint64_t reserved_ = 0;
-  std::uint64_t on_its_way_ = 0;  // bytes that the kernel was told to write back
-  TemporaryDirectories made_;     // before the file in them, to go after it
-  TemporaryFile temporary_;       // of a file; its descriptor is in file_
+  std::uint64_t on_its_way_ = 0;          // bytes that the kernel was told to write back
+  std::atomic<std::uint64_t> ahead_ = 0;  // bytes written ahead, of all of which it is told now and then
+  TemporaryDirectories made_;             // before the file in them, to go after it
+  TemporaryFile temporary_;               // of a file; its descriptor is in file_
   File file_;
   FileSink sink_{file_};
 };

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "ckpt/base/crc32.h"
+#include "ckpt/rewrite/computed_segments.h"
 
 namespace ckpt {
 namespace {
@@ -47,15 +48,44 @@ Result<std::uint32_t> copy_and_sum(const ByteSource& source, Extent extent, Byte
   return sum;
 }
 
+/// Counts bytes that were written ahead from the beginning.
+class ProgressAhead final : public Progress {
+ public:
+  ProgressAhead(Progress* inner, std::uint64_t ahead) : inner_(inner), ahead_(ahead) {}
+
+  void report(std::uint64_t done, std::uint64_t total) override { inner_->report(done + ahead_, total); }
+
+  void passed(std::uint64_t size) { ahead_ -= size; }
+
+ private:
+  Progress* inner_;
+  std::uint64_t ahead_;
+};
+
 }  // namespace
 
 Status execute(const Layout& layout, std::size_t part, const Checkpoint& checkpoint, ByteSink& sink,
-               Progress* progress) {
+               Progress* progress, const ComputeOptions& options) {
   const auto& output = layout.parts[part];
+  ComputedSegments computed(output, checkpoint);
+  const bool ahead = sink.writes_ahead();
+  if (ahead) {
+    CKPT_RETURN_IF_ERROR(computed.write_ahead(sink, progress, options));
+  } else {
+    CKPT_RETURN_IF_ERROR(computed.rehearse(nullptr, options));  // before anything leaves
+  }
+  ProgressAhead counted(progress, ahead ? computed.size() : 0);
+  if (progress != nullptr) progress = &counted;
   std::map<std::uint64_t, std::uint32_t> sums;  // by index of the segment
   for (std::size_t i = 0; i < output.segments.size(); ++i) {
     const auto& segment = output.segments[i];
     const Extent extent{segment.offset, segment.size};
+    if (ahead && computed.contains(i)) {
+      CKPT_RETURN_IF_ERROR(sink.skip(segment.size));
+      counted.passed(segment.size);
+      sums[i] = computed.checksum(i);
+      continue;
+    }
     switch (segment.kind) {
       case Segment::Kind::kLiteral:
         CKPT_RETURN_IF_ERROR(sink.write(ByteView(layout.pool).subspan(segment.offset, segment.size)));
@@ -79,6 +109,11 @@ Status execute(const Layout& layout, std::size_t part, const Checkpoint& checkpo
   }
   if (progress != nullptr) progress->report(sink.position(), output.size);
   return {};
+}
+
+Status rehearse(const Layout& layout, std::size_t part, const Checkpoint& checkpoint, Progress* progress,
+                const ComputeOptions& options) {
+  return ComputedSegments(layout.parts[part], checkpoint).rehearse(progress, options);
 }
 
 }  // namespace ckpt

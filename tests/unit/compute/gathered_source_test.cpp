@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/compute/gathered_source.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <mutex>
 #include <numeric>
 
 #include "support/catch.h"
@@ -137,4 +140,52 @@ TEST_CASE("values are turned round and converted on the way", "[compute]") {
   GatheredSource source("gathered");
   const auto extent = source.add({memory, 0, 0, {3}, {1}, Dtype::kBfloat16, Dtype::kInt32, true});
   CHECK(values(source, extent) == std::vector<std::int32_t>{1, -2, 3});
+}
+
+TEST_CASE("what threads produce is what one reader reads, each byte once, wherever pieces begin",
+          "[compute]") {
+  Bytes content(std::size_t{24} << 20U);
+  std::uint32_t state = 1;
+  for (auto& byte : content) byte = static_cast<std::byte>((state = state * 1664525U + 1013904223U) >> 24U);
+  const auto file = std::make_shared<MemorySource>("values", std::move(content));
+  GatheredSource source("gathered");
+  const auto dense = source.add({file, 0, 0, {1'000'003}, {1}, Dtype::kFloat32, Dtype::kFloat16, false});
+  const auto turned = source.add({file, 0, 5, {1500, 2000}, {1, 2000}, Dtype::kInt32, Dtype::kInt32, true});
+  const auto sparse = source.add({file, 0, 0, {50'000}, {17}, Dtype::kInt32, Dtype::kInt64, false});
+  const std::vector<Extent> pieces = {{0, dense.size},
+                                      {turned.offset + 4, 4},
+                                      {turned.offset + 1'000'001, turned.size - 2'000'000},
+                                      {sparse.offset - 3, sparse.size}};
+  for (const std::size_t threads : {1U, 2U, 5U}) {
+    std::vector<Bytes> got;
+    std::vector<std::uint64_t> delivered(pieces.size());
+    for (const auto& piece : pieces) got.emplace_back(piece.size);
+    std::mutex mutex;
+    const auto deliver = [&](std::size_t piece, std::uint64_t offset, ByteView bytes) {
+      const std::lock_guard lock(mutex);
+      delivered[piece] += bytes.size();
+      std::copy(bytes.begin(), bytes.end(), got.at(piece).begin() + static_cast<std::ptrdiff_t>(offset));
+      return Status();
+    };
+    REQUIRE(source.produce(pieces, {threads, nullptr}, deliver, [] {}).ok());
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      CHECK(delivered[i] == pieces[i].size);
+      CHECK(got[i] == *source.read(pieces[i]));
+    }
+  }
+}
+
+TEST_CASE("who takes what is produced can end it", "[compute]") {
+  const auto numbers = std::make_shared<MemorySource>("values", Bytes(std::size_t{8} << 20U));
+  GatheredSource source("gathered");
+  const auto extent = source.add({numbers, 0, 0, {2'000'000}, {1}, Dtype::kInt32, Dtype::kInt64, false});
+  std::atomic<int> taken = 0;
+  const auto deliver = [&](std::size_t, std::uint64_t, ByteView) -> Status {
+    if (++taken < 3) return {};
+    return Error(ErrorCode::kIo, "the disk is full");
+  };
+  const auto done = source.produce(std::vector{extent}, {2, nullptr}, deliver, [] {});
+  REQUIRE_FALSE(done.ok());
+  CHECK(done.error().message() == "the disk is full");
+  CHECK(taken < 8);
 }

@@ -22,7 +22,7 @@ Lines compared(Checkpoint file, Checkpoint base) {
   question.parameters.push_back(std::move(every).value());
   const auto reports = freeze_report(file, question);
   if (!reports.ok()) FAIL(reports.error().text());
-  const auto comparison = compare_with_base(file, reports->front(), base, 0, nullptr);
+  const auto comparison = compare_with_base(file, reports->front(), base, 0, 1, nullptr);
   if (!comparison.ok()) return {outcome_of(comparison)};
   Lines out;
   for (std::size_t i = 0; i < comparison->verdicts.size(); ++i) {

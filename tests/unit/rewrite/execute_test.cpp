@@ -2,6 +2,7 @@
 #include "ckpt/rewrite/execute.h"
 
 #include "ckpt/edit/apply.h"
+#include "ckpt/format/convert.h"
 #include "support/catch.h"
 #include "support/checkpoint_builder.h"
 #include "support/faulty_sink.h"
@@ -31,6 +32,41 @@ TEST_CASE("a disk that fills up at any byte is an error of writing, and all befo
   FaultySink sink(whole.size());
   CHECK(execute(*layout, 0, *checkpoint, sink, nullptr).ok());
   CHECK(sink.bytes() == whole);
+}
+
+/// A layout of which most bytes have to be gathered.
+struct Computed {
+  Checkpoint checkpoint;
+  Layout layout;
+};
+
+Computed with_computed_bytes(std::optional<FormatId> format) {
+  auto checkpoint = read_bytes(build_torch_zip(
+      "a float32 900x1200 strides=1x900; b int64 3; c float32 7x5 storage=a strides=1x9; d float16 5"));
+  REQUIRE(checkpoint.ok());
+  REQUIRE(format_of(checkpoint->format).locate_storages(*checkpoint).ok());
+  Plan plan;
+  Convert convert;
+  convert.compact = true;
+  plan.edits.emplace_back(convert);
+  plan.target.format = format;
+  REQUIRE(apply_plan(plan, *checkpoint).ok());
+  std::vector<std::string> notes;
+  auto layout = lay_out_as(plan.target, *checkpoint, notes);
+  REQUIRE(layout.ok());
+  return {std::move(checkpoint).value(), std::move(layout).value()};
+}
+
+TEST_CASE("computed bytes are the same from any number of threads, and into a pipe", "[rewrite]") {
+  const auto format = GENERATE(FormatId::kTorchZip, FormatId::kTorchLegacy, FormatId::kSafetensors);
+  const auto computed = with_computed_bytes(format);
+  FaultySink pipe(1U << 30U);
+  REQUIRE(execute(computed.layout, 0, computed.checkpoint, pipe, nullptr).ok());
+  for (const std::size_t threads : {1U, 2U, 5U}) {
+    MemorySink file;
+    REQUIRE(execute(computed.layout, 0, computed.checkpoint, file, nullptr, {threads, nullptr}).ok());
+    CHECK(file.bytes() == pipe.bytes());
+  }
 }
 
 }  // namespace

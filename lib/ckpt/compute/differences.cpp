@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/compute/differences.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <span>
+
+#include "ckpt/compute/convert.h"
+
+namespace ckpt {
+namespace {
+
+constexpr std::size_t kBlock = 2048;  ///< numbers; those of both sides fit a near cache
+constexpr std::size_t kLanes = 8;     ///< sums that are kept side by side
+
+using Block = std::array<double, kBlock>;
+using Lanes = std::array<double, kLanes>;
+
+double sum_of(const Lanes& lanes) {
+  double sum = 0;
+  for (const auto lane : lanes) sum += lane;
+  return sum;
+}
+
+/// Sums over pairs of numbers that are all finite. What lies behind the last pair, up to a whole row of
+/// lanes, is 0.
+Differences of_finite(const Block& file, const Block& base, std::size_t count) {
+  Lanes squares{};
+  Lanes file_squares{};
+  Lanes base_squares{};
+  Lanes products{};
+  Lanes largest{};
+  for (std::size_t i = 0; i < count; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const auto x = file[i + lane];
+      const auto b = base[i + lane];
+      const auto distance = std::abs(x - b);
+      largest[lane] = distance > largest[lane] ? distance : largest[lane];
+      squares[lane] += distance * distance;
+      file_squares[lane] += x * x;
+      base_squares[lane] += b * b;
+      products[lane] += x * b;
+    }
+  }
+  Differences out;
+  out.largest = *std::max_element(largest.begin(), largest.end());
+  out.squares = sum_of(squares);
+  out.file_squares = sum_of(file_squares);
+  out.base_squares = sum_of(base_squares);
+  out.products = sum_of(products);
+  return out;
+}
+
+/// Of integers beyond 2^53 the distance is taken before it becomes a float.
+template <typename Integer>
+double largest_distance(ByteView file, ByteView base) {
+  double largest = 0;
+  for (std::size_t at = 0; at < file.size(); at += sizeof(Integer)) {
+    Integer x;
+    Integer b;
+    std::memcpy(&x, file.data() + at, sizeof x);
+    std::memcpy(&b, base.data() + at, sizeof b);
+    const auto distance = x > b ? static_cast<std::uint64_t>(x) - static_cast<std::uint64_t>(b)
+                                : static_cast<std::uint64_t>(b) - static_cast<std::uint64_t>(x);
+    largest = std::max(largest, static_cast<double>(distance));
+  }
+  return largest;
+}
+
+Dtype part_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kComplex128: return Dtype::kFloat64;
+    case Dtype::kComplex64: return Dtype::kFloat32;
+    case Dtype::kComplex32: return Dtype::kFloat16;
+    default: return Dtype::kBfloat16;
+  }
+}
+
+/// A block of pairs as numbers.
+class Pairs {
+ public:
+  Pairs(Dtype part, ByteView file, ByteView base, std::size_t numbers) : numbers_(numbers) {
+    decode(part, file, file_);
+    decode(part, base, base_);
+  }
+
+  /// `parts`: numbers of a value.
+  Differences sums(std::size_t parts) {
+    const auto excluded = leave_out_what_is_not_finite(parts);
+    auto out = of_finite(file_, base_, numbers_);
+    if (parts == 2) out.largest = largest_modulus();
+    out.count = numbers_ / parts;
+    out.not_finite = excluded;
+    return out;
+  }
+
+ private:
+  void decode(Dtype part, ByteView values, Block& out) const {
+    convert(part, values, Dtype::kFloat64, std::as_writable_bytes(std::span(out)).data());
+    const auto end = std::min(kBlock, (numbers_ + kLanes - 1) / kLanes * kLanes);
+    std::fill(out.begin() + static_cast<std::ptrdiff_t>(numbers_),
+              out.begin() + static_cast<std::ptrdiff_t>(end), 0.0);
+  }
+
+  std::uint64_t leave_out_what_is_not_finite(std::size_t parts) {
+    double odd = 0;  // 0 times a number that is finite is 0
+    for (std::size_t i = 0; i < numbers_; ++i) odd += 0 * file_[i] + 0 * base_[i];
+    if (odd == 0) return 0;
+    std::uint64_t excluded = 0;
+    for (std::size_t i = 0; i < numbers_; i += parts) {
+      bool finite = true;
+      for (std::size_t j = i; j < i + parts; ++j)
+        finite = finite && std::isfinite(file_[j]) && std::isfinite(base_[j]);
+      if (finite) continue;
+      ++excluded;
+      for (std::size_t j = i; j < i + parts; ++j) file_[j] = base_[j] = 0;
+    }
+    return excluded;
+  }
+
+  double largest_modulus() const {
+    double largest = 0;
+    for (std::size_t i = 0; i < numbers_; i += 2)
+      largest = std::max(largest, std::hypot(file_[i] - base_[i], file_[i + 1] - base_[i + 1]));
+    return largest;
+  }
+
+  std::size_t numbers_;
+  Block file_;
+  Block base_;
+};
+
+}  // namespace
+
+std::optional<double> Differences::relative_norm() const {
+  if (base_squares > 0) return std::sqrt(squares) / std::sqrt(base_squares);
+  return squares > 0 ? std::nullopt : std::optional<double>(0);
+}
+
+std::optional<double> Differences::cosine() const {
+  if (base_squares == 0 || file_squares == 0) return std::nullopt;
+  return std::clamp(products / (std::sqrt(base_squares) * std::sqrt(file_squares)), -1.0, 1.0);
+}
+
+bool has_differences(Dtype dtype) {
+  const auto& info = dtype_info(dtype);
+  if (info.dtype_class == DtypeClass::kComplex) return can_convert(part_of(dtype), Dtype::kFloat64);
+  return info.bits >= 8 && can_convert(dtype, Dtype::kFloat64);
+}
+
+Differences differences_of(Dtype dtype, ByteView file, ByteView base) {
+  const std::size_t parts = dtype_info(dtype).dtype_class == DtypeClass::kComplex ? 2 : 1;
+  const auto part = parts == 2 ? part_of(dtype) : dtype;
+  const auto item = dtype_info(part).item_size;
+  Differences sum;
+  for (std::size_t at = 0; at < file.size(); at += kBlock * item) {
+    const auto size = std::min(kBlock * item, file.size() - at);
+    Pairs pairs(part, file.subspan(at, size), base.subspan(at, size), size / item);
+    add_differences(sum, pairs.sums(parts));
+  }
+  if (dtype == Dtype::kInt64) sum.largest = largest_distance<std::int64_t>(file, base);
+  if (dtype == Dtype::kUint64) sum.largest = largest_distance<std::uint64_t>(file, base);
+  return sum;
+}
+
+void add_differences(Differences& sum, const Differences& next) {
+  sum.count += next.count;
+  sum.not_finite += next.not_finite;
+  sum.largest = std::max(sum.largest, next.largest);
+  sum.squares += next.squares;
+  sum.base_squares += next.base_squares;
+  sum.file_squares += next.file_squares;
+  sum.products += next.products;
+}
+
+}  // namespace ckpt

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/rewrite/computed_segments.h"
+
+#include <algorithm>
+
+#include "ckpt/base/crc32.h"
+
+namespace ckpt {
+namespace {
+
+/// The checksum of a piece that comes block by block, in any order.
+class PieceSum {
+ public:
+  void add(std::uint64_t offset, ByteView bytes) {
+    const Block block{bytes.size(), crc32(0, bytes)};
+    const std::lock_guard lock(mutex_);
+    blocks_.emplace(offset, block);
+  }
+
+  std::uint32_t value() const {
+    std::uint32_t sum = 0;
+    for (const auto& [offset, block] : blocks_) sum = crc32_of_both(sum, block.sum, block.size);
+    return sum;
+  }
+
+ private:
+  struct Block {
+    std::uint64_t size;
+    std::uint32_t sum;
+  };
+
+  std::mutex mutex_;
+  std::map<std::uint64_t, Block> blocks_;  ///< by offset
+};
+
+}  // namespace
+
+ComputedSegments::ComputedSegments(const OutputPart& output, const Checkpoint& checkpoint) : output_(output) {
+  std::vector<const ComputedSource*> computed;  // by part of the checkpoint
+  for (const auto& part : checkpoint.parts)
+    computed.push_back(dynamic_cast<const ComputedSource*>(part.source.get()));
+  std::map<const ComputedSource*, std::size_t> known;
+  std::uint64_t position = 0;
+  for (std::size_t i = 0; i < output.segments.size(); ++i) {
+    const auto& segment = output.segments[i];
+    const auto* source = segment.copies() ? computed[segment.source] : nullptr;
+    if (source != nullptr) {
+      const auto [found, is_new] = known.emplace(source, works_.size());
+      if (is_new) works_.push_back({source, {}, {}, {}});
+      auto& work = works_[found->second];
+      work.pieces.push_back({segment.offset, segment.size});
+      work.segments.push_back(i);
+      work.positions.push_back(position);
+      sums_.emplace(i, 0);
+      size_ += segment.size;
+    }
+    position += segment.size;
+  }
+}
+
+Status ComputedSegments::write_ahead(ByteSink& sink, Progress* progress, const ComputeOptions& options) {
+  std::atomic<std::uint64_t> done = 0;
+  const auto report = [&] {
+    if (progress != nullptr) progress->report(done, output_.size);
+  };
+  for (const auto& work : works_) {
+    std::vector<PieceSum> sums(work.pieces.size());
+    const auto deliver = [&](std::size_t piece, std::uint64_t offset, ByteView bytes) {
+      if (output_.segments[work.segments[piece]].kind == Segment::Kind::kSummedCopy)
+        sums[piece].add(offset, bytes);
+      done += bytes.size();
+      return sink.write_ahead(work.positions[piece] + offset, bytes);
+    };
+    CKPT_RETURN_IF_ERROR(work.source->produce(work.pieces, options, deliver, report));
+    for (std::size_t i = 0; i < sums.size(); ++i) sums_[work.segments[i]] = sums[i].value();
+  }
+  return {};
+}
+
+Status ComputedSegments::rehearse(Progress* progress, const ComputeOptions& options) const {
+  std::atomic<std::uint64_t> done = 0;
+  const auto deliver = [&](std::size_t, std::uint64_t, ByteView bytes) {
+    done += bytes.size();
+    return Status();
+  };
+  const auto report = [&] {
+    if (progress != nullptr) progress->report(done, size_);
+  };
+  for (const auto& work : works_) {
+    if (work.source->has_verdict())
+      CKPT_RETURN_IF_ERROR(work.source->produce(work.pieces, options, deliver, report));
+  }
+  return {};
+}
+
+}  // namespace ckpt
