@@ -1,11 +1,10 @@
-/* SPDX-License-Identifier: BSD-3-Clause
- * What a module of ckpt offers the program that loads it: tables of C functions, found by one symbol a
- * module.
- *
- * Rules of the border. A table begins with its size and version; what is added later stands at its end, and a
- * user asks `size` whether it is there. Functions return a CkptCode, and where it is not CKPT_OK they have
- * filled the CkptFailure, which is never null. No exception crosses. Handles belong to one thread at a time.
- */
+// SPDX-License-Identifier: BSD-3-Clause
+// What a module of ckpt offers the program that loads it: tables of C functions, found by one symbol a
+// module.
+//
+// Rules of the border. A table begins with its size and version; what is added later stands at its end, and a
+// user asks `size` whether it is there. Functions return a CkptCode, and where it is not CKPT_OK they have
+// filled the CkptFailure, which is never null. No exception crosses. Handles belong to one thread at a time.
 #ifndef CKPT_COMPUTE_MODULE_ABI_H
 #define CKPT_COMPUTE_MODULE_ABI_H
 
@@ -20,19 +19,18 @@ enum { CKPT_MODULE_ABI_VERSION = 1 };
 
 typedef enum CkptCode {
   CKPT_OK = 0,
-  CKPT_UNAVAILABLE = 1, /* no driver, no device, or not this one */
-  CKPT_NO_MEMORY = 2,   /* the budget or the device has no room: smaller pieces may pass */
-  CKPT_UNSUPPORTED = 3, /* this module does not do that: somebody else may */
-  CKPT_FAILED = 4       /* the device or its driver failed: the engine is of no more use */
+  CKPT_UNAVAILABLE = 1,  // no driver, no device, or not this one
+  CKPT_NO_MEMORY = 2,    // the budget or the device has no room: smaller pieces may pass
+  CKPT_UNSUPPORTED = 3,  // this module does not do that: somebody else may
+  CKPT_FAILED = 4        // the device or its driver failed: the engine is of no more use
 } CkptCode;
 
-/* What went wrong: one lower-case sentence without a full stop, in UTF-8. */
+// What went wrong: one lower-case sentence without a full stop, in UTF-8.
 typedef struct CkptFailure {
   char text[512];
 } CkptFailure;
 
-/* Numbers of PyTorch's c10::ScalarType. Values that only move may be opaque: they have a size and no meaning.
- */
+// Numbers of PyTorch's c10::ScalarType. Values that only move may be opaque: they have a size and no meaning.
 typedef enum CkptDtype {
   CKPT_UINT8 = 0,
   CKPT_INT8 = 1,
@@ -52,105 +50,103 @@ typedef enum CkptDtype {
   CKPT_UINT32 = 28,
   CKPT_UINT64 = 29,
   CKPT_FLOAT8_E8M0FNU = 44,
-  CKPT_OPAQUE_1 = 101, /* an item of one byte, … */
+  CKPT_OPAQUE_1 = 101,  // an item of one byte, …
   CKPT_OPAQUE_2 = 102,
   CKPT_OPAQUE_4 = 104,
   CKPT_OPAQUE_8 = 108,
   CKPT_OPAQUE_16 = 116
 } CkptDtype;
 
-/* ---- CkptTransfer: a GPU, its memory, and copies of values
- * ------------------------------------------------------- */
+// ---- CkptTransfer: a GPU, its memory, and copies of values ----
 
-typedef struct CkptEngine CkptEngine;         /* one GPU with its streams and its ring of pinned buffers */
-typedef struct CkptHostBuffer CkptHostBuffer; /* pinned memory of the ring; the engine's */
-typedef struct CkptDeviceBuffer CkptDeviceBuffer; /* memory of the GPU, taken from the budget */
+typedef struct CkptEngine CkptEngine;              // one GPU with its streams and its ring of pinned buffers
+typedef struct CkptHostBuffer CkptHostBuffer;      // pinned memory of the ring; the engine's
+typedef struct CkptDeviceBuffer CkptDeviceBuffer;  // memory of the GPU, taken from the budget
 
 typedef struct CkptDevice {
   char name[256];
-  uint64_t memory_total; /* bytes */
+  uint64_t memory_total;  // bytes
   uint64_t memory_free;
-  int32_t capability_major; /* compute capability */
+  int32_t capability_major;  // compute capability
   int32_t capability_minor;
-  int32_t driver_version; /* as CUDA counts: 13000 is 13.0 */
+  int32_t driver_version;  // as CUDA counts: 13000 is 13.0
   int32_t runtime_version;
 } CkptDevice;
 
-/* Zeros mean what stands in brackets. */
+// Zeros mean what stands in brackets.
 typedef struct CkptEngineOptions {
-  uint32_t size;            /* sizeof(CkptEngineOptions) */
-  int32_t device;           /* ordinal */
-  uint64_t host_bytes;      /* of one pinned buffer [32 MiB] */
-  uint32_t host_buffers;    /* a direction [3] */
-  uint32_t budget_in_mille; /* of the free device memory [800] */
+  uint32_t size;             // sizeof(CkptEngineOptions)
+  int32_t device;            // ordinal
+  uint64_t host_bytes;       // of one pinned buffer [32 MiB]
+  uint32_t host_buffers;     // a direction [3]
+  uint32_t budget_in_mille;  // of the free device memory [800]
 } CkptEngineOptions;
 
 typedef enum CkptDirection { CKPT_TO_DEVICE = 0, CKPT_TO_HOST = 1 } CkptDirection;
 
-/* Bytes of a device buffer from an offset on. The offset is a multiple of the items that lie there, up to 16.
- */
+// Bytes of a device buffer from an offset on. The offset is a multiple of the items that lie there, up to 16.
 typedef struct CkptView {
   CkptDeviceBuffer* buffer;
-  uint64_t offset; /* bytes */
+  uint64_t offset;  // bytes
 } CkptView;
 
 enum { CKPT_MAX_RANK = 8 };
 
-/* target[Σ i·to] = source[Σ i·from] for all i below `sizes`, converted: a strided view made dense, or a box
- * of one tensor put into a box of another. No two elements of the target may coincide. */
+// target[Σ i·to] = source[Σ i·from] for all i below `sizes`, converted: a strided view made dense, or a box
+// of one tensor put into a box of another. No two elements of the target may coincide.
 typedef struct CkptGather {
   CkptView source;
   CkptView target;
-  uint32_t rank; /* 0: one element */
-  uint32_t swap; /* the source's numbers of so many bytes have the other byte order; 0 and 1: none have */
+  uint32_t rank;  // 0: one element
+  uint32_t swap;  // the source's numbers of so many bytes have the other byte order; 0 and 1: none have
   int32_t source_dtype;
-  int32_t target_dtype; /* the same, or a conversion that `can_cast` */
+  int32_t target_dtype;  // the same, or a conversion that `can_cast`
   uint64_t sizes[CKPT_MAX_RANK];
-  uint64_t from[CKPT_MAX_RANK]; /* strides in the source, elements */
-  uint64_t to[CKPT_MAX_RANK];   /* strides in the target, elements */
+  uint64_t from[CKPT_MAX_RANK];  // strides in the source, elements
+  uint64_t to[CKPT_MAX_RANK];    // strides in the target, elements
 } CkptGather;
 
-/* Row r of the target becomes row table[r] of the source, and is left alone where that is negative. */
+// Row r of the target becomes row table[r] of the source, and is left alone where that is negative.
 typedef struct CkptRows {
   CkptView source;
   CkptView target;
-  CkptView table; /* int64, one a row of the target; the caller has checked them */
+  CkptView table;  // int64, one a row of the target; the caller has checked them
   uint64_t rows;
   uint64_t row_bytes;
-  uint64_t source_step; /* bytes from row to row */
+  uint64_t source_step;  // bytes from row to row
   uint64_t target_step;
 } CkptRows;
 
-/* What the GPU does runs on three streams: uploads, computation, downloads. Calls return at once; each waits,
- * on the GPU, for whatever was asked for earlier of the buffers that it touches. */
+// What the GPU does runs on three streams: uploads, computation, downloads. Calls return at once; each waits,
+// on the GPU, for whatever was asked for earlier of the buffers that it touches.
 typedef struct CkptTransfer {
-  uint32_t size; /* sizeof(CkptTransfer) */
+  uint32_t size;  // sizeof(CkptTransfer)
   uint32_t version;
 
-  /* CKPT_UNAVAILABLE says why there is none. */
+  // CKPT_UNAVAILABLE says why there is none.
   CkptCode (*device_count)(int32_t* count, CkptFailure* failure);
   CkptCode (*describe_device)(int32_t ordinal, CkptDevice* device, CkptFailure* failure);
 
   CkptCode (*open_engine)(const CkptEngineOptions* options, CkptEngine** engine, CkptFailure* failure);
-  /* Waits for all that was asked for, then frees every buffer. Null is allowed. */
+  // Waits for all that was asked for, then frees every buffer. Null is allowed.
   void (*close_engine)(CkptEngine* engine);
 
-  /* The next buffer of the ring, once the copy that used it last is done. The pointer is good for
-   * `host_bytes`. */
+  // The next buffer of the ring, once the copy that used it last is done. The pointer is good for
+  // `host_bytes`.
   CkptCode (*next_host_buffer)(CkptEngine* engine, CkptDirection direction, CkptHostBuffer** buffer,
                                void** data, CkptFailure* failure);
-  /* Waits until the copies into or out of the buffer are done. */
+  // Waits until the copies into or out of the buffer are done.
   CkptCode (*wait_host_buffer)(CkptEngine* engine, CkptHostBuffer* buffer, CkptFailure* failure);
   uint64_t (*host_buffer_bytes)(const CkptEngine* engine);
 
-  /* Bytes that allocations may take in all; what of it is left. */
+  // Bytes that allocations may take in all; what of it is left.
   uint64_t (*budget)(const CkptEngine* engine);
   uint64_t (*budget_left)(const CkptEngine* engine);
-  /* Aligned to 256 bytes, not cleared. */
+  // Aligned to 256 bytes, not cleared.
   CkptCode (*allocate)(CkptEngine* engine, uint64_t bytes, CkptDeviceBuffer** buffer, CkptFailure* failure);
-  /* Waits for all that uses it. Null is allowed. */
+  // Waits for all that uses it. Null is allowed.
   void (*release)(CkptEngine* engine, CkptDeviceBuffer* buffer);
-  /* For kernels of others on `compute_stream`, between `begin_compute` and `end_compute`. */
+  // For kernels of others on `compute_stream`, between `begin_compute` and `end_compute`.
   void* (*device_address)(const CkptDeviceBuffer* buffer);
 
   CkptCode (*upload)(CkptEngine* engine, CkptHostBuffer* from, uint64_t offset, uint64_t bytes, CkptView to,
@@ -158,24 +154,23 @@ typedef struct CkptTransfer {
   CkptCode (*download)(CkptEngine* engine, CkptView from, uint64_t bytes, CkptHostBuffer* to, uint64_t offset,
                        CkptFailure* failure);
 
-  /* 1 or 0. Every conversion is bit-equal to ckpt's on a processor. */
+  // 1 or 0. Every conversion is bit-equal to ckpt's on a processor.
   int32_t (*can_cast)(int32_t source_dtype, int32_t target_dtype);
   CkptCode (*gather)(CkptEngine* engine, const CkptGather* gather, CkptFailure* failure);
   CkptCode (*gather_rows)(CkptEngine* engine, const CkptRows* rows, CkptFailure* failure);
 
-  /* A cudaStream_t. Kernels of others that use buffers stand between these two calls, which name the buffers.
-   */
+  // A cudaStream_t. Kernels of others that use buffers stand between these two calls, which name the buffers.
   void* (*compute_stream)(const CkptEngine* engine);
   CkptCode (*begin_compute)(CkptEngine* engine, CkptDeviceBuffer* const* buffers, size_t count,
                             CkptFailure* failure);
   CkptCode (*end_compute)(CkptEngine* engine, CkptDeviceBuffer* const* buffers, size_t count,
                           CkptFailure* failure);
 
-  /* Waits for everything that was asked for. */
+  // Waits for everything that was asked for.
   CkptCode (*synchronize)(CkptEngine* engine, CkptFailure* failure);
 } CkptTransfer;
 
-/* The symbol of libckpt_cuda.so; null for a version that it does not have. */
+// The symbol of libckpt_cuda.so; null for a version that it does not have.
 #define CKPT_TRANSFER_SYMBOL "ckpt_transfer_module"
 typedef const CkptTransfer* (*CkptTransferModule)(uint32_t version);
 
