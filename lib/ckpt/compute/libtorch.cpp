@@ -29,7 +29,9 @@ std::optional<std::string> library_folder(const fs::path& place) {
   std::error_code error;
   for (const auto* below : {"", "lib", "torch/lib"}) {
     const auto folder = place / below;
-    if (fs::exists(folder / kLibrary, error)) return fs::absolute(folder, error).lexically_normal().string();
+    if (!fs::exists(folder / kLibrary, error)) continue;
+    const auto library = fs::absolute(folder / kLibrary, error).lexically_normal();
+    return library.parent_path().string();
   }
   return std::nullopt;
 }
@@ -47,7 +49,8 @@ std::vector<fs::path> site_packages(const fs::path& environment) {
 
 Result<LibTorch> named(const std::string& place, const std::string& source) {
   if (auto folder = library_folder(place)) return LibTorch{*std::move(folder), source};
-  return Error(ErrorCode::kBackend, fmt::format("{} names {}, which holds no {}", source, ckpt::quoted(place), kLibrary))
+  return Error(ErrorCode::kBackend,
+               fmt::format("{} names {}, which holds no {}", source, ckpt::quoted(place), kLibrary))
       .with_hint("name the folder 'torch/lib' of an installed PyTorch, or LibTorch's own folder");
 }
 
@@ -61,7 +64,11 @@ LibTorchSearch LibTorchSearch::from_environment(const std::string& option) {
 
 Result<LibTorch> find_libtorch(const LibTorchSearch& search) {
   if (!search.option.empty()) return named(search.option, "--libtorch");
-  if (!search.variable.empty()) return named(search.variable, "CKPT_LIBTORCH");
+  if (!search.variable.empty()) {
+    if (fs::path(search.variable).is_absolute()) return named(search.variable, "CKPT_LIBTORCH");
+    return Error(ErrorCode::kBackend, fmt::format("CKPT_LIBTORCH names {}, which is no absolute path",
+                                                  ckpt::quoted(search.variable)));
+  }
   for (std::size_t i = 0; i < search.environments.size(); ++i) {
     const auto& environment = search.environments[i];
     if (!fs::path(environment).is_absolute()) continue;
@@ -74,8 +81,9 @@ Result<LibTorch> find_libtorch(const LibTorchSearch& search) {
       return LibTorch{*std::move(folder), "found when ckpt was built"};
   }
   return Error(ErrorCode::kBackend, "no LibTorch was found")
-      .with_hint("install PyTorch 2.10 or newer (pip install torch) and activate its environment, or name its "
-                 "folder 'torch/lib' with --libtorch or CKPT_LIBTORCH");
+      .with_hint(
+          "install PyTorch 2.10 or newer (pip install torch) and activate its environment, or name its "
+          "folder 'torch/lib' with --libtorch or CKPT_LIBTORCH");
 }
 
 }  // namespace ckpt

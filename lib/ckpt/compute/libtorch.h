@@ -27,7 +27,8 @@ struct LibTorch {
   std::string source;  ///< who named it: "--libtorch", "CKPT_LIBTORCH", "VIRTUAL_ENV", …
 };
 
-/// A folder may be named itself, or the one whose `lib`, `torch/lib` or site-packages it is. Errors: kBackend.
+/// A folder may be named itself, or the one whose `lib`, `torch/lib` or site-packages it is. Errors:
+/// kBackend.
 CKPT_EXPORT Result<LibTorch> find_libtorch(const LibTorchSearch& search);
 
 }  // namespace ckpt

@@ -174,6 +174,55 @@ typedef struct CkptTransfer {
 #define CKPT_TRANSFER_SYMBOL "ckpt_transfer_module"
 typedef const CkptTransfer* (*CkptTransferModule)(uint32_t version);
 
+// ---- CkptKernels: arithmetic on stretches of tensors ----
+
+// Values that lie one behind the other: a tensor, or a stretch of one.
+typedef struct CkptValues {
+  void* buffer;     // address in host memory, or of the device
+  uint64_t offset;  // of the first value, in values
+  uint64_t count;
+  int32_t dtype;
+  int32_t device;  // ordinal of the GPU, -1: host memory
+} CkptValues;
+
+// One fused pass over inputs of one length, each on the device of the target. With x[j] the j-th input, p the
+// parameters, and each operation rounded to `accumulate`, in the order that the parentheses say.
+typedef enum CkptKernel {
+  // combine: target = (p[0]·x[0] + p[1]·x[1]) + p[2]·x[2] … , rounded once to the target's dtype
+  CKPT_LINEAR_COMBINATION = 1
+} CkptKernel;
+
+typedef struct CkptKernelCall {
+  uint32_t size;       // sizeof(CkptKernelCall)
+  int32_t kernel;      // CkptKernel
+  int32_t accumulate;  // CKPT_FLOAT64 or CKPT_FLOAT32
+  int32_t target_dtype;
+  const CkptValues* inputs;
+  size_t input_count;
+  const double* parameters;
+  size_t parameter_count;
+  uint64_t key;    // of the tensor, for random masks
+  uint64_t first;  // which element of the tensor the stretch begins with
+  void* stream;    // a cudaStream_t; null in host memory
+} CkptKernelCall;
+
+typedef struct CkptKernels {
+  uint32_t size;  // sizeof(CkptKernels)
+  uint32_t version;
+
+  // 1 if the pass can be made, with results that are bit-equal to ckpt's own for `combine`. Looks at neither
+  // buffers nor counts.
+  int32_t (*supports)(const CkptKernelCall* call);
+  // Fills the target, which may be one of the inputs. On a GPU it returns before that is done.
+  CkptCode (*combine)(const CkptKernelCall* call, const CkptValues* target, CkptFailure* failure);
+  // Fills `results`, as many as the kernel has, when it returns.
+  CkptCode (*reduce)(const CkptKernelCall* call, double* results, size_t result_count, CkptFailure* failure);
+} CkptKernels;
+
+// The symbol of libckpt_torch.so; null for a version that it does not have. LibTorch is loaded already.
+#define CKPT_KERNELS_SYMBOL "ckpt_kernels_module"
+typedef const CkptKernels* (*CkptKernelsModule)(uint32_t version);
+
 #ifdef __cplusplus
 }
 #endif

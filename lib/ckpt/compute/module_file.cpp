@@ -19,7 +19,8 @@ namespace fs = std::filesystem;
 
 Error cannot_open(std::string_view path) {
   const char* why = dlerror();
-  return {ErrorCode::kBackend, fmt::format("cannot open {}: {}", ckpt::quoted(path), why == nullptr ? "?" : why)};
+  return {ErrorCode::kBackend,
+          fmt::format("cannot open {}: {}", ckpt::quoted(path), why == nullptr ? "?" : why)};
 }
 
 }  // namespace

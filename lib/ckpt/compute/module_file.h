@@ -10,8 +10,8 @@
 
 namespace ckpt {
 
-/// The folders that modules are looked for in: CKPT_MODULE_PATH's, if it is set, else the program's own and the
-/// one where they are installed, as seen from there. All absolute; the working directory is none of them.
+/// The folders that modules are looked for in: CKPT_MODULE_PATH's, if it is set, else the program's own and
+/// the one where they are installed, as seen from there. All absolute; the working directory is none of them.
 std::vector<std::string> module_folders();
 
 /// Opens the module of that file name and returns what its `symbol` names. It stays open. Errors: kBackend.

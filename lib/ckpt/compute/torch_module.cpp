@@ -16,7 +16,8 @@ namespace ckpt {
 namespace {
 
 constexpr std::string_view kModule = "libckpt_torch.so";
-constexpr std::uint64_t kOldest = 0x020a000000000000U;  // 2.10: major, minor and patch, from the highest byte on
+constexpr std::uint64_t kOldest =
+    0x020a000000000000U;  // 2.10: major, minor and patch, from the highest byte on
 
 std::string version_text(std::uint64_t version) {
   const auto byte = [&](unsigned index) { return (version >> (8U * index)) & 0xffU; };
@@ -37,23 +38,25 @@ Result<std::uint64_t> open_libtorch(const LibTorch& libtorch) {
   const auto version = version_of(library);
   if (version >= kOldest) return version;
   const auto name = version == 0 ? "LibTorch" : "LibTorch " + version_text(version);
-  return Error(ErrorCode::kBackend,
-               fmt::format("{} in {} is too old: 2.10 or newer is needed", name, ckpt::quoted(libtorch.folder)));
+  return Error(ErrorCode::kBackend, fmt::format("{} in {} is too old: 2.10 or newer is needed", name,
+                                                ckpt::quoted(libtorch.folder)));
 }
 
 }  // namespace
 
-std::string TorchModule::version() const { return version_text(version_); }
+std::string TorchModule::version() const {
+  return version_text(version_);
+}
 
 Result<TorchModule> TorchModule::load(const LibTorchSearch& search, TorchUse use) {
   CKPT_ASSIGN_OR_RETURN(auto libtorch, find_libtorch(search));
   CKPT_ASSIGN_OR_RETURN(const auto version, open_libtorch(libtorch));
-  if (use == TorchUse::kGpu)
-    CKPT_RETURN_IF_ERROR(open_library(libtorch.folder + "/libtorch_cuda.so", true));
+  if (use == TorchUse::kGpu) CKPT_RETURN_IF_ERROR(open_library(libtorch.folder + "/libtorch_cuda.so", true));
   CKPT_ASSIGN_OR_RETURN(auto* symbol, open_module(kModule, CKPT_KERNELS_SYMBOL));
   const auto* kernels = reinterpret_cast<CkptKernelsModule>(symbol)(CKPT_MODULE_ABI_VERSION);  // NOLINT
   if (kernels == nullptr || kernels->size < sizeof(CkptKernels))
-    return Error(ErrorCode::kBackend, fmt::format("the module {} is of another version of ckpt", ckpt::quoted(kModule)));
+    return Error(ErrorCode::kBackend,
+                 fmt::format("the module {} is of another version of ckpt", ckpt::quoted(kModule)));
   return TorchModule(std::move(libtorch), version, kernels);
 }
 

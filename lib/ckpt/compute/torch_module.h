@@ -17,9 +17,9 @@ enum class TorchUse : std::uint8_t { kProcessor, kGpu };
 
 class CKPT_EXPORT TorchModule {
  public:
-  /// Opens LibTorch and the module, the first time; a process has one LibTorch, so later calls return that one.
-  /// Computes with one thread for each thread that calls. Not for several threads at once. Errors: kBackend:
-  /// there is no LibTorch, it is too old, it has no part for GPUs, or there is no module.
+  /// Opens LibTorch and the module, the first time; a process has one LibTorch, so later calls return that
+  /// one. Computes with one thread for each thread that calls. Not for several threads at once. Errors:
+  /// kBackend: there is no LibTorch, it is too old, it has no part for GPUs, or there is no module.
   static Result<const TorchModule*> open(const LibTorchSearch& search, TorchUse use);
 
   const CkptKernels& kernels() const { return *kernels_; }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "kernels.h"
+#include "modules/torch/kernels.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
-#include "operators.h"
-#include "rounding.h"
+#include "modules/torch/operators.h"
+#include "modules/torch/rounding.h"
 
 namespace ckpt::torch_module {
 namespace {
@@ -37,8 +37,7 @@ class Stretch {
 
 Tensor linear_combination(const CkptKernelCall& call, const Stretch& stretch) {
   auto sum = stretch.input(0) * stretch.parameter(0);
-  for (std::size_t i = 1; i < call.input_count; ++i)
-    sum = sum + stretch.input(i) * stretch.parameter(i);
+  for (std::size_t i = 1; i < call.input_count; ++i) sum = sum + stretch.input(i) * stretch.parameter(i);
   return sum;
 }
 

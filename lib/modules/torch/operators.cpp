@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "operators.h"
+#include "modules/torch/operators.h"
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
@@ -13,8 +13,8 @@ Tensor view_of(void* data, const std::int64_t* size, std::int64_t offset, std::i
                std::int32_t device) {
   const auto type = device == kHost ? aoti_torch_device_type_cpu() : aoti_torch_device_type_cuda();
   AtenTensorHandle result = nullptr;
-  check(aoti_torch_create_tensor_from_blob_v2(data, size == nullptr ? 0 : 1, size, &kStep, offset, dtype, type,
-                                              device == kHost ? 0 : device, &result,
+  check(aoti_torch_create_tensor_from_blob_v2(data, size == nullptr ? 0 : 1, size, &kStep, offset, dtype,
+                                              type, device == kHost ? 0 : device, &result,
                                               aoti_torch_layout_strided(), nullptr, 0),
         "from_blob");
   return Tensor(result);

@@ -3,17 +3,17 @@
 // module has loaded it before.
 #pragma once
 
-#include <array>
-#include <cstdint>
-#include <optional>
-#include <stdexcept>
-#include <string>
-
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_aten.h>
 #include <torch/csrc/stable/c/shim.h>
 #include <torch/csrc/stable/stableivalue_conversions.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
 
 #include "ckpt/compute/module_abi.h"
 
@@ -33,8 +33,8 @@ inline void check(AOTITorchError code, const char* where) {
   if (code != AOTI_TORCH_SUCCESS) throw OperatorError(where);
 }
 
-/// The first result of an operator, such as "aten::mul" and its overload "Tensor". The arguments are all those
-/// of its schema. The ABI has none for a Scalar.
+/// The first result of an operator, such as "aten::mul" and its overload "Tensor". The arguments are all
+/// those of its schema. The ABI has none for a Scalar.
 template <typename... Arguments>
 Tensor call(const char* name, const char* overload, const Arguments&... arguments) {
   std::array<StableIValue, sizeof...(arguments)> stack{torch::stable::detail::from(arguments)...};
@@ -53,9 +53,13 @@ inline Tensor to(const Tensor& a, ScalarType dtype) {
   return call("aten::to", "dtype", a, dtype, false, false, std::nullopt);
 }
 
-inline Tensor operator*(const Tensor& a, const Tensor& b) { return call("aten::mul", "Tensor", a, b); }
+inline Tensor operator*(const Tensor& a, const Tensor& b) {
+  return call("aten::mul", "Tensor", a, b);
+}
 
-inline Tensor operator/(const Tensor& a, const Tensor& b) { return call("aten::div", "Tensor", a, b); }
+inline Tensor operator/(const Tensor& a, const Tensor& b) {
+  return call("aten::div", "Tensor", a, b);
+}
 
 /// a - factor·b. A factor of 1 or -1 leaves one operation that rounds, wherever it is fused with another.
 inline Tensor subtract(const Tensor& a, const Tensor& b, double factor) {
@@ -64,13 +68,21 @@ inline Tensor subtract(const Tensor& a, const Tensor& b, double factor) {
   return Tensor(result);
 }
 
-inline Tensor operator+(const Tensor& a, const Tensor& b) { return subtract(a, b, -1.0); }
+inline Tensor operator+(const Tensor& a, const Tensor& b) {
+  return subtract(a, b, -1.0);
+}
 
-inline Tensor operator-(const Tensor& a, const Tensor& b) { return subtract(a, b, 1.0); }
+inline Tensor operator-(const Tensor& a, const Tensor& b) {
+  return subtract(a, b, 1.0);
+}
 
-inline Tensor not_equal(const Tensor& a, const Tensor& b) { return call("aten::ne", "Tensor", a, b); }
+inline Tensor not_equal(const Tensor& a, const Tensor& b) {
+  return call("aten::ne", "Tensor", a, b);
+}
 
-inline Tensor greater(const Tensor& a, const Tensor& b) { return call("aten::gt", "Tensor", a, b); }
+inline Tensor greater(const Tensor& a, const Tensor& b) {
+  return call("aten::gt", "Tensor", a, b);
+}
 
 inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   return call("aten::where", "self", condition, a, b);
@@ -80,14 +92,22 @@ inline Tensor next_after(const Tensor& a, const Tensor& towards) {
   return call("aten::nextafter", "", a, towards);
 }
 
-inline Tensor absolute(const Tensor& a) { return call("aten::abs", "", a); }
+inline Tensor absolute(const Tensor& a) {
+  return call("aten::abs", "", a);
+}
 
-inline Tensor bit_or(const Tensor& a, const Tensor& b) { return call("aten::bitwise_or", "Tensor", a, b); }
+inline Tensor bit_or(const Tensor& a, const Tensor& b) {
+  return call("aten::bitwise_or", "Tensor", a, b);
+}
 
 /// The same bits under another dtype of the same size.
-inline Tensor bits_as(const Tensor& a, ScalarType dtype) { return call("aten::view", "dtype", a, dtype); }
+inline Tensor bits_as(const Tensor& a, ScalarType dtype) {
+  return call("aten::view", "dtype", a, dtype);
+}
 
 /// Converts `from` into the memory of `target`.
-inline void copy(const Tensor& target, const Tensor& from) { call("aten::copy_", "", target, from, false); }
+inline void copy(const Tensor& target, const Tensor& from) {
+  call("aten::copy_", "", target, from, false);
+}
 
 }  // namespace ckpt::torch_module

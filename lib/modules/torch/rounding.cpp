@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "rounding.h"
+#include "modules/torch/rounding.h"
 
 namespace ckpt::torch_module {
 namespace {
 
 constexpr double kZero = 0.0;
 
-/// As float32, rounded to odd: towards zero, with the last bit set where anything was lost. Rounding that to a
-/// float of 22 bits of precision or less is rounding the value itself.
+/// As float32, rounded to odd: towards zero, with the last bit set where anything was lost. Rounding that to
+/// a float of 22 bits of precision or less is rounding the value itself.
 Tensor rounded_to_odd(const Tensor& values) {
   const auto nearest = to(values, ScalarType::Float);
   const auto back = to(nearest, ScalarType::Double);

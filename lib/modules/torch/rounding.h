@@ -2,7 +2,7 @@
 // The one rounding at the end of a pass.
 #pragma once
 
-#include "operators.h"
+#include "modules/torch/operators.h"
 
 namespace ckpt::torch_module {
 

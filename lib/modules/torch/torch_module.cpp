@@ -5,7 +5,7 @@
 #include <exception>
 #include <string_view>
 
-#include "kernels.h"
+#include "modules/torch/kernels.h"
 
 namespace ckpt::torch_module {
 namespace {
@@ -27,7 +27,9 @@ CkptCode guarded(CkptFailure& failure, const Work& work) noexcept {
   }
 }
 
-int32_t supports_call(const CkptKernelCall* call) { return supports(*call) ? 1 : 0; }
+int32_t supports_call(const CkptKernelCall* call) {
+  return supports(*call) ? 1 : 0;
+}
 
 CkptCode combine_call(const CkptKernelCall* call, const CkptValues* target, CkptFailure* failure) {
   return guarded(*failure, [&] {
