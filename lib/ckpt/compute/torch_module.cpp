@@ -42,29 +42,51 @@ Result<std::uint64_t> open_libtorch(const LibTorch& libtorch) {
                                                 ckpt::quoted(libtorch.folder)));
 }
 
+Result<const CkptKernels*> open_kernels() {
+  CKPT_ASSIGN_OR_RETURN(auto* symbol, open_module(kModule, CKPT_KERNELS_SYMBOL));
+  const auto* kernels = reinterpret_cast<CkptKernelsModule>(symbol)(CKPT_MODULE_ABI_VERSION);  // NOLINT
+  if (kernels != nullptr && kernels->size >= sizeof(CkptKernels)) return kernels;
+  return Error(ErrorCode::kBackend,
+               fmt::format("the module {} is of another version of ckpt", ckpt::quoted(kModule)));
+}
+
+Result<std::unique_ptr<const TorchModule>> load(const LibTorchSearch& search, TorchUse use) {
+  CKPT_ASSIGN_OR_RETURN(auto libtorch, find_libtorch(search));
+  CKPT_ASSIGN_OR_RETURN(const auto version, open_libtorch(libtorch));
+  if (use == TorchUse::kGpu) {
+    auto opened = open_library(libtorch.folder + "/libtorch_cuda.so", true);
+    if (!opened.ok())
+      return std::move(opened).error().with_hint("a GPU needs a PyTorch that was built for CUDA, all of it");
+  }
+  CKPT_ASSIGN_OR_RETURN(const auto* kernels, open_kernels());
+  return std::make_unique<const TorchModule>(std::move(libtorch), version, *kernels);
+}
+
+Status status_of(CkptCode code, const CkptFailure& failure) {
+  if (code == CKPT_OK) return {};
+  return Error(ErrorCode::kBackend, failure.text);
+}
+
 }  // namespace
 
 std::string TorchModule::version() const {
   return version_text(version_);
 }
 
-Result<TorchModule> TorchModule::load(const LibTorchSearch& search, TorchUse use) {
-  CKPT_ASSIGN_OR_RETURN(auto libtorch, find_libtorch(search));
-  CKPT_ASSIGN_OR_RETURN(const auto version, open_libtorch(libtorch));
-  if (use == TorchUse::kGpu) CKPT_RETURN_IF_ERROR(open_library(libtorch.folder + "/libtorch_cuda.so", true));
-  CKPT_ASSIGN_OR_RETURN(auto* symbol, open_module(kModule, CKPT_KERNELS_SYMBOL));
-  const auto* kernels = reinterpret_cast<CkptKernelsModule>(symbol)(CKPT_MODULE_ABI_VERSION);  // NOLINT
-  if (kernels == nullptr || kernels->size < sizeof(CkptKernels))
-    return Error(ErrorCode::kBackend,
-                 fmt::format("the module {} is of another version of ckpt", ckpt::quoted(kModule)));
-  return TorchModule(std::move(libtorch), version, kernels);
+Status TorchModule::combine(const CkptKernelCall& call, const CkptValues& target) const {
+  CkptFailure failure;
+  return status_of(kernels_.combine(&call, &target, &failure), failure);
+}
+
+Status TorchModule::reduce(const CkptKernelCall& call, std::span<double> results) const {
+  CkptFailure failure;
+  return status_of(kernels_.reduce(&call, results.data(), results.size(), &failure), failure);
 }
 
 Result<const TorchModule*> TorchModule::open(const LibTorchSearch& search, TorchUse use) {
   static std::unique_ptr<const TorchModule> opened;
   if (!opened) {
-    CKPT_ASSIGN_OR_RETURN(auto module, load(search, use));
-    opened = std::make_unique<const TorchModule>(std::move(module));
+    CKPT_ASSIGN_OR_RETURN(opened, load(search, use));
   }
   return opened.get();
 }

@@ -9,20 +9,28 @@
 #include "ckpt/base/export.h"
 #include "ckpt/base/result.h"
 #include "ckpt/compute/libtorch.h"
-#include "ckpt/compute/module_abi.h"
+#include "ckpt/compute/tensor_backend.h"
 
 namespace ckpt {
 
 enum class TorchUse : std::uint8_t { kProcessor, kGpu };
 
-class CKPT_EXPORT TorchModule {
+class CKPT_EXPORT TorchModule final : public TensorBackend {
  public:
   /// Opens LibTorch and the module, the first time; a process has one LibTorch, so later calls return that
-  /// one. Computes with one thread for each thread that calls. Not for several threads at once. Errors:
+  /// one. It computes with no threads but the calling ones. Not for several threads at once. Errors:
   /// kBackend: there is no LibTorch, it is too old, it has no part for GPUs, or there is no module.
   static Result<const TorchModule*> open(const LibTorchSearch& search, TorchUse use);
 
-  const CkptKernels& kernels() const { return *kernels_; }
+  TorchModule(LibTorch libtorch, std::uint64_t version, const CkptKernels& kernels)
+      : libtorch_(std::move(libtorch)), version_(version), kernels_(kernels) {}
+
+  std::string name() const override { return "LibTorch " + version(); }
+
+  bool supports(const CkptKernelCall& call) const override { return kernels_.supports(&call) != 0; }
+
+  Status combine(const CkptKernelCall& call, const CkptValues& target) const override;
+  Status reduce(const CkptKernelCall& call, std::span<double> results) const override;
 
   const LibTorch& libtorch() const { return libtorch_; }
 
@@ -30,14 +38,9 @@ class CKPT_EXPORT TorchModule {
   std::string version() const;
 
  private:
-  TorchModule(LibTorch libtorch, std::uint64_t version, const CkptKernels* kernels)
-      : libtorch_(std::move(libtorch)), version_(version), kernels_(kernels) {}
-
-  static Result<TorchModule> load(const LibTorchSearch& search, TorchUse use);
-
   LibTorch libtorch_;
   std::uint64_t version_;
-  const CkptKernels* kernels_;
+  const CkptKernels& kernels_;
 };
 
 }  // namespace ckpt
