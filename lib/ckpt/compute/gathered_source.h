@@ -12,6 +12,7 @@
 #include "ckpt/base/export.h"
 #include "ckpt/compute/cast_watch.h"
 #include "ckpt/compute/computed_source.h"
+#include "ckpt/compute/lazy_bits.h"
 #include "ckpt/model/dtype.h"
 
 namespace ckpt {
@@ -27,7 +28,8 @@ struct Gather {
   Dtype from = Dtype::kFloat32;
   Dtype to = Dtype::kFloat32;             ///< precondition: `can_convert`
   bool swapped = false;                   ///< the source's numbers have the other byte order
-  bool result_swapped = false;            ///< and so are to have those that are made of them
+  LazyBits lazy = {};                     ///< what the source's numbers stand for
+  bool result_swapped = false;            ///< the result's are to have it
   std::shared_ptr<CastWatch> watch = {};  ///< of `from` and `to`; null: nobody wants to know
 
   std::uint64_t numel() const;
