@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The module for LibTorch against the native kernels: bit-equal values, and sums within their bound. What
-// CKPT_LIBTORCH names computes.
+// CKPT_LIBTORCH names computes, on the processor, or with CKPT_TEST_GPU=1 on a GPU, in the memory of
+// libckpt_cuda.so.
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -12,6 +14,7 @@
 #include "ckpt/base/bytes.h"
 #include "ckpt/compute/merge_kernels.h"
 #include "ckpt/compute/torch_module.h"
+#include "gpu/gpu.h"
 #include "support/catch.h"
 
 namespace ckpt::test {
@@ -30,10 +33,23 @@ constexpr std::array<Float, 4> kFloats = {{{CKPT_FLOAT16, Dtype::kFloat16, 2},
 constexpr std::uint64_t kNoUpperKey = ~std::uint64_t{0};
 constexpr std::size_t kCount = 40001;  // more than the module looks at at once
 
+bool on_gpu() {
+  return std::getenv("CKPT_TEST_GPU") != nullptr;
+}
+
 const TorchModule& torch_module() {
-  static const auto opened = TorchModule::open(LibTorchSearch::from_environment(""), TorchUse::kProcessor);
+  static const auto opened = TorchModule::open(LibTorchSearch::from_environment(""),
+                                               on_gpu() ? TorchUse::kGpu : TorchUse::kProcessor);
   if (!opened.ok()) FAIL(opened.error().text());
   return **opened;
+}
+
+Gpu& gpu() {
+  static std::string why;
+  static const auto* const table = find_gpu(why);
+  if (table == nullptr) FAIL(why);
+  static Gpu opened(*table);
+  return opened;
 }
 
 /// Values of all sizes that dtypes have, few enough different ones that inputs agree, cancel and tie.
@@ -68,25 +84,74 @@ struct Case {
     for (const auto& type : types) inputs.push_back(some_values(type, random));
   }
 
-  template <typename Use>
-  void call(const Use& use) const {
+  std::vector<CkptValues> in_host_memory() const {
     std::vector<CkptValues> values;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       void* data = const_cast<std::byte*>(inputs[i].data());  // NOLINT: nobody writes
       values.push_back({data, 0, kCount, types[i].number, -1});
     }
-    use(CkptKernelCall{sizeof(CkptKernelCall), kernel, accumulate, target.number, values.data(),
-                       values.size(), parameters.data(), parameters.size(), masks.data(), masks.size(),
-                       first_element, nullptr});
+    return values;
+  }
+
+  CkptKernelCall call(const std::vector<CkptValues>& values, void* stream = nullptr) const {
+    return {sizeof(CkptKernelCall), kernel,        accumulate,        target.number,
+            values.data(),          values.size(), parameters.data(), parameters.size(),
+            masks.data(),           masks.size(),  first_element,     stream};
+  }
+
+  bool is_supported() const {
+    const auto values = in_host_memory();
+    return torch_module().supports(call(values));
   }
 
   Bytes by_torch() const {
+    REQUIRE(is_supported());
+    if (on_gpu())
+      return by_gpu([&](const CkptKernelCall& made, const CkptValues& result) {
+        check(torch_module().combine(made, result));
+      });
     Bytes out(kCount * target.size);
-    call([&](const CkptKernelCall& made) {
-      REQUIRE(torch_module().supports(made));
-      const auto done = torch_module().combine(made, {out.data(), 0, kCount, target.number, -1});
-      if (!done.ok()) FAIL(done.error().text());
-    });
+    const auto values = in_host_memory();
+    check(torch_module().combine(call(values), {out.data(), 0, kCount, target.number, -1}));
+    return out;
+  }
+
+  std::vector<double> reduced_by_torch(std::size_t results) const {
+    REQUIRE(is_supported());
+    std::vector<double> out(results);
+    if (on_gpu()) {
+      by_gpu([&](const CkptKernelCall& made, const CkptValues&) { check(torch_module().reduce(made, out)); });
+    } else {
+      const auto values = in_host_memory();
+      check(torch_module().reduce(call(values), out));
+    }
+    return out;
+  }
+
+ private:
+  static void check(const Status& status) {
+    if (!status.ok()) FAIL(status.error().text());
+  }
+
+  /// `compute(call, target)` with everything in memory of the GPU; what is then in the target.
+  template <typename Compute>
+  Bytes by_gpu(const Compute& compute) const {
+    const auto& table = gpu().table();
+    std::vector<CkptDeviceBuffer*> buffers;
+    std::vector<CkptValues> values;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      buffers.push_back(gpu().allocate(inputs[i].size()));
+      gpu().upload(inputs[i], {buffers.back(), 0});
+      values.push_back({table.device_address(buffers.back()), 0, kCount, types[i].number, 0});
+    }
+    buffers.push_back(gpu().allocate(kCount * target.size));
+    CkptFailure failure;
+    gpu().check(table.begin_compute(gpu().engine(), buffers.data(), buffers.size(), &failure));
+    compute(call(values, table.compute_stream(gpu().engine())),
+            CkptValues{table.device_address(buffers.back()), 0, kCount, target.number, 0});
+    gpu().check(table.end_compute(gpu().engine(), buffers.data(), buffers.size(), &failure));
+    auto out = gpu().download({buffers.back(), 0}, kCount * target.size);
+    for (auto* buffer : buffers) gpu().release(buffer);
     return out;
   }
 };
@@ -287,11 +352,7 @@ TEST_CASE("inner products are those of the native kernels, up to the order of su
       }
     }
     const auto wanted = Native<double>(of).gram();
-    std::vector<double> found(wanted.size());
-    of.call([&](const CkptKernelCall& call) {
-      REQUIRE(torch_module().supports(call));
-      REQUIRE(torch_module().reduce(call, found).ok());
-    });
+    const auto found = of.reduced_by_torch(wanted.size());
     const double bound = 2.0 * kCount * std::numeric_limits<double>::epsilon() * kCount;
     for (std::size_t i = 0; i < found.size(); ++i) CHECK(std::abs(found[i] - wanted[i]) <= bound);
   }
@@ -299,20 +360,15 @@ TEST_CASE("inner products are those of the native kernels, up to the order of su
 
 TEST_CASE("what the module has no pass for is declined", "[torch]") {
   Case of(CKPT_LINEAR, all_of(2, kFloats[2]), {1, 1, 2});
-  const auto supported = [&] {
-    bool answer = false;
-    of.call([&](const CkptKernelCall& call) { answer = torch_module().supports(call); });
-    return answer;
-  };
-  CHECK(supported());
+  CHECK(of.is_supported());
   of.types[1].number = CKPT_INT64;
-  CHECK_FALSE(supported());
+  CHECK_FALSE(of.is_supported());
   of.types[1].number = CKPT_FLOAT32;
   of.target.number = CKPT_FLOAT8_E4M3FN;
-  CHECK_FALSE(supported());
+  CHECK_FALSE(of.is_supported());
   of.target.number = CKPT_FLOAT32;
   of.parameters.pop_back();
-  CHECK_FALSE(supported());
+  CHECK_FALSE(of.is_supported());
 }
 
 }  // namespace
