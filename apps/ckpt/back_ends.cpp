@@ -14,8 +14,8 @@ void print_torch(Stream& out) {
     out.format("torch: none: {}\n", module.error().text());
     return;
   }
-  const auto& libtorch = (*module)->libtorch();
-  out.format("torch: LibTorch {} in {} ({})\n", (*module)->version(), printable(libtorch.folder),
+  const auto& libtorch = module.value()->libtorch();
+  out.format("torch: LibTorch {} in {} ({})\n", module.value()->version(), printable(libtorch.folder),
              libtorch.source);
 }
 

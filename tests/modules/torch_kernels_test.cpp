@@ -41,7 +41,7 @@ const TorchModule& torch_module() {
   static const auto opened = TorchModule::open(LibTorchSearch::from_environment(""),
                                                on_gpu() ? TorchUse::kGpu : TorchUse::kProcessor);
   if (!opened.ok()) FAIL(opened.error().text());
-  return **opened;
+  return *opened.value();
 }
 
 Gpu& gpu() {

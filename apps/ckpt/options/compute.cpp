@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include "ckpt/compute/device.h"
+#include "ckpt/compute/device_backend.h"
 #include "ckpt/compute/torch_module.h"
 #include "options/input.h"
 
@@ -56,7 +57,7 @@ void ComputeFlags::attach_with_backend(CLI::App& app) {
       ->check(CLI::Validator(check_device, ""))
       ->option_text("DEVICE");
   app.add_option("--backend", backend,
-                 "Who calculates: native, torch (LibTorch), or auto, which is native where there is no GPU")
+                 "Who calculates: torch (LibTorch) or native; auto, the default, is native")
       ->check(one_of({"auto", "native", "torch"}))
       ->option_text("WHICH");
   app.add_option("--libtorch", libtorch, "Where --backend torch finds LibTorch: its folder of libraries")
@@ -69,8 +70,11 @@ Result<ComputeOptions> ComputeFlags::options() const {
     CKPT_ASSIGN_OR_RETURN(options.device, Device::open(*ordinal));
   }
   if (backend == "torch") {
-    CKPT_ASSIGN_OR_RETURN(
-        options.backend, TorchModule::open(LibTorchSearch::from_environment(libtorch), TorchUse::kProcessor));
+    const auto use = options.device ? TorchUse::kGpu : TorchUse::kProcessor;
+    CKPT_ASSIGN_OR_RETURN(const auto torch,
+                          TorchModule::open(LibTorchSearch::from_environment(libtorch), use));
+    options.backend = torch;
+    if (options.device) options.backend = std::make_shared<const DeviceBackend>(torch, options.device);
   }
   return options;
 }

@@ -111,6 +111,23 @@ Status DeviceEngine::gather_rows(const CkptRows& rows) {
   return status_of(transfer_.gather_rows(engine_.get(), &rows, &failure), failure);
 }
 
+Status DeviceEngine::compute(std::span<const CkptView> views,
+                             const std::function<Status(void* stream)>& launch) {
+  std::vector<CkptDeviceBuffer*> buffers;
+  for (const auto& view : views) buffers.push_back(view.buffer);
+  CkptFailure failure{};
+  CKPT_RETURN_IF_ERROR(
+      status_of(transfer_.begin_compute(engine_.get(), buffers.data(), buffers.size(), &failure), failure));
+  auto launched = launch(transfer_.compute_stream(engine_.get()));
+  auto ended =
+      status_of(transfer_.end_compute(engine_.get(), buffers.data(), buffers.size(), &failure), failure);
+  return launched.ok() ? std::move(ended) : std::move(launched);
+}
+
+void* DeviceEngine::address(CkptView view) const {
+  return static_cast<std::byte*>(transfer_.device_address(view.buffer)) + view.offset;
+}
+
 Status DeviceEngine::synchronize() {
   CkptFailure failure{};
   return status_of(transfer_.synchronize(engine_.get(), &failure), failure);
@@ -157,6 +174,12 @@ Result<DeviceEngine*> Device::engine() const {
     CKPT_ASSIGN_OR_RETURN(engine_, DeviceEngine::open(transfer_, options_));
   }
   return engine_.get();
+}
+
+Result<std::unique_ptr<DeviceEngine>> Device::open_engine(std::uint64_t pinned_bytes) const {
+  auto options = options_;
+  options.host_bytes = pinned_bytes;
+  return DeviceEngine::open(transfer_, options);
 }
 
 bool Device::can_convert(Dtype from, Dtype to) const {

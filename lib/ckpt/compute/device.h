@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -78,6 +79,10 @@ class DeviceEngine {
   Status download(CkptView from, std::uint64_t bytes, const PinnedBuffer& to);
   Status gather(const CkptGather& gather);
   Status gather_rows(const CkptRows& rows);
+  /// `launch(stream)` starts kernels of others, which use these buffers. Errors: its own, too.
+  Status compute(std::span<const CkptView> views, const std::function<Status(void* stream)>& launch);
+  /// Where a view lies, for such kernels.
+  void* address(CkptView view) const;
   /// Waits for everything.
   Status synchronize();
 
@@ -112,6 +117,8 @@ class CKPT_EXPORT Device {
   Result<DeviceInfo> info() const;
   /// Opened the first time, for good. Errors: kBackend.
   Result<DeviceEngine*> engine() const;
+  /// One of the caller's own, whose pinned buffers have so many bytes. Errors: kBackend.
+  Result<std::unique_ptr<DeviceEngine>> open_engine(std::uint64_t pinned_bytes) const;
 
   /// Does the GPU convert so?
   bool can_convert(Dtype from, Dtype to) const;
