@@ -111,8 +111,15 @@ struct Loops {
   }
 
   static CKPT_INLINED void subtract(const Real* a, const Real* b, Real* out, std::size_t count) {
-    const auto size = padded(count);
-    for (std::size_t i = 0; i < size; ++i) out[i] = a[i] - b[i];
+    if (out == a) return subtract_from(out, b, padded(count));
+    const Real* __restrict left = a;
+    const Real* __restrict right = b;
+    Real* __restrict difference = out;
+    for (std::size_t i = 0; i < padded(count); ++i) difference[i] = left[i] - right[i];
+  }
+
+  static CKPT_INLINED void subtract_from(Real* __restrict x, const Real* __restrict y, std::size_t size) {
+    for (std::size_t i = 0; i < size; ++i) x[i] -= y[i];
   }
 
   static CKPT_INLINED void scale(Real* x, Real factor, std::size_t count) {
@@ -170,6 +177,16 @@ struct Loops {
     finish(task, out, size);
   }
 
+  static CKPT_INLINED void blend(const Real* u, const Real* x, const Real* v, const Real* y,
+                                 Real* __restrict out, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) out[i] = u[i] * x[i] + v[i] * y[i];
+  }
+
+  static CKPT_INLINED void add_products(const Real* a, const Real* b, double* __restrict sums,
+                                        std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) sums[i] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  }
+
   static CKPT_INLINED void nearswap(const Real* base, const Real* x, Real t, Real* __restrict out,
                                     std::size_t count) {
     const auto size = padded(count);
@@ -221,8 +238,8 @@ struct Loops {
     std::size_t more = 0;
     for (std::size_t i = 0; i < count; ++i) {
       const bool is = is_active(change[i], epsilon);
-      ones += is && active[i] == 1 ? 1 : 0;
-      more += is && active[i] > 1 ? 1 : 0;
+      ones += is && active[i] == 1 ? 1U : 0U;
+      more += is && active[i] > 1 ? 1U : 0U;
     }
     *alone += ones;
     *shared += more;
@@ -367,19 +384,19 @@ struct Loops {
       Key between = 0;
       for (std::size_t j = 0; j < kGroup; ++j) {
         const auto key = key_of(x[i + j]);
-        above += key > upper ? 1 : 0;
-        at_upper += key == upper ? 1 : 0;
-        at_lower += key == lower ? 1 : 0;
-        between |= (key > lower) & (key < upper) ? 1 : 0;
+        above += key > upper ? Key{1} : Key{0};
+        at_upper += key == upper ? Key{1} : Key{0};
+        at_lower += key == lower ? Key{1} : Key{0};
+        between |= static_cast<Key>(static_cast<unsigned>(key > lower) & static_cast<unsigned>(key < upper));
       }
       if (between == 0) continue;
       for (std::size_t j = 0; j < kGroup; ++j) take(key_of(x[i + j]));
     }
     for (auto i = whole; i < count; ++i) {
       const auto key = key_of(x[i]);
-      above += key > upper ? 1 : 0;
-      at_upper += key == upper ? 1 : 0;
-      at_lower += key == lower ? 1 : 0;
+      above += key > upper ? Key{1} : Key{0};
+      at_upper += key == upper ? Key{1} : Key{0};
+      at_lower += key == lower ? Key{1} : Key{0};
       take(key);
     }
     return {above, at_upper, lower == upper ? Key{0} : at_lower, found};
@@ -387,20 +404,20 @@ struct Loops {
 
   static CKPT_INLINED std::size_t count_key(const Real* x, Key key, std::size_t count) {
     Key found = 0;
-    for (std::size_t i = 0; i < count; ++i) found += key_of(x[i]) == key ? 1 : 0;
+    for (std::size_t i = 0; i < count; ++i) found += key_of(x[i]) == key ? Key{1} : Key{0};
     return static_cast<std::size_t>(found);
   }
 };
 
 #define CKPT_LOOP(name) [](auto... arguments) CKPT_TARGET { return Loops<Real>::name(arguments...); }
-#define CKPT_ALL_LOOPS                                                                     \
-  .decode = CKPT_LOOP(decode), .encode = CKPT_LOOP(encode), .negate = CKPT_LOOP(negate),   \
-  .linear = CKPT_LOOP(linear), .subtract = CKPT_LOOP(subtract), .scale = CKPT_LOOP(scale), \
-  .task_sum = CKPT_LOOP(task_sum), .task_consensus = CKPT_LOOP(task_consensus),            \
-  .nearswap = CKPT_LOOP(nearswap), .ram = CKPT_LOOP(ram), .variance = CKPT_LOOP(variance), \
-  .sce = CKPT_LOOP(sce), .fuse = CKPT_LOOP(fuse), .keep_keys = CKPT_LOOP(keep_keys),       \
-  .keep_random = CKPT_LOOP(keep_random), .gram = CKPT_LOOP(gram), .dot = CKPT_LOOP(dot),   \
-  .magnitude_sum = CKPT_LOOP(magnitude_sum), .nonzeros = CKPT_LOOP(nonzeros),              \
+#define CKPT_ALL_LOOPS                                                                                     \
+  .decode = CKPT_LOOP(decode), .encode = CKPT_LOOP(encode), .negate = CKPT_LOOP(negate),                   \
+  .linear = CKPT_LOOP(linear), .subtract = CKPT_LOOP(subtract), .scale = CKPT_LOOP(scale),                 \
+  .task_sum = CKPT_LOOP(task_sum), .task_consensus = CKPT_LOOP(task_consensus), .blend = CKPT_LOOP(blend), \
+  .add_products = CKPT_LOOP(add_products), .nearswap = CKPT_LOOP(nearswap), .ram = CKPT_LOOP(ram),         \
+  .variance = CKPT_LOOP(variance), .sce = CKPT_LOOP(sce), .fuse = CKPT_LOOP(fuse),                         \
+  .keep_keys = CKPT_LOOP(keep_keys), .keep_random = CKPT_LOOP(keep_random), .gram = CKPT_LOOP(gram),       \
+  .dot = CKPT_LOOP(dot), .magnitude_sum = CKPT_LOOP(magnitude_sum), .nonzeros = CKPT_LOOP(nonzeros),       \
   .ram_counts = CKPT_LOOP(ram_counts), .collect = CKPT_LOOP(collect), .count_key = CKPT_LOOP(count_key)
 
 }  // namespace

@@ -78,6 +78,10 @@ struct MergeKernels {
   /// divided: by the sum of their w_i in order, from 0 on, or by 1 where that is 0. Then lambda and base as
   /// above. Where the sum of all D_i is NaN, that is what is added to base.
   void (*task_consensus)(const TaskSum<Real>& task, bool by_count, Real* out, std::size_t count);
+  /// out = u x + v y, each with a factor of its own
+  void (*blend)(const Real* u, const Real* x, const Real* v, const Real* y, Real* out, std::size_t count);
+  /// sums = sums + a b
+  void (*add_products)(const Real* a, const Real* b, double* sums, std::size_t count);
   /// |b - x| = a; weight = t / max(a, 1e-6), at most 1, at least 0; out = weight x + (1 - weight) b
   void (*nearswap)(const Real* base, const Real* x, Real t, Real* out, std::size_t count);
   /// c_i is active where |c_i| > epsilon. Where one input is active: f_i c_i; where n are: c_i / n each. Sum

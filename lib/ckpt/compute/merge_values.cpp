@@ -19,7 +19,7 @@ constexpr Float8Form form_of(Dtype dtype) {
     case Dtype::kFloat8E5m2: return {2, 15, 0x7C, true, 0x7F};
     case Dtype::kFloat8E5m2fnuz: return {2, 16, 0x80, false, 0x80};
     case Dtype::kFloat8E4m3fnuz: return {3, 8, 0x80, false, 0x80};
-    default: return {3, 7, 0x7F, true, 0x7F};
+    default: return {3, 7, 0x7E, true, 0x7F};  // the largest number
   }
 }
 
@@ -70,8 +70,7 @@ std::uint8_t float8_rounded(Dtype dtype, double value) {
     const auto exponent = size == 0 ? 1 - form.bias : std::max(std::ilogb(size), 1 - form.bias);
     const auto units = std::nearbyint(std::ldexp(std::min(size, 1e30), form.mantissa - exponent));
     const auto steps = static_cast<double>((exponent + form.bias - 1) * (1 << form.mantissa)) + units;
-    const auto limit = has_signs ? form.overflow : 0x80;
-    code = steps >= limit ? form.overflow : static_cast<int>(steps);
+    code = steps >= form.overflow ? form.overflow : static_cast<int>(steps);
   }
   if (!has_signs && (code == 0 || code == form.overflow)) return static_cast<std::uint8_t>(code);
   return static_cast<std::uint8_t>(sign | code);
