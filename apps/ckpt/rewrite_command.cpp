@@ -27,8 +27,9 @@ namespace {
 /// One input on its way to its output.
 class Rewrite {
  public:
-  Rewrite(const std::string& input, const EditFrame& frame, const Plan& plan, Console& console)
-      : flags_(frame.output), compute_(frame.compute.options()), plan_(plan), console_(console) {
+  Rewrite(const std::string& input, const EditFrame& frame, const ComputeOptions& compute, const Plan& plan,
+          Console& console)
+      : flags_(frame.output), compute_(compute), plan_(plan), console_(console) {
     result_.file = input;
     result_.output = flags_.path_for(input);
     result_.dry_run = flags_.dry_run;
@@ -171,13 +172,15 @@ ExitCode rewrite(std::string_view command, const InputOptions& input, const Edit
   }
   if (auto usage = output.check(input.files); !usage.ok()) return fail(command, usage.error(), console);
   if (auto opened = open_merge_sources(plan); !opened.ok()) return fail(command, opened.error(), console);
+  const auto compute = frame.compute.options();
+  if (!compute.ok()) return fail(command, compute.error(), console);
   auto& report_stream = output.output == "-" ? console.err : console.out;
   std::optional<JsonDocument> document;
   if (console.json) document.emplace(report_stream, command);
   std::vector<Error> errors;
   auto status = ExitCode::kDone;
   for (const auto& file : input.files) {
-    Rewrite one(file, frame, plan, console);
+    Rewrite one(file, frame, *compute, plan, console);
     auto done = one.run();
     if (!done.ok()) {
       one.result().status = ExitCode::kCouldNotDoIt;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
+#include "ckpt/base/result.h"
 #include "ckpt/compute/computed_source.h"
 
 namespace CLI {
@@ -14,10 +16,16 @@ namespace ckpt::cli {
 
 struct ComputeFlags {
   std::size_t threads = 0;  ///< 0: one a processor
+  std::string backend = "auto";
+  std::string libtorch;
 
+  /// For commands that look at values.
   void attach(CLI::App& app);
+  /// For those that make new ones of them.
+  void attach_with_backend(CLI::App& app);
 
-  ComputeOptions options() const { return {threads, nullptr}; }
+  /// Opens what was asked for. Errors: kBackend.
+  Result<ComputeOptions> options() const;
 };
 
 }  // namespace ckpt::cli

@@ -17,11 +17,13 @@
 namespace ckpt {
 
 class Device;
+class TensorBackend;
 
 /// Who computes.
 struct ComputeOptions {
-  std::size_t threads = 0;         ///< the calling one too; 0: one a processor
-  const Device* device = nullptr;  ///< a GPU that may help; null: processors alone
+  std::size_t threads = 0;                 ///< the calling one too; 0: one a processor
+  const Device* device = nullptr;          ///< a GPU that may help; null: processors alone
+  const TensorBackend* backend = nullptr;  ///< who calculates; null: the native kernels
 };
 
 class CKPT_EXPORT ComputedSource : public ByteSource {

@@ -272,8 +272,8 @@ class BoxReader {
 };
 
 /// How a result is cut: all of its inner dimensions that fit into a box, and some steps of the next.
-struct Cut {
-  explicit Cut(const Gather& gather) : behind(gather.shape.size()) {
+struct Boxes {
+  explicit Boxes(const Gather& gather) : behind(gather.shape.size()) {
     const auto item = std::max(dtype_info(gather.to).item_size, dtype_info(gather.from).item_size);
     const auto most = (is_c_order(gather.shape, gather.strides) ? kDenseBox : kBox) / item;
     while (behind > 0 && inner * static_cast<std::uint64_t>(gather.shape[behind - 1]) <= most)
@@ -361,13 +361,13 @@ const GatheredSource::Placed& GatheredSource::result_at(std::uint64_t offset) co
 /// The box of `placed` that holds `offset`, in this source.
 Extent GatheredSource::box_at(const Placed& placed, std::uint64_t offset) {
   const auto item = dtype_info(placed.gather.to).item_size;
-  const Cut cut(placed.gather);
-  const auto row = (offset - placed.extent.offset) / item / cut.inner;  // rows of `inner` elements
-  const auto in_cut = row % cut.size;
-  const auto first = in_cut / cut.steps * cut.steps;
-  const auto count = std::min(cut.steps, cut.size - first);
-  const auto begin = (row - in_cut + first) * cut.inner;
-  return {placed.extent.offset + begin * item, count * cut.inner * item};
+  const Boxes boxes(placed.gather);
+  const auto row = (offset - placed.extent.offset) / item / boxes.inner;  // rows of `inner` elements
+  const auto in_cut = row % boxes.size;
+  const auto first = in_cut / boxes.steps * boxes.steps;
+  const auto count = std::min(boxes.steps, boxes.size - first);
+  const auto begin = (row - in_cut + first) * boxes.inner;
+  return {placed.extent.offset + begin * item, count * boxes.inner * item};
 }
 
 /// Precondition: `extent` is a box of `placed`.
@@ -375,20 +375,21 @@ Status GatheredSource::compute(const Placed& placed, Extent extent, Box& box) {
   const auto& gather = placed.gather;
   const auto from_item = dtype_info(gather.from).item_size;
   const auto to_item = dtype_info(gather.to).item_size;
-  const Cut cut(gather);
+  const Boxes boxes(gather);
   const auto values = extent.size / to_item;
   std::vector<Axis> axes;
   std::uint64_t stride = 1;
-  for (auto i = gather.shape.size(); i-- > cut.behind;) {
+  for (auto i = gather.shape.size(); i-- > boxes.behind;) {
     const auto size = static_cast<std::uint64_t>(gather.shape[i]);
     axes.push_back({size, static_cast<std::uint64_t>(gather.strides[i]), stride});
     stride *= size;
   }
   auto start = gather.offset;
-  if (cut.behind > 0) {
-    axes.push_back({values / cut.inner, static_cast<std::uint64_t>(gather.strides[cut.behind - 1]), stride});
-    auto row = (extent.offset - placed.extent.offset) / to_item / cut.inner;
-    for (auto i = cut.behind; i-- > 0;) {
+  if (boxes.behind > 0) {
+    axes.push_back(
+        {values / boxes.inner, static_cast<std::uint64_t>(gather.strides[boxes.behind - 1]), stride});
+    auto row = (extent.offset - placed.extent.offset) / to_item / boxes.inner;
+    for (auto i = boxes.behind; i-- > 0;) {
       const auto size = static_cast<std::uint64_t>(gather.shape[i]);
       start += row % size * static_cast<std::uint64_t>(gather.strides[i]);
       row /= size;
@@ -402,6 +403,7 @@ Status GatheredSource::compute(const Placed& placed, Extent extent, Box& box) {
   BoxReader reader(*gather.source, from_item, std::move(axes));
   CKPT_RETURN_IF_ERROR(reader.run(gather.storage + start * from_item, gathered.data()));
   if (gather.swapped) swap_byte_order(gather.from, gathered);
+  resolve_lazy_bits(gather.from, gather.lazy, gathered);
   if (converts) {
     box.values.resize(values * to_item);
     convert(gather.from, gathered, gather.to, box.values.data());

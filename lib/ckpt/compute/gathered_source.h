@@ -11,6 +11,7 @@
 
 #include "ckpt/base/export.h"
 #include "ckpt/compute/computed_source.h"
+#include "ckpt/compute/lazy_bits.h"
 #include "ckpt/model/dtype.h"
 
 namespace ckpt {
@@ -26,6 +27,7 @@ struct Gather {
   Dtype from = Dtype::kFloat32;
   Dtype to = Dtype::kFloat32;  ///< precondition: `can_convert`
   bool swapped = false;        ///< the source's numbers have the other byte order
+  LazyBits lazy = {};          ///< what the source's numbers stand for
 
   std::uint64_t numel() const;
 };
