@@ -10,6 +10,7 @@
 #include "ckpt/base/text.h"
 #include "ckpt/edit/edits.h"
 #include "ckpt/edit/merge_dict.h"
+#include "ckpt/edit/merge_methods.h"
 
 namespace ckpt {
 namespace {
@@ -75,17 +76,28 @@ void note_broken_ties(const Ties& ties, EditContext& context) {
   }
 }
 
-}  // namespace
-
-Status apply_merge(const MergeTensors& edit, EditContext& context) {
-  CKPT_ASSIGN_OR_RETURN(auto offers, pair_sources(edit, context));
-  const auto ties = ties_of(context);
+Status update(const MergeTensors& edit, EditContext& context, std::vector<Offers>& offers) {
   Importer importer(context.checkpoint, edit.sources.size());
   for (std::size_t i = 0; i < offers.size(); ++i) {
     if (offers[i].empty()) continue;
     CKPT_RETURN_IF_ERROR(DictUpdate(edit, context, context.dicts[i], offers[i], importer).run());
   }
   importer.finish(edit.sources);
+  return {};
+}
+
+}  // namespace
+
+Status apply_merge(const MergeTensors& edit, EditContext& context) {
+  if (edit.method) CKPT_RETURN_IF_ERROR(check_recipe(*edit.method, edit.sources.size() + 1));
+  const auto ties = ties_of(context);
+  if (edit.method && edit.method->method == MergeMethod::kLora) {
+    CKPT_RETURN_IF_ERROR(apply_merge_adapters(edit, context));
+  } else {
+    CKPT_ASSIGN_OR_RETURN(auto offers, pair_sources(edit, context));
+    CKPT_RETURN_IF_ERROR(edit.method ? apply_merge_method(edit, context, offers)
+                                     : update(edit, context, offers));
+  }
   note_broken_ties(ties, context);
   return {};
 }

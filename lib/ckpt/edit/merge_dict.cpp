@@ -29,7 +29,7 @@ Status DictMerge::run() {
   CKPT_RETURN_IF_ERROR(check_matches());
   for (auto& key : dict_.keys) {
     if (key.dropped || key.tensor == kNoIndex) continue;  // an _extra_state stays the base's
-    if (last_with(offers_, key.name)) CKPT_RETURN_IF_ERROR(take(key));
+    CKPT_RETURN_IF_ERROR(last_with(offers_, key.name) ? take(key) : lonely(key));
   }
   CKPT_RETURN_IF_ERROR(check_mismatches());
   if (edit_.keys == MergeTensors::Keys::kUnion) CKPT_RETURN_IF_ERROR(add_unknown());
@@ -193,7 +193,9 @@ void DictMerge::report() {
   append(missing_, report_.missing);
   if (edit_.keys != MergeTensors::Keys::kUnion) append(unexpected_, report_.unexpected);
   append(mismatched_, report_.mismatched);
-  for (const auto& offer : offers_) report_.taken.emplace_back(offer.source->file, offer.taken);
+  for (const auto& offer : offers_) {
+    if (!edit_.method || offer.taken > 0) report_.taken.emplace_back(offer.source->file, offer.taken);
+  }
 }
 
 }  // namespace ckpt

@@ -30,6 +30,10 @@ class DictMerge {
  protected:
   /// A tensor of the base that some other has.
   virtual Status take(EditedKey& key) = 0;
+
+  /// A tensor of the base that no other has.
+  virtual Status lonely(EditedKey& /*key*/) { return {}; }
+
   /// A key that only others have, with --keys union.
   virtual Status add(const std::string& name) = 0;
 

@@ -31,9 +31,11 @@ Result<TensorView> Importer::import(const Offered& offered, Dtype dtype, const S
   const bool whole_items = dtype_info(tensor.dtype).bits >= 8;
   const bool swapped = other.big_endian != base_.big_endian && !other.storages[tensor.storage].untyped &&
                        dtype_info(tensor.dtype).item_size > 1;
-  const bool as_they_lie = !whole_items || (dtype == tensor.dtype && !swapped && is_c_order(shape, steps));
-  const Key key{offered.offer->number,         tensor.storage, tensor.offset,      shape,
-                as_they_lie ? Shape{} : steps, dtype,          std::string(device)};
+  const bool as_they_lie =
+      !whole_items || (dtype == tensor.dtype && !swapped && !tensor.is_lazy() && is_c_order(shape, steps));
+  const auto lazy = static_cast<std::uint8_t>(tensor.flags & (kConjugate | kNegative));
+  const Key key{offered.offer->number,         tensor.storage, tensor.offset, shape,
+                as_they_lie ? Shape{} : steps, dtype,          lazy,          std::string(device)};
   const auto known = imported_.find(key);
   if (known != imported_.end()) {
     view.storage = known->second;
@@ -62,8 +64,8 @@ Status Importer::check(const Offered& offered, Dtype dtype) const {
     return unsupported(fmt::format("is of layout {}: only strided tensors can be merged",
                                    tensor_layout_name(tensor.layout)));
   }
-  if (tensor.has(kConjugate) || tensor.has(kNegative))
-    return unsupported("is lazily conjugated or negated, so its bytes are not its values");
+  if (tensor.is_lazy() && base_.big_endian)
+    return unsupported("is lazily conjugated or negated, and the base is big-endian");
   const auto& storage = other.storages[tensor.storage];
   if (storage.bytes > 0 && storage.extent.size == 0)
     return unsupported("lies in a compressed record, whose bytes can't be copied");
@@ -90,9 +92,9 @@ DataRef Importer::moved(const Offered& offered) const {
 DataRef Importer::gathered(const Offered& offered, Shape shape, Shape steps, Dtype dtype, bool swapped) {
   const auto& other = offered.checkpoint();
   const auto& tensor = offered.tensor();
-  const auto extent =
-      gathered_->add({other.parts.front().source, other.storages[tensor.storage].extent.offset, tensor.offset,
-                      std::move(shape), std::move(steps), tensor.dtype, dtype, swapped});
+  const auto extent = gathered_->add(
+      {other.parts.front().source, other.storages[tensor.storage].extent.offset, tensor.offset,
+       std::move(shape), std::move(steps), tensor.dtype, dtype, swapped, lazy_bits_of(tensor)});
   return {gathered_part_, extent, {}, {}};
 }
 

@@ -38,7 +38,8 @@ class Importer {
   void finish(const std::vector<MergeSource>& sources);
 
  private:
-  using Key = std::tuple<std::uint32_t, StorageId, std::uint64_t, Shape, Shape, Dtype, std::string>;
+  using Key =
+      std::tuple<std::uint32_t, StorageId, std::uint64_t, Shape, Shape, Dtype, std::uint8_t, std::string>;
 
   Status check(const Offered& offered, Dtype dtype) const;
   DataRef moved(const Offered& offered) const;

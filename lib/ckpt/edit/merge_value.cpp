@@ -13,7 +13,10 @@
 namespace ckpt {
 namespace {
 
-std::optional<double> number(std::string_view text) {
+std::optional<double> number(std::string_view text, std::span<const std::string_view> words) {
+  const auto word = std::find(words.begin(), words.end(), text);
+  if (word != words.end()) return static_cast<double>(word - words.begin());
+  if (!words.empty()) return std::nullopt;
   if (text == "yes" || text == "true") return 1;
   if (text == "no" || text == "false") return 0;
   if (text.starts_with('+')) text.remove_prefix(1);
@@ -29,7 +32,11 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-Error no_value(std::string_view text, std::string_view found) {
+Error no_value(std::string_view text, std::string_view found, std::span<const std::string_view> words) {
+  if (!words.empty()) {
+    return {ErrorCode::kUsage,
+            fmt::format("{}: expected {}, found {}", quoted(text), fmt::join(words, " or "), quoted(found))};
+  }
   return Error(ErrorCode::kUsage, fmt::format("{}: expected a number, found {}", quoted(text), quoted(found)))
       .with_hint(
           "a value is a number, or one for each file (0.5,0.2), each perhaps a list over the layers ([0,1])");
@@ -46,7 +53,7 @@ double MergeValue::at(std::size_t file, double depth, bool steps) const {
   return (1 - part) * values[first] + part * values[first + 1];
 }
 
-Result<MergeValue> parse_merge_value(std::string_view text) {
+Result<MergeValue> parse_merge_value(std::string_view text, std::span<const std::string_view> words) {
   MergeValue value;
   bool in_list = false;
   bool list_ended = false;
@@ -62,8 +69,8 @@ Result<MergeValue> parse_merge_value(std::string_view text) {
     }
     list_ended = in_list && word.ends_with(']');
     if (list_ended) word.remove_suffix(1);
-    const auto parsed = number(trimmed(word));
-    if (!parsed) return no_value(text, found);
+    const auto parsed = number(trimmed(word), words);
+    if (!parsed) return no_value(text, found, words);
     value.files.back().push_back(*parsed);
     in_list = in_list && !list_ended;
   }
@@ -71,11 +78,15 @@ Result<MergeValue> parse_merge_value(std::string_view text) {
   return value;
 }
 
-std::string merge_value_text(const MergeValue& value) {
+std::string merge_value_text(const MergeValue& value, std::span<const std::string_view> words) {
+  const auto text_of = [&](double number) {
+    return words.empty() ? fmt::format("{}", number) : std::string(words[static_cast<std::size_t>(number)]);
+  };
   std::vector<std::string> files;
   for (const auto& file : value.files) {
-    files.push_back(file.size() == 1 ? fmt::format("{}", file.front())
-                                     : fmt::format("[{}]", fmt::join(file, ",")));
+    std::vector<std::string> depths;
+    for (const auto number : file) depths.push_back(text_of(number));
+    files.push_back(depths.size() == 1 ? depths.front() : fmt::format("[{}]", fmt::join(depths, ",")));
   }
   return fmt::format("{}", fmt::join(files, ","));
 }

@@ -6,10 +6,11 @@
 //   [0,0.5,1]    from the first layer to the last: values in between lie on the lines from one to the next
 //   [0,1],0.3    both
 //
-// Yes, no, true and false are 1 and 0.
+// Yes, no, true and false are 1 and 0, and a word of a parameter is its number among them.
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,10 +31,12 @@ struct CKPT_EXPORT MergeValue {
   friend bool operator==(const MergeValue&, const MergeValue&) = default;
 };
 
-/// Errors: kUsage for what is no number, for brackets that don't match, for nothing.
-CKPT_EXPORT Result<MergeValue> parse_merge_value(std::string_view text);
+/// Errors: kUsage for what is no number and none of `words`, for brackets that don't match, for nothing.
+CKPT_EXPORT Result<MergeValue> parse_merge_value(std::string_view text,
+                                                 std::span<const std::string_view> words = {});
 
 /// The same value in words that `parse_merge_value` takes.
-CKPT_EXPORT std::string merge_value_text(const MergeValue& value);
+CKPT_EXPORT std::string merge_value_text(const MergeValue& value,
+                                         std::span<const std::string_view> words = {});
 
 }  // namespace ckpt
