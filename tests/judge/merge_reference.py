@@ -160,6 +160,29 @@ def band(delta: Array, density: float, gamma: float) -> Array:
     return at_positions(delta.shape, by_magnitude(delta)[bottom:bottom + kept])
 
 
+MASK64 = 2**64 - 1
+
+
+def split_mix(key: int, place: int) -> int:
+    """SplitMix64 at a place of the stream that begins at `key`."""
+    z = (key + (place + 1) * 0x9E3779B97F4A7C15) & MASK64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK64
+    return z ^ (z >> 31)
+
+
+def random_numbers(seed: int, name: str, file: int, shape: tuple[int, ...]) -> Array:
+    """From 0 to 1, 32 bits each: of a seed, a tensor's name, a file (BASE is 0) and a place in the tensor."""
+    hashed = 0xCBF29CE484222325
+    for byte in name.encode("utf-8", "surrogatepass"):
+        hashed = ((hashed ^ byte) * 0x100000001B3) & MASK64
+    key = split_mix(split_mix(split_mix(0, seed & MASK64) ^ hashed, 0) ^ file, 0)
+    count = math.prod(shape)
+    pairs = [split_mix(key, place) for place in range((count + 1) // 2)]
+    numbers = [half / 2**32 for pair in pairs for half in (pair & 0xFFFFFFFF, pair >> 32)]
+    return np.array(numbers[:count]).reshape(shape)
+
+
 # (consensus of signs, normalize, rescale, how task vectors are thinned)
 TASK_ARITHMETIC = {"task-arithmetic": (False, False, False, None), "ties": (True, True, False, "magnitude"), "dare-linear": (False, False, True, "random"),
                    "dare-ties": (True, False, True, "random"), "breadcrumbs": (False, False, False, "band"), "breadcrumbs-ties": (True, False, False, "band"),
@@ -179,13 +202,16 @@ def thinned(kind: str | None, delta: Array, p: Parameters, file: int, random: Ar
     else:
         mask = random < della_probabilities(delta, density, at(p.get("epsilon", 0.15), file)) if density > 0 else np.zeros(delta.shape, bool)
     kept = np.where(mask, delta, 0.0)
+    if rescale and p.get("rescale_by") == "density":
+        return kept / density if density > 0 else kept
     before, after = (math.fsum(np.abs(x).reshape(-1).tolist()) for x in (delta, kept))
     return kept if not rescale or before < 1e-7 or after < 1e-7 else kept * (before / after)
 
 
 def della_probabilities(delta: Array, density: float, epsilon: float) -> Array:
-    """By the rank of a magnitude among those of its row; of equal ones the first is the largest. A row of one element lies in the middle."""
-    rows = np.abs(delta).reshape(-1, delta.shape[-1] if delta.ndim > 1 else delta.size)
+    """By the rank of a magnitude among those of its row, an index of the first dimension; a vector is one row. Of equal ones the first
+    is the largest. A row of one element lies in the middle."""
+    rows = np.abs(delta).reshape(delta.shape[0] if delta.ndim > 1 else 1, -1)
     ranks = np.empty(rows.shape)
     for row, magnitudes in zip(ranks, rows):
         row[by_magnitude(magnitudes)] = np.arange(magnitudes.size)
@@ -204,7 +230,8 @@ def task_arithmetic(method: str, base: Array, xs: list[Array], p: Parameters, ra
     weights = p.get("weight", [1.0] * len(xs))
     vectors = [w * thinned(kind, x - base, p, i, randoms[i] if randoms else None, rescale) for i, (w, x) in enumerate(zip(weights, xs))]
     if consensus:
-        sign = np.where(sum(vectors) >= 0, 1.0, -1.0)
+        elected = sum(np.sign(v) for v in vectors) if p.get("consensus") == "count" else sum(vectors)
+        sign = np.where(elected >= 0, 1.0, -1.0)
         agrees = [np.sign(v) == sign for v in vectors]
         total = sum(np.where(mask, v, 0.0) for mask, v in zip(agrees, vectors))
         divisor = sum(np.where(mask, w, 0.0) for mask, w in zip(agrees, weights))
@@ -306,3 +333,28 @@ def lora(weight: Array, down: Array, up: Array, scale: float) -> Array:
     """`down` is lora_A, `up` is lora_B; kernels of 1×1 are matrices."""
     product = up.reshape(up.shape[0], -1) @ down.reshape(down.shape[0], -1)
     return weight + scale * product.reshape(weight.shape)
+
+
+# ---- by name
+
+
+def merged(method: str, tensors: list[Array], p: Parameters, name: str, randoms: list[Array] | None = None) -> Array:
+    """Of tensors in the order of the files, BASE first."""
+    base, others = tensors[0], tensors[1:]
+    if method in TASK_ARITHMETIC:
+        return task_arithmetic(method, base, others, p, randoms)
+    if method in ("nuslerp", "multislerp"):
+        function = nuslerp if method == "nuslerp" else multislerp
+        return function(others, p, base) if p.get("base") else function(tensors, p)
+    every_file: dict[str, Callable[[list[Array], Parameters], Array]] = {"mean": mean, "linear": linear, "slerp": slerp, "karcher": karcher}
+    if method in every_file:
+        return every_file[method](tensors, p)
+    around: dict[str, Callable[[Array, list[Array], Parameters], Array]] = {
+        "model-stock": model_stock, "sce": sce, "nearswap": nearswap, "arcee-fusion": arcee_fusion, "ram": ram,
+        "ram-plus": lambda b, xs, p: ram(b, xs, p, plus=True)}
+    if method in around:
+        return around[method](base, others, p)
+    alpha, beta = p.get("alpha", 1.0), p.get("beta", 0.0)
+    if method == "add-difference":
+        return add_difference(tensors, alpha)
+    return {"weighted-subtraction": weighted_subtraction, "sum-twice": sum_twice, "triple-sum": triple_sum}[method](tensors, alpha, beta)

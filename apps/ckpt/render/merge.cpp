@@ -82,7 +82,7 @@ void print_tensor(Stream& out, const MergeReport& report, const MergedTensor& te
     const auto file = tensor.files[i];
     auto text =
         fmt::format("{} norm {:.6g}", quoted(file == 0 ? base : report.sources[file - 1]), measures[i].norm);
-    if (i > 0) text += fmt::format(" cosine {:.6f}", measures[i].cosine);
+    if (i > 0 && std::isfinite(measures[i].cosine)) text += fmt::format(" cosine {:.6f}", measures[i].cosine);
     texts.push_back(std::move(text));
   }
   out.format("      {}: {}\n", quoted(tensor.name), fmt::join(texts, ", "));
@@ -147,10 +147,8 @@ void print_merge(Stream& out, const MergeReport& report, const std::string& base
              report.recipe.has_base() ? " around " + quoted(base) : "");
   print_settings(out, report.recipe);
   out.format("    {} computed", counted(report.computed, "tensor"));
-  if (report.integers > 0) {
-    out.format(", {} of integers by rule: {}", with_separators(report.integers),
-               integer_rule_name(report.recipe.integers.value_or(IntegerRule::kEqual)));
-  }
+  if (report.integers > 0) out.format(", {} of integers by rule", with_separators(report.integers));
+  if (report.recipe.integers) out.format(" ({})", integer_rule_name(*report.recipe.integers));
   out.print("\n");
   if (!report.kept.empty())
     out.format("    {} as {}, for not every file has {}: {}\n", counted(report.kept.size(), "tensor"),
