@@ -80,6 +80,8 @@ def nuslerp(xs: list[Array], p: Parameters, base: Array | None = None) -> Array:
         return origin + one(a, b)
     axis = 0 if p.get("nuslerp_row_wise", False) else -1
     u, v = np.moveaxis(a, axis, -1), np.moveaxis(b, axis, -1)
+    if u.size == 0:
+        return origin
     rows = [one(x, y) for x, y in zip(u.reshape(-1, u.shape[-1]), v.reshape(-1, v.shape[-1]))]
     return origin + np.moveaxis(np.array(rows).reshape(u.shape), -1, axis)
 
@@ -244,6 +246,8 @@ def task_arithmetic(method: str, base: Array, xs: list[Array], p: Parameters, ra
 
 def model_stock(base: Array, xs: list[Array], p: Parameters) -> Array:
     count = len(xs)
+    if base.size == 0:
+        return base
 
     def one(b: Array, rows: list[Array]) -> Array:
         deltas = [row - b for row in rows]
@@ -260,6 +264,8 @@ def model_stock(base: Array, xs: list[Array], p: Parameters) -> Array:
 
 
 def sce(base: Array, xs: list[Array], p: Parameters) -> Array:
+    if base.size == 0:
+        return base
     deltas = np.array([x - base for x in xs])
     topk = p.get("select_topk", 1.0)
     if topk < 1:
@@ -280,11 +286,15 @@ def nearswap(base: Array, xs: list[Array], p: Parameters) -> Array:
 
 
 def softmax(x: Array) -> Array:
+    """A number alone is a vector of one."""
+    x = np.atleast_1d(x)
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
 
 def arcee_fusion(base: Array, xs: list[Array], p: Parameters) -> Array:
+    if base.size == 0:
+        return base
     x, p1, p0 = xs[0], softmax(xs[0]) + 1e-8, softmax(base) + 1e-8
     importance = np.abs(x - base) * np.sum(p1 * np.log(p1 / p0), axis=-1, keepdims=True)
     flat = np.sort(importance.reshape(-1))

@@ -286,7 +286,27 @@ void print_result(Stream& out, const FileResult& result) {
   out.format("  {} in, {} out, {} of them moved as they are\n", human_bytes(result.bytes_in),
              human_bytes(result.bytes_out), human_bytes(result.bytes_copied));
   if (const std::string_view text = outcome(result); !text.empty()) out.format("  {}\n", text);
+  if (const auto& device = result.device; !device.label.empty())
+    out.format("  device: {} ({}), copied {}, computed {}\n", device.label, printable(device.name),
+               human_bytes(device.copied), human_bytes(device.computed));
 }
+
+namespace {
+
+void write_device(JsonWriter& json, const DeviceWork& device) {
+  if (device.label.empty()) {
+    json.null();
+    return;
+  }
+  json.begin_object();
+  json.key("device").string(device.label);
+  json.key("name").string(device.name);
+  json.key("copied").number(device.copied);
+  json.key("computed").number(device.computed);
+  json.end_object();
+}
+
+}  // namespace
 
 void write_result(JsonWriter& json, const FileResult& result) {
   json.begin_object();
@@ -299,6 +319,8 @@ void write_result(JsonWriter& json, const FileResult& result) {
   json.key("bytes_in").number(result.bytes_in);
   json.key("bytes_out").number(result.bytes_out);
   json.key("bytes_moved").number(result.bytes_copied);
+  json.key("device");
+  write_device(json, result.device);
   json.key("changed").boolean(result.changed);
   json.key("written").boolean(result.status == ExitCode::kDone && !result.dry_run && !result.left_alone);
   json.key("dry_run").boolean(result.dry_run);

@@ -14,6 +14,14 @@
 
 namespace ckpt::cli {
 
+/// What a GPU did.
+struct DeviceWork {
+  std::string label;  ///< "cuda:0"; empty: none was there
+  std::string name;
+  std::uint64_t copied = 0;  ///< bytes of values that it put in order
+  std::uint64_t computed = 0;
+};
+
 struct FileResult {
   std::string file;
   std::string output;
@@ -27,6 +35,7 @@ struct FileResult {
   bool verbose = false;     ///< the text report tells of each tensor that was computed
   bool left_alone = false;  ///< --in-place with nothing to change
   ExitCode status = ExitCode::kDone;
+  DeviceWork device;
   PlanReport report;
   std::vector<Finding> findings;
 };
