@@ -38,6 +38,7 @@ class Rewrite {
     result_.file = input;
     result_.output = flags_.path_for(input);
     result_.dry_run = flags_.dry_run;
+    result_.verbose = frame.common.verbose;
   }
 
   Status run() {

@@ -32,6 +32,7 @@ struct FileResult {
   std::uint64_t bytes_copied = 0;  ///< of the output, moved from the input as they are
   bool changed = false;
   bool dry_run = false;
+  bool verbose = false;     ///< the text report tells of each tensor that was computed
   bool left_alone = false;  ///< --in-place with nothing to change
   ExitCode status = ExitCode::kDone;
   DeviceWork device;
