@@ -28,7 +28,7 @@ struct CastTally {
   double first_value = 0;        ///< what it was
 
   /// Adds the tally of values that begin `offset` values behind the first.
-  void add(const CastTally& other, std::uint64_t offset);
+  CKPT_EXPORT void add(const CastTally& other, std::uint64_t offset);
 };
 
 /// Counts for one pair of dtypes. Values are little-endian.

@@ -25,8 +25,8 @@ Status CastWatch::verdict() const {
                            tally_.first_value, place(is_complex_ ? tally_.first / 2 : tally_.first),
                            dtype_info(to_).name, counter_.largest(),
                            others == 0 ? ""
-                                       : fmt::format("; nor {} {} more values", others == 1 ? "does" : "do",
-                                                     with_separators(others))))
+                                       : fmt::format("; {} more {} not", with_separators(others),
+                                                     others == 1 ? "does" : "do")))
       .with_hint("--on-overflow clamp writes the largest number, --on-overflow inf what PyTorch makes of it");
 }
 
