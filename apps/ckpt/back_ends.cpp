@@ -2,6 +2,7 @@
 #include "back_ends.h"
 
 #include "ckpt/base/text.h"
+#include "ckpt/compute/device.h"
 #include "ckpt/compute/torch_module.h"
 
 namespace ckpt::cli {
@@ -13,9 +14,21 @@ void print_torch(Stream& out) {
     out.format("torch: none: {}\n", module.error().text());
     return;
   }
-  const auto& libtorch = (*module)->libtorch();
-  out.format("torch: LibTorch {} in {} ({})\n", (*module)->version(), printable(libtorch.folder),
+  const auto& libtorch = module.value()->libtorch();
+  out.format("torch: LibTorch {} in {} ({})\n", module.value()->version(), printable(libtorch.folder),
              libtorch.source);
+}
+
+void print_devices(Stream& out) {
+  const auto devices = Device::list();
+  if (!devices.ok()) {
+    out.format("cuda: none: {}\n", devices.error().text());
+    return;
+  }
+  for (const auto& device : *devices) {
+    out.format("cuda:{}: {}, compute capability {}, {} of memory, driver for CUDA {}\n", device.ordinal,
+               printable(device.name), device.capability, human_bytes(device.memory_total), device.driver);
+  }
 }
 
 }  // namespace
@@ -23,6 +36,7 @@ void print_torch(Stream& out) {
 void print_back_ends(Stream& out) {
   out.print("native: built in\n");
   print_torch(out);
+  print_devices(out);
 }
 
 }  // namespace ckpt::cli

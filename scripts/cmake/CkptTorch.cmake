@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Finds the headers of a LibTorch with the stable ABI that libckpt_torch.so is built with. Sets CKPT_TORCH_INCLUDE, empty if
-# there is none, CKPT_TORCH_VERSION and CKPT_TORCH_LIBRARIES, the folder of its libraries. No find_package(Torch): of a CUDA build that
-# wants the whole CUDA toolkit, for a module that links to nothing.
+# there is none, CKPT_TORCH_VERSION, CKPT_TORCH_LIBRARIES, the folder of its libraries, and CKPT_TORCH_INSTALLED, those that
+# scripts/install-libtorch has installed. No find_package(Torch): of a CUDA build that wants the whole CUDA toolkit, for a module that
+# links to nothing.
 
 set(CKPT_WITH_TORCH "AUTO" CACHE STRING "Build the module that computes with LibTorch: AUTO (if its headers are found), ON or OFF")
 set_property(CACHE CKPT_WITH_TORCH PROPERTY STRINGS AUTO ON OFF)
@@ -27,6 +28,8 @@ function(ckpt_find_torch)
   endif()
   file(GLOB installed LIST_DIRECTORIES true "${cache}/libtorch-*/torch")
   list(SORT installed COMPARE NATURAL ORDER DESCENDING)
+  list(TRANSFORM installed APPEND "/lib" OUTPUT_VARIABLE installed_libraries)
+  set(CKPT_TORCH_INSTALLED "${installed_libraries}" PARENT_SCOPE)
 
   foreach(place ${places} ${installed})
     if(NOT EXISTS "${place}/include/torch/csrc/stable/c/shim.h" OR NOT EXISTS "${place}/lib/libtorch_cpu.so")
@@ -46,6 +49,7 @@ endfunction()
 set(CKPT_TORCH_INCLUDE "")
 set(CKPT_TORCH_LIBRARIES "")
 set(CKPT_TORCH_VERSION "")
+set(CKPT_TORCH_INSTALLED "")
 if(CKPT_WITH_TORCH)
   ckpt_find_torch()
   if(NOT CKPT_TORCH_INCLUDE AND NOT CKPT_WITH_TORCH STREQUAL "AUTO")

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "ckpt/base/result.h"
@@ -16,6 +17,7 @@ namespace ckpt::cli {
 
 struct ComputeFlags {
   std::size_t threads = 0;  ///< 0: one a processor
+  std::string device = "auto";
   std::string backend = "auto";
   std::string libtorch;
 
@@ -24,8 +26,11 @@ struct ComputeFlags {
   /// For those that make new ones of them.
   void attach_with_backend(CLI::App& app);
 
-  /// Opens what was asked for. Errors: kBackend.
+  /// Opens what was asked for by its name. Errors: kBackend.
   Result<ComputeOptions> options() const;
+  /// Opens a GPU if nobody said where to compute, `computed` bytes of output are worth the trip and one is
+  /// there.
+  void add_device(ComputeOptions& options, std::uint64_t computed) const;
 };
 
 }  // namespace ckpt::cli

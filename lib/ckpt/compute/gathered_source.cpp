@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "ckpt/compute/convert.h"
+#include "ckpt/compute/device_gather.h"
 #include "ckpt/compute/workers.h"
 #include "ckpt/model/dense_order.h"
 
@@ -334,16 +335,40 @@ Status GatheredSource::produce(std::span<const Extent> pieces, const ComputeOpti
     if (placed.gather.watch) placed.gather.watch->begin();
   }
   std::vector<Job> jobs;
+  std::vector<DeviceGather> sent;  // to the GPU
   std::unordered_set<std::uint64_t> seen;
   std::uint64_t bytes = 0;
+  const auto add_boxes = [&](std::size_t piece, const Placed& placed, Extent wanted) {
+    bytes += wanted.size;
+    for (auto offset = wanted.offset; offset < wanted.end();) {
+      const auto end = std::min(box_at(placed, offset).end(), wanted.end());
+      jobs.push_back({piece, {offset, end - offset}, !seen.insert(offset).second});
+      offset = end;
+    }
+  };
   for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
     const auto wanted = pieces[piece];
     CKPT_RETURN_IF_ERROR(require(wanted));
-    bytes += wanted.size;
     for (auto offset = wanted.offset; offset < wanted.end();) {
-      const auto end = std::min(box_at(result_at(offset), offset).end(), wanted.end());
-      jobs.push_back({piece, {offset, end - offset}, !seen.insert(offset).second});
-      offset = end;
+      const auto& placed = result_at(offset);
+      const Extent part{offset, std::min(placed.extent.end(), wanted.end()) - offset};
+      if (options.device != nullptr && part.size == placed.extent.size &&
+          suits_device(*options.device, placed.gather)) {
+        sent.push_back({&placed.gather, piece, offset - wanted.offset, !seen.insert(offset).second});
+      } else {
+        add_boxes(piece, placed, part);
+      }
+      offset = part.end();
+    }
+  }
+  if (!sent.empty()) {
+    CKPT_ASSIGN_OR_RETURN(const auto left,
+                          gather_on_device(*options.device, sent, options.threads, deliver, report));
+    for (const auto i : left) {
+      const auto offset = pieces[sent[i].piece].offset + sent[i].offset;
+      const auto& placed = result_at(offset);
+      if (!sent[i].is_repeat) seen.erase(offset);
+      add_boxes(sent[i].piece, placed, placed.extent);
     }
   }
   Workers workers(bytes < kWorthThreads ? 1 : options.threads, jobs.size());

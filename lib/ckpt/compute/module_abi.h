@@ -185,12 +185,37 @@ typedef struct CkptValues {
   int32_t device;  // ordinal of the GPU, -1: host memory
 } CkptValues;
 
-// One fused pass over inputs of one length, each on the device of the target. With x[j] the j-th input, p the
-// parameters, and each operation rounded to `accumulate`, in the order that the parentheses say.
+// One fused pass over inputs of one length, each on the device of the target. x[j] is the j-th input, p are
+// the parameters. Operations are those of ckpt/compute/merge_kernels.h, in its order, each rounded to
+// `accumulate`; the result is rounded once, to the target's dtype. Where a kernel has changes, x[0] is the
+// base and c[j] = x[j + 1] - x[0] a change, masked as the call says.
 typedef enum CkptKernel {
-  // combine: target = (p[0]·x[0] + p[1]·x[1]) + p[2]·x[2] … , rounded once to the target's dtype
-  CKPT_LINEAR_COMBINATION = 1
+  // combine
+  CKPT_LINEAR = 1,          // p: a weight for each input, the divisor
+  CKPT_TASK_SUM,            // p: a weight for each change, the divisor, lambda
+  CKPT_CONSENSUS_BY_SUM,    // the same
+  CKPT_CONSENSUS_BY_COUNT,  // the same
+  CKPT_NEARSWAP,            // x[0], x[1]; p: t
+  CKPT_RAM,                 // p: a factor for each change, epsilon
+  CKPT_SCE,                 // p: a weight for each change
+  CKPT_FUSE,                // x[0], x[1]; p: divergence, threshold
+  // reduce, into sums of float64 within a bound that the count gives
+  CKPT_GRAM = 101  // inner products of x[i] and x[j], j <= i, at i (i + 1) / 2 + j
 } CkptKernel;
+
+typedef enum CkptMaskKind {
+  CKPT_KEEP_ALL = 0,
+  CKPT_KEEP_KEYS = 1,   // a value whose bits without the sign, as a number, are >= first and < second
+  CKPT_KEEP_RANDOM = 2  // element i where random(first, i) < second, of 2^32
+} CkptMaskKind;
+
+// What of a change counts; the rest is 0. Then what is left is multiplied by `scale`, unless that is 1.
+typedef struct CkptMask {
+  int32_t kind;
+  uint64_t first;
+  uint64_t second;
+  double scale;
+} CkptMask;
 
 typedef struct CkptKernelCall {
   uint32_t size;       // sizeof(CkptKernelCall)
@@ -201,9 +226,10 @@ typedef struct CkptKernelCall {
   size_t input_count;
   const double* parameters;
   size_t parameter_count;
-  uint64_t key;    // of the tensor, for random masks
-  uint64_t first;  // which element of the tensor the stretch begins with
-  void* stream;    // a cudaStream_t; null in host memory
+  const CkptMask* masks;  // none, or one for each change
+  size_t mask_count;
+  uint64_t first_element;  // which one of its tensor the stretch begins with; even
+  void* stream;            // a cudaStream_t; null in host memory
 } CkptKernelCall;
 
 typedef struct CkptKernels {

@@ -94,8 +94,8 @@ struct Bfloat16 {
   }
 };
 
-/// Finite numbers up to 448, which is also what larger ones become, and a NaN of each sign. (Up to PyTorch 2.6,
-/// at least, what rounds to more than 448 became a NaN.)
+/// Finite numbers up to 448, which is also what larger ones become, and a NaN of each sign. (Up to
+/// PyTorch 2.6, at least, what rounds to more than 448 became a NaN.)
 struct Float8E4m3fn {
   std::uint8_t bits = 0;
 

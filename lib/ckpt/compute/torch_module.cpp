@@ -50,7 +50,7 @@ Result<const CkptKernels*> open_kernels() {
                fmt::format("the module {} is of another version of ckpt", ckpt::quoted(kModule)));
 }
 
-Result<std::unique_ptr<const TorchModule>> load(const LibTorchSearch& search, TorchUse use) {
+Result<std::shared_ptr<const TorchModule>> load(const LibTorchSearch& search, TorchUse use) {
   CKPT_ASSIGN_OR_RETURN(auto libtorch, find_libtorch(search));
   CKPT_ASSIGN_OR_RETURN(const auto version, open_libtorch(libtorch));
   if (use == TorchUse::kGpu) {
@@ -59,7 +59,8 @@ Result<std::unique_ptr<const TorchModule>> load(const LibTorchSearch& search, To
       return std::move(opened).error().with_hint("a GPU needs a PyTorch that was built for CUDA, all of it");
   }
   CKPT_ASSIGN_OR_RETURN(const auto* kernels, open_kernels());
-  return std::make_unique<const TorchModule>(std::move(libtorch), version, *kernels);
+  return std::shared_ptr<const TorchModule>(
+      std::make_shared<const TorchModule>(std::move(libtorch), version, *kernels));
 }
 
 Status status_of(CkptCode code, const CkptFailure& failure) {
@@ -83,12 +84,12 @@ Status TorchModule::reduce(const CkptKernelCall& call, std::span<double> results
   return status_of(kernels_.reduce(&call, results.data(), results.size(), &failure), failure);
 }
 
-Result<const TorchModule*> TorchModule::open(const LibTorchSearch& search, TorchUse use) {
-  static std::unique_ptr<const TorchModule> opened;
+Result<std::shared_ptr<const TorchModule>> TorchModule::open(const LibTorchSearch& search, TorchUse use) {
+  static std::shared_ptr<const TorchModule> opened;
   if (!opened) {
     CKPT_ASSIGN_OR_RETURN(opened, load(search, use));
   }
-  return opened.get();
+  return opened;
 }
 
 }  // namespace ckpt

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -20,7 +21,7 @@ class CKPT_EXPORT TorchModule final : public TensorBackend {
   /// Opens LibTorch and the module, the first time; a process has one LibTorch, so later calls return that
   /// one. It computes with no threads but the calling ones. Not for several threads at once. Errors:
   /// kBackend: there is no LibTorch, it is too old, it has no part for GPUs, or there is no module.
-  static Result<const TorchModule*> open(const LibTorchSearch& search, TorchUse use);
+  static Result<std::shared_ptr<const TorchModule>> open(const LibTorchSearch& search, TorchUse use);
 
   TorchModule(LibTorch libtorch, std::uint64_t version, const CkptKernels& kernels)
       : libtorch_(std::move(libtorch)), version_(version), kernels_(kernels) {}

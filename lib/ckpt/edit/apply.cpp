@@ -104,6 +104,7 @@ void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, Stat
 void note_old_values(EditContext& context) {
   const auto& dicts = context.report.state_dicts;
   const bool taken =
+      !context.report.merges.empty() ||
       std::any_of(dicts.begin(), dicts.end(), [](const auto& dict) { return !dict.taken.empty(); });
   if (!taken) return;
   const auto& checkpoint = context.checkpoint;
@@ -179,7 +180,8 @@ StateDictReport& report_of(PlanReport& report, const std::string& root) {
 }
 
 bool PlanReport::changes_nothing() const {
-  return dropped_entries.empty() && !new_root && (!conversion || conversion->changes_nothing()) &&
+  return dropped_entries.empty() && merges.empty() && !new_root &&
+         (!conversion || conversion->changes_nothing()) &&
          std::all_of(optimizers.begin(), optimizers.end(),
                      [](const OptimizerReport& optimizer) { return optimizer.changes_nothing(); }) &&
          std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {

@@ -33,6 +33,7 @@ bool reads_values(const Plan& plan) {
   return std::any_of(plan.edits.begin(), plan.edits.end(), [](const Edit& edit) {
     if (const auto* convert = std::get_if<Convert>(&edit))
       return convert->compact || convert->dedupe || !convert->dtypes.empty();
+    if (const auto* merge = std::get_if<MergeTensors>(&edit)) return merge->method.has_value();
     const auto* head = std::get_if<ReplaceHead>(&edit);
     return head != nullptr && (head->keep_rows || !head->rows.empty() || head->label_offset > 0 ||
                                head->background != ReplaceHead::Background::kNone);

@@ -16,6 +16,7 @@
 #include "ckpt/compute/cast_watch.h"
 #include "ckpt/compute/init_method.h"
 #include "ckpt/compute/torch_version.h"
+#include "ckpt/edit/merge_recipe.h"
 #include "ckpt/model/checkpoint.h"
 #include "ckpt/model/dtype.h"
 #include "ckpt/model/name_pattern.h"
@@ -75,9 +76,12 @@ struct MergeSource {
   std::optional<std::string> root;  ///< path of its state dict; none: the one that pairs with the base's
   /// Read, with its storages located, before the plan is applied. No part of the plan's text.
   std::shared_ptr<Checkpoint> checkpoint = nullptr;
+  /// The text of adapter_config.json beside it, read likewise where the method is lora and there is one.
+  std::optional<std::string> adapter_config = std::nullopt;
 };
 
-/// Tensors of other files take the place of the base's. Stable name: "merge".
+/// Tensors of other files take the place of the base's, or are merged with them by a method. Stable name:
+/// "merge".
 struct MergeTensors {
   enum class Keys : std::uint8_t {
     kBase,          ///< those of the base
@@ -88,10 +92,12 @@ struct MergeTensors {
   enum class OnShapeMismatch : std::uint8_t { kError, kKeepBase, kTakeOther };
   enum class OnDtypeMismatch : std::uint8_t { kError, kToBase, kTakeOther };
 
-  std::vector<MergeSource> sources;  ///< of several that have a key the last one counts
+  std::vector<MergeSource> sources;  ///< without a method the last one that has a key counts
   Keys keys = Keys::kBase;
   OnShapeMismatch on_shape_mismatch = OnShapeMismatch::kError;
   OnDtypeMismatch on_dtype_mismatch = OnDtypeMismatch::kError;
+  std::optional<MergeRecipe> method;
+  std::optional<Dtype> dtype;  ///< beside a method, of the floating-point tensors; none: the base's
 };
 
 /// Last layers get another number of rows. Stable name: "replace-head".

@@ -2,6 +2,10 @@
 #include "modules/torch/operators.h"
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/device.h>
+#include <torch/headeronly/util/HeaderOnlyArrayRef.h>
+
+#include <optional>
 
 namespace ckpt::torch_module {
 namespace {
@@ -20,6 +24,15 @@ Tensor view_of(void* data, const std::int64_t* size, std::int64_t offset, std::i
   return Tensor(result);
 }
 
+/// By value, so that the tensor does not need its origin.
+Tensor copied(const Tensor& a, ScalarType dtype, std::int32_t device) {
+  using torch::stable::Device;
+  const auto place = device == kHost ? Device(torch::headeronly::DeviceType::CPU)
+                                     : Device(torch::headeronly::DeviceType::CUDA, device);
+  return call("aten::_to_copy", "", a, std::optional(dtype), std::nullopt, std::optional(place), std::nullopt,
+              false, std::nullopt);
+}
+
 }  // namespace
 
 Tensor tensor_of(const CkptValues& values, std::uint64_t first, std::uint64_t count) {
@@ -28,9 +41,25 @@ Tensor tensor_of(const CkptValues& values, std::uint64_t first, std::uint64_t co
                  values.device);
 }
 
-Tensor scalar(const double& value) {
-  // LibTorch has no tensors of constants; nobody writes to this one.
-  return view_of(const_cast<double*>(&value), nullptr, 0, CKPT_FLOAT64, kHost);  // NOLINT
+Tensor number(double value, ScalarType dtype, std::int32_t device) {
+  return copied(view_of(&value, nullptr, 0, CKPT_FLOAT64, kHost), dtype, device);
+}
+
+Tensor integer(std::uint64_t value, std::int32_t device) {
+  return copied(view_of(&value, nullptr, 0, CKPT_INT64, kHost), ScalarType::Long, device);
+}
+
+Tensor repeated(const Tensor& value, std::uint64_t count) {
+  const auto size = static_cast<std::int64_t>(count);
+  const auto view =
+      call("aten::expand", "", value, torch::headeronly::IntHeaderOnlyArrayRef(&size, 1), false);
+  return call("aten::clone", "", view, std::nullopt);
+}
+
+double value_of(const Tensor& a) {
+  double value = 0;
+  check(aoti_torch_item_float64(a.get(), &value), "item");
+  return value;
 }
 
 }  // namespace ckpt::torch_module

@@ -45,9 +45,10 @@ Tensor call(const char* name, const char* overload, const Arguments&... argument
 /// `count` values from the `first` on, as a tensor of one dimension. The memory stays somebody else's.
 Tensor tensor_of(const CkptValues& values, std::uint64_t first, std::uint64_t count);
 
-/// A number as a tensor without dimensions in host memory, which operators take beside tensors of a GPU.
-/// A view: the number must outlive it.
-Tensor scalar(const double& value);
+/// A number as a tensor without dimensions, on a device. As a tensor of the host it would be a constant to
+/// operators on a GPU, and divisions by constants are products there.
+Tensor number(double value, ScalarType dtype, std::int32_t device);
+Tensor integer(std::uint64_t value, std::int32_t device);
 
 inline Tensor to(const Tensor& a, ScalarType dtype) {
   return call("aten::to", "dtype", a, dtype, false, false, std::nullopt);
@@ -61,7 +62,7 @@ inline Tensor operator/(const Tensor& a, const Tensor& b) {
   return call("aten::div", "Tensor", a, b);
 }
 
-/// a - factor·b. A factor of 1 or -1 leaves one operation that rounds, wherever it is fused with another.
+/// a - factor·b. A factor of 1 or -1 leaves one operation that rounds, even where both are fused.
 inline Tensor subtract(const Tensor& a, const Tensor& b, double factor) {
   AtenTensorHandle result = nullptr;
   check(aoti_torch_aten_subtract_Tensor(a.get(), b.get(), factor, &result), "aten::subtract");
@@ -76,12 +77,54 @@ inline Tensor operator-(const Tensor& a, const Tensor& b) {
   return subtract(a, b, 1.0);
 }
 
-inline Tensor not_equal(const Tensor& a, const Tensor& b) {
+inline Tensor operator-(const Tensor& a) {
+  return call("aten::neg", "", a);
+}
+
+inline Tensor operator==(const Tensor& a, const Tensor& b) {
+  return call("aten::eq", "Tensor", a, b);
+}
+
+inline Tensor operator!=(const Tensor& a, const Tensor& b) {
   return call("aten::ne", "Tensor", a, b);
 }
 
-inline Tensor greater(const Tensor& a, const Tensor& b) {
+inline Tensor operator<(const Tensor& a, const Tensor& b) {
+  return call("aten::lt", "Tensor", a, b);
+}
+
+inline Tensor operator<=(const Tensor& a, const Tensor& b) {
+  return call("aten::le", "Tensor", a, b);
+}
+
+inline Tensor operator>(const Tensor& a, const Tensor& b) {
   return call("aten::gt", "Tensor", a, b);
+}
+
+inline Tensor operator>=(const Tensor& a, const Tensor& b) {
+  return call("aten::ge", "Tensor", a, b);
+}
+
+/// Of integers, bit by bit; of booleans.
+inline Tensor operator&(const Tensor& a, const Tensor& b) {
+  return call("aten::bitwise_and", "Tensor", a, b);
+}
+
+inline Tensor operator|(const Tensor& a, const Tensor& b) {
+  return call("aten::bitwise_or", "Tensor", a, b);
+}
+
+inline Tensor operator^(const Tensor& a, const Tensor& b) {
+  return call("aten::bitwise_xor", "Tensor", a, b);
+}
+
+/// The sign bit moves in.
+inline Tensor operator>>(const Tensor& a, const Tensor& b) {
+  return call("aten::bitwise_right_shift", "Tensor", a, b);
+}
+
+inline Tensor absolute(const Tensor& a) {
+  return call("aten::abs", "", a);
 }
 
 inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
@@ -92,18 +135,31 @@ inline Tensor next_after(const Tensor& a, const Tensor& towards) {
   return call("aten::nextafter", "", a, towards);
 }
 
-inline Tensor absolute(const Tensor& a) {
-  return call("aten::abs", "", a);
-}
-
-inline Tensor bit_or(const Tensor& a, const Tensor& b) {
-  return call("aten::bitwise_or", "Tensor", a, b);
-}
-
-/// The same bits under another dtype of the same size.
+/// The same bits under another dtype; of one that is half as large, twice as many.
 inline Tensor bits_as(const Tensor& a, ScalarType dtype) {
   return call("aten::view", "dtype", a, dtype);
 }
+
+/// `count` times a tensor without dimensions, in memory of its own.
+Tensor repeated(const Tensor& value, std::uint64_t count);
+
+/// A view.
+inline Tensor narrow(const Tensor& a, std::uint64_t first, std::uint64_t count) {
+  return call("aten::narrow", "", a, std::int64_t{0}, static_cast<std::int64_t>(first),
+              static_cast<std::int64_t>(count));
+}
+
+/// The sum up to each place, modulo 2^64 of integers.
+inline Tensor running_sum(const Tensor& a) {
+  return call("aten::cumsum", "", a, std::int64_t{0}, std::nullopt);
+}
+
+inline Tensor sum(const Tensor& a) {
+  return call("aten::sum", "", a, std::nullopt);
+}
+
+/// The float64 in a tensor of one; waits for a GPU.
+double value_of(const Tensor& a);
 
 /// Converts `from` into the memory of `target`.
 inline void copy(const Tensor& target, const Tensor& from) {

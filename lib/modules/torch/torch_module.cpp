@@ -10,6 +10,8 @@
 namespace ckpt::torch_module {
 namespace {
 
+constexpr std::string_view kNoSuchPass = "LibTorch's back end has no such pass";
+
 CkptCode fail(CkptCode code, std::string_view text, CkptFailure& failure) {
   const auto size = text.copy(failure.text, sizeof(failure.text) - 1);
   failure.text[size] = '\0';
@@ -33,14 +35,19 @@ int32_t supports_call(const CkptKernelCall* call) {
 
 CkptCode combine_call(const CkptKernelCall* call, const CkptValues* target, CkptFailure* failure) {
   return guarded(*failure, [&] {
-    if (!supports(*call)) return fail(CKPT_UNSUPPORTED, "LibTorch's back end has no such pass", *failure);
+    if (!supports(*call) || result_count(*call) != 0) return fail(CKPT_UNSUPPORTED, kNoSuchPass, *failure);
     combine(*call, *target);
     return CKPT_OK;
   });
 }
 
-CkptCode reduce_call(const CkptKernelCall*, double*, size_t, CkptFailure* failure) {
-  return fail(CKPT_UNSUPPORTED, "LibTorch's back end has no such pass", *failure);
+CkptCode reduce_call(const CkptKernelCall* call, double* results, size_t count, CkptFailure* failure) {
+  return guarded(*failure, [&] {
+    if (!supports(*call) || count == 0 || result_count(*call) != count)
+      return fail(CKPT_UNSUPPORTED, kNoSuchPass, *failure);
+    reduce(*call, results);
+    return CKPT_OK;
+  });
 }
 
 constexpr CkptKernels kTable = {

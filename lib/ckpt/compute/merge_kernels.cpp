@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Each loop is written once and compiled for each vector unit.
+#include "ckpt/compute/merge_kernels.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "ckpt/compute/merge_values.h"
+
+#pragma GCC diagnostic ignored "-Wpsabi"  // vectors are passed between inlined functions alone
+
+// In each of the functions that are made for a vector unit.
+#define CKPT_INLINED inline __attribute__((always_inline))
+
+namespace ckpt {
+namespace {
+
+using Wide = double __attribute__((vector_size(64)));
+
+CKPT_INLINED Wide load_wide(const double* values) {
+  Wide out;
+  std::memcpy(&out, values, sizeof out);
+  return out;
+}
+
+CKPT_INLINED Wide load_wide(const float* values) {
+  using Narrow = float __attribute__((vector_size(32)));
+  Narrow narrow;
+  std::memcpy(&narrow, values, sizeof narrow);
+  return __builtin_convertvector(narrow, Wide);
+}
+
+CKPT_INLINED double sum_of_lanes(const Wide& lanes) {
+  double sum = 0;
+  for (std::size_t lane = 0; lane < kMergeLanes; ++lane) sum += lanes[lane];
+  return sum;
+}
+
+template <typename Real>
+CKPT_INLINED MagnitudeKey<Real> key_of(Real value) {
+  return std::bit_cast<MagnitudeKey<Real>>(value) & (~MagnitudeKey<Real>{0} >> 1U);
+}
+
+CKPT_INLINED std::uint64_t random_pair(std::uint64_t key, std::uint64_t place) {
+  auto z = key + (place + 1) * 0x9e3779b97f4a7c15U;
+  z = (z ^ (z >> 30U)) * 0xbf58476d1ce4e5b9U;
+  z = (z ^ (z >> 27U)) * 0x94d049bb133111ebU;
+  return z ^ (z >> 31U);
+}
+
+template <typename Real>
+struct Loops {
+  using Key = MagnitudeKey<Real>;
+
+  static CKPT_INLINED void decode(Dtype dtype, const std::byte* values, Real* out, std::size_t count) {
+    decode_values(dtype, values, out, count);
+    for (auto i = count; i < padded(count); ++i) out[i] = 0;
+  }
+
+  static CKPT_INLINED void encode(Dtype dtype, const Real* values, std::byte* out, std::size_t count) {
+    encode_values(dtype, values, out, count);
+  }
+
+  static CKPT_INLINED void negate(Real* values, std::size_t count, std::size_t first, std::size_t step) {
+    for (auto i = first; i < count; i += step) values[i] = -values[i];
+  }
+
+  template <std::size_t kInputs>
+  static CKPT_INLINED void linear_of(const Real* const* x, const Real* weights, Real divisor,
+                                     Real* __restrict out, std::size_t count) {
+    std::array<const Real*, kInputs> inputs;
+    std::array<Real, kInputs> factors;
+    for (std::size_t k = 0; k < kInputs; ++k) {
+      inputs[k] = x[k];
+      factors[k] = weights[k];
+    }
+    const auto size = padded(count);
+    if (divisor == 1) {
+      for (std::size_t i = 0; i < size; ++i) {
+        Real sum = 0 + factors[0] * inputs[0][i];
+        for (std::size_t k = 1; k < kInputs; ++k) sum += factors[k] * inputs[k][i];
+        out[i] = sum;
+      }
+    } else {
+      for (std::size_t i = 0; i < size; ++i) {
+        Real sum = 0 + factors[0] * inputs[0][i];
+        for (std::size_t k = 1; k < kInputs; ++k) sum += factors[k] * inputs[k][i];
+        out[i] = sum / divisor;
+      }
+    }
+  }
+
+  static CKPT_INLINED void linear(std::size_t inputs, const Real* const* x, const Real* weights, Real divisor,
+                                  Real* __restrict out, std::size_t count) {
+    if (inputs == 1) return linear_of<1>(x, weights, divisor, out, count);
+    if (inputs == 2) return linear_of<2>(x, weights, divisor, out, count);
+    if (inputs == 3) return linear_of<3>(x, weights, divisor, out, count);
+    if (inputs == 4) return linear_of<4>(x, weights, divisor, out, count);
+    linear_of<4>(x, weights, 1, out, count);
+    const auto size = padded(count);
+    for (std::size_t k = 4; k < inputs; ++k) {
+      const auto* input = x[k];
+      const auto factor = weights[k];
+      for (std::size_t i = 0; i < size; ++i) out[i] += factor * input[i];
+    }
+    if (divisor == 1) return;
+    for (std::size_t i = 0; i < size; ++i) out[i] /= divisor;
+  }
+
+  static CKPT_INLINED void subtract(const Real* a, const Real* b, Real* out, std::size_t count) {
+    if (out == a) return subtract_from(out, b, padded(count));
+    const Real* __restrict left = a;
+    const Real* __restrict right = b;
+    Real* __restrict difference = out;
+    for (std::size_t i = 0; i < padded(count); ++i) difference[i] = left[i] - right[i];
+  }
+
+  static CKPT_INLINED void subtract_from(Real* __restrict x, const Real* __restrict y, std::size_t size) {
+    for (std::size_t i = 0; i < size; ++i) x[i] -= y[i];
+  }
+
+  static CKPT_INLINED void scale(Real* x, Real factor, std::size_t count) {
+    const auto size = padded(count);
+    for (std::size_t i = 0; i < size; ++i) x[i] *= factor;
+  }
+
+  static CKPT_INLINED void finish(const TaskSum<Real>& task, Real* __restrict out, std::size_t size) {
+    const auto* base = task.base;
+    const auto lambda = task.lambda;
+    if (lambda == 1) {
+      for (std::size_t i = 0; i < size; ++i) out[i] = base[i] + out[i];
+    } else {
+      for (std::size_t i = 0; i < size; ++i) out[i] = base[i] + out[i] * lambda;
+    }
+  }
+
+  static CKPT_INLINED void task_sum(const TaskSum<Real>& task, Real* __restrict out, std::size_t count) {
+    linear(task.inputs, task.changes, task.weights, task.divisor, out, count);
+    finish(task, out, padded(count));
+  }
+
+  static CKPT_INLINED void task_consensus(const TaskSum<Real>& task, bool by_count, Real* __restrict out,
+                                          std::size_t count) {
+    const auto size = padded(count);
+    alignas(64) std::array<Real, kMergeBlock> all;
+    alignas(64) std::array<Real, kMergeBlock> votes;
+    alignas(64) std::array<Real, kMergeBlock> divisors;
+    for (std::size_t i = 0; i < size; ++i) all[i] = votes[i] = divisors[i] = out[i] = 0;
+    for (std::size_t k = 0; k < task.inputs; ++k) {
+      const auto* change = task.changes[k];
+      const auto weight = task.weights[k];
+      for (std::size_t i = 0; i < size; ++i) all[i] += weight * change[i];
+      if (!by_count) continue;
+      for (std::size_t i = 0; i < size; ++i) {
+        const auto part = weight * change[i];
+        votes[i] += (part > 0 ? Real{1} : Real{0}) - (part < 0 ? Real{1} : Real{0});
+      }
+    }
+    const auto* elected = by_count ? votes.data() : all.data();
+    for (std::size_t k = 0; k < task.inputs; ++k) {
+      const auto* change = task.changes[k];
+      const auto weight = task.weights[k];
+      for (std::size_t i = 0; i < size; ++i) {
+        const auto part = weight * change[i];
+        const auto towards = elected[i] >= 0 ? part : -part;
+        out[i] += towards > 0 ? part : Real{0};
+        divisors[i] += towards > 0 ? weight : Real{0};
+      }
+    }
+    if (task.divisor != 1) {
+      for (std::size_t i = 0; i < size; ++i) out[i] /= divisors[i] == 0 ? Real{1} : divisors[i];
+    }
+    for (std::size_t i = 0; i < size; ++i) out[i] = all[i] == all[i] ? out[i] : all[i];
+    finish(task, out, size);
+  }
+
+  static CKPT_INLINED void blend(const Real* u, const Real* x, const Real* v, const Real* y,
+                                 Real* __restrict out, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) out[i] = u[i] * x[i] + v[i] * y[i];
+  }
+
+  static CKPT_INLINED void add_products(const Real* a, const Real* b, double* __restrict sums,
+                                        std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) sums[i] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  }
+
+  static CKPT_INLINED void nearswap(const Real* base, const Real* x, Real t, Real* __restrict out,
+                                    std::size_t count) {
+    const auto size = padded(count);
+    for (std::size_t i = 0; i < size; ++i) {
+      const auto distance = std::fabs(base[i] - x[i]);
+      auto weight = t / (distance < Real(1e-6) ? Real(1e-6) : distance);
+      weight = weight < 0 ? Real{0} : weight;
+      weight = weight > 1 ? Real{1} : weight;
+      out[i] = weight * x[i] + (1 - weight) * base[i];
+    }
+  }
+
+  static CKPT_INLINED bool is_active(Real change, Real epsilon) { return !(std::fabs(change) <= epsilon); }
+
+  static CKPT_INLINED void count_active(const TaskSum<Real>& task, Real epsilon, Real* __restrict active,
+                                        std::size_t size) {
+    for (std::size_t i = 0; i < size; ++i) active[i] = 0;
+    for (std::size_t k = 0; k < task.inputs; ++k) {
+      const auto* change = task.changes[k];
+      for (std::size_t i = 0; i < size; ++i) active[i] += is_active(change[i], epsilon) ? Real{1} : Real{0};
+    }
+  }
+
+  static CKPT_INLINED void ram(const TaskSum<Real>& task, const Real* factors, Real epsilon,
+                               Real* __restrict out, std::size_t count) {
+    const auto size = padded(count);
+    alignas(64) std::array<Real, kMergeBlock> active;
+    count_active(task, epsilon, active.data(), size);
+    for (std::size_t i = 0; i < size; ++i) out[i] = 0;
+    for (std::size_t k = 0; k < task.inputs; ++k) {
+      const auto* change = task.changes[k];
+      const auto factor = factors[k];
+      for (std::size_t i = 0; i < size; ++i) {
+        const auto alone = factor * change[i];
+        const auto shared = change[i] / (active[i] < 1 ? Real{1} : active[i]);
+        const auto part = active[i] == 1 ? alone : shared;
+        out[i] += is_active(change[i], epsilon) ? part : Real{0};
+      }
+    }
+    for (std::size_t i = 0; i < size; ++i) out[i] = task.base[i] + out[i];
+  }
+
+  static CKPT_INLINED void ram_counts(const TaskSum<Real>& task, Real epsilon, std::size_t input,
+                                      std::uint64_t* alone, std::uint64_t* shared, std::size_t count) {
+    alignas(64) std::array<Real, kMergeBlock> active;
+    count_active(task, epsilon, active.data(), padded(count));
+    const auto* change = task.changes[input];
+    std::size_t ones = 0;
+    std::size_t more = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool is = is_active(change[i], epsilon);
+      ones += is && active[i] == 1 ? 1U : 0U;
+      more += is && active[i] > 1 ? 1U : 0U;
+    }
+    *alone += ones;
+    *shared += more;
+  }
+
+  static CKPT_INLINED void variance(std::size_t inputs, const Real* const* changes, Real* __restrict out,
+                                    std::size_t count) {
+    const auto size = padded(count);
+    const auto number = static_cast<Real>(inputs);
+    alignas(64) std::array<Real, kMergeBlock> means;
+    for (std::size_t i = 0; i < size; ++i) means[i] = out[i] = 0;
+    for (std::size_t k = 0; k < inputs; ++k) {
+      for (std::size_t i = 0; i < size; ++i) means[i] += changes[k][i];
+    }
+    for (std::size_t i = 0; i < size; ++i) means[i] /= number;
+    for (std::size_t k = 0; k < inputs; ++k) {
+      for (std::size_t i = 0; i < size; ++i) {
+        const auto distance = changes[k][i] - means[i];
+        out[i] += distance * distance;
+      }
+    }
+    for (std::size_t i = 0; i < size; ++i) out[i] /= number;
+  }
+
+  static CKPT_INLINED void sce(const TaskSum<Real>& task, Real* __restrict out, std::size_t count) {
+    const auto size = padded(count);
+    alignas(64) std::array<Real, kMergeBlock> all;
+    alignas(64) std::array<Real, kMergeBlock> divisors;
+    for (std::size_t i = 0; i < size; ++i) all[i] = divisors[i] = out[i] = 0;
+    for (std::size_t k = 0; k < task.inputs; ++k) {
+      for (std::size_t i = 0; i < size; ++i) all[i] += task.changes[k][i];
+    }
+    for (std::size_t k = 0; k < task.inputs; ++k) {
+      const auto* change = task.changes[k];
+      const auto weight = task.weights[k];
+      for (std::size_t i = 0; i < size; ++i) {
+        const auto towards = all[i] >= 0 ? change[i] : -change[i];
+        const auto counted = towards > 0 ? weight : Real{0};
+        out[i] += towards > 0 ? change[i] * weight : Real{0};
+        divisors[i] += counted;
+      }
+    }
+    for (std::size_t i = 0; i < size; ++i) {
+      const auto merged = out[i] / (divisors[i] < Real(1e-6) ? Real(1e-6) : divisors[i]);
+      out[i] = task.base[i] + (all[i] == all[i] ? merged : all[i]);
+    }
+  }
+
+  static CKPT_INLINED void fuse(const Real* base, const Real* x, Real divergence, Real threshold,
+                                Real* __restrict out, std::size_t count) {
+    const auto size = padded(count);
+    for (std::size_t i = 0; i < size; ++i) {
+      const auto change = x[i] - base[i];
+      const auto importance = std::fabs(change) * divergence;
+      const auto changed = base[i] + change;
+      out[i] = importance < threshold ? base[i] : changed;
+    }
+  }
+
+  static CKPT_INLINED void keep_keys(Real* x, Key least, Key upper, std::size_t count) {
+    const auto size = padded(count);
+    for (std::size_t i = 0; i < size; ++i) {
+      const auto key = key_of(x[i]);
+      x[i] = (key >= least) & (key < upper) ? x[i] : Real{0};
+    }
+  }
+
+  static CKPT_INLINED void keep_random(Real* x, std::uint64_t key, std::uint64_t first,
+                                       std::uint64_t threshold, std::size_t count) {
+    alignas(64) std::array<std::uint64_t, kMergeBlock / 2> pairs;
+    const auto place = first / 2;  // chunks and blocks begin at even values
+    const auto half = (count + 1) / 2;
+    for (std::size_t i = 0; i < half; ++i) pairs[i] = random_pair(key, place + i);
+    for (std::size_t i = 0; i < half; ++i) {
+      const auto low = pairs[i] & 0xffffffffU;
+      const auto high = pairs[i] >> 32U;
+      x[2 * i] = low < threshold ? x[2 * i] : Real{0};
+      x[2 * i + 1] = high < threshold ? x[2 * i + 1] : Real{0};
+    }
+  }
+
+  /// Every pair of `kInputs` inputs in one loop.
+  template <std::size_t kInputs>
+  static CKPT_INLINED void gram_of(const Real* const* x, double* sums, std::size_t count) {
+    constexpr auto kPairs = kInputs * (kInputs + 1) / 2;
+    std::array<Wide, kPairs> lanes;
+    for (auto& lane : lanes) lane = Wide{};
+    for (std::size_t i = 0; i < padded(count); i += kMergeLanes) {
+      std::array<Wide, kInputs> values;
+      for (std::size_t k = 0; k < kInputs; ++k) values[k] = load_wide(x[k] + i);
+      std::size_t pair = 0;
+      for (std::size_t k = 0; k < kInputs; ++k) {
+        for (std::size_t l = 0; l <= k; ++l, ++pair) lanes[pair] += values[k] * values[l];
+      }
+    }
+    for (std::size_t pair = 0; pair < kPairs; ++pair) sums[pair] += sum_of_lanes(lanes[pair]);
+  }
+
+  static CKPT_INLINED double dot(const Real* a, const Real* b, std::size_t count) {
+    auto lanes = Wide{};
+    for (std::size_t i = 0; i < padded(count); i += kMergeLanes) lanes += load_wide(a + i) * load_wide(b + i);
+    return sum_of_lanes(lanes);
+  }
+
+  static CKPT_INLINED void gram(std::size_t inputs, const Real* const* x, double* sums, std::size_t count) {
+    if (inputs == 1) return gram_of<1>(x, sums, count);
+    if (inputs == 2) return gram_of<2>(x, sums, count);
+    if (inputs == 3) return gram_of<3>(x, sums, count);
+    if (inputs == 4) return gram_of<4>(x, sums, count);
+    std::size_t pair = 0;
+    for (std::size_t k = 0; k < inputs; ++k) {
+      for (std::size_t l = 0; l <= k; ++l, ++pair) sums[pair] += dot(x[k], x[l], count);
+    }
+  }
+
+  static CKPT_INLINED double magnitude_sum(const Real* x, std::size_t count) {
+    auto lanes = Wide{};
+    for (std::size_t i = 0; i < padded(count); i += kMergeLanes) {
+      const auto values = load_wide(x + i);
+      lanes += values < 0 ? -values : values;
+    }
+    return sum_of_lanes(lanes);
+  }
+
+  static CKPT_INLINED std::size_t nonzeros(const Real* x, std::size_t count) {
+    std::size_t found = 0;
+    for (std::size_t i = 0; i < count; ++i) found += x[i] != 0 ? 1 : 0;
+    return found;
+  }
+
+  static CKPT_INLINED KeyCounts collect(const Real* x, Key lower, Key upper, Key* inside, std::size_t count) {
+    constexpr std::size_t kGroup = 16;
+    Key above = 0;
+    Key at_upper = 0;
+    Key at_lower = 0;
+    std::size_t found = 0;
+    const auto take = [&](Key key) {
+      if (key > lower && key < upper) inside[found++] = key;
+    };
+    const auto whole = count / kGroup * kGroup;
+    for (std::size_t i = 0; i < whole; i += kGroup) {
+      Key between = 0;
+      for (std::size_t j = 0; j < kGroup; ++j) {
+        const auto key = key_of(x[i + j]);
+        above += key > upper ? Key{1} : Key{0};
+        at_upper += key == upper ? Key{1} : Key{0};
+        at_lower += key == lower ? Key{1} : Key{0};
+        between |= static_cast<Key>(static_cast<unsigned>(key > lower) & static_cast<unsigned>(key < upper));
+      }
+      if (between == 0) continue;
+      for (std::size_t j = 0; j < kGroup; ++j) take(key_of(x[i + j]));
+    }
+    for (auto i = whole; i < count; ++i) {
+      const auto key = key_of(x[i]);
+      above += key > upper ? Key{1} : Key{0};
+      at_upper += key == upper ? Key{1} : Key{0};
+      at_lower += key == lower ? Key{1} : Key{0};
+      take(key);
+    }
+    return {above, at_upper, lower == upper ? Key{0} : at_lower, found};
+  }
+
+  static CKPT_INLINED std::size_t count_key(const Real* x, Key key, std::size_t count) {
+    Key found = 0;
+    for (std::size_t i = 0; i < count; ++i) found += key_of(x[i]) == key ? Key{1} : Key{0};
+    return static_cast<std::size_t>(found);
+  }
+};
+
+#define CKPT_LOOP(name) [](auto... arguments) CKPT_TARGET { return Loops<Real>::name(arguments...); }
+#define CKPT_ALL_LOOPS                                                                                     \
+  .decode = CKPT_LOOP(decode), .encode = CKPT_LOOP(encode), .negate = CKPT_LOOP(negate),                   \
+  .linear = CKPT_LOOP(linear), .subtract = CKPT_LOOP(subtract), .scale = CKPT_LOOP(scale),                 \
+  .task_sum = CKPT_LOOP(task_sum), .task_consensus = CKPT_LOOP(task_consensus), .blend = CKPT_LOOP(blend), \
+  .add_products = CKPT_LOOP(add_products), .nearswap = CKPT_LOOP(nearswap), .ram = CKPT_LOOP(ram),         \
+  .variance = CKPT_LOOP(variance), .sce = CKPT_LOOP(sce), .fuse = CKPT_LOOP(fuse),                         \
+  .keep_keys = CKPT_LOOP(keep_keys), .keep_random = CKPT_LOOP(keep_random), .gram = CKPT_LOOP(gram),       \
+  .dot = CKPT_LOOP(dot), .magnitude_sum = CKPT_LOOP(magnitude_sum), .nonzeros = CKPT_LOOP(nonzeros),       \
+  .ram_counts = CKPT_LOOP(ram_counts), .collect = CKPT_LOOP(collect), .count_key = CKPT_LOOP(count_key)
+
+}  // namespace
+
+std::uint32_t merge_random(std::uint64_t key, std::uint64_t i) {
+  return static_cast<std::uint32_t>(random_pair(key, i / 2) >> (i % 2 * 32));
+}
+
+template <typename Real>
+const MergeKernels<Real>& merge_kernels(VectorUnit unit) {
+#define CKPT_TARGET
+  static const MergeKernels<Real> baseline = {CKPT_ALL_LOOPS};
+#ifdef __x86_64__
+#undef CKPT_TARGET
+#define CKPT_TARGET __attribute__((target("avx2")))
+  static const MergeKernels<Real> avx2 = {CKPT_ALL_LOOPS};
+#undef CKPT_TARGET
+#define CKPT_TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,prefer-vector-width=512")))
+  static const MergeKernels<Real> avx512 = {CKPT_ALL_LOOPS};
+  if (unit == VectorUnit::kAvx512) return avx512;
+  if (unit == VectorUnit::kAvx2) return avx2;
+#endif
+  return baseline;
+}
+
+template const MergeKernels<float>& merge_kernels(VectorUnit unit);
+template const MergeKernels<double>& merge_kernels(VectorUnit unit);
+
+}  // namespace ckpt

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ckpt/compute/merged_source.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "ckpt/compute/tensor_merge.h"
+#include "ckpt/compute/workers.h"
+
+namespace ckpt {
+namespace {
+
+/// Scratch of threads that ended, for those that begin.
+class ScratchPool {
+ public:
+  std::unique_ptr<MergeScratch> take() {
+    const std::lock_guard lock(mutex_);
+    if (free_.empty()) return std::make_unique<MergeScratch>();
+    auto out = std::move(free_.back());
+    free_.pop_back();
+    return out;
+  }
+
+  void give(std::unique_ptr<MergeScratch> scratch) {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(std::move(scratch));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<MergeScratch>> free_;
+};
+
+/// What a thread has from its first job to its last.
+class Borrowed {
+ public:
+  Borrowed() = default;
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+
+  ~Borrowed() {
+    if (scratch_ != nullptr) pool_->give(std::move(scratch_));
+  }
+
+  MergeScratch& from(ScratchPool& pool) {
+    if (scratch_ == nullptr) {
+      pool_ = &pool;
+      scratch_ = pool.take();
+    }
+    return *scratch_;
+  }
+
+ private:
+  ScratchPool* pool_ = nullptr;
+  std::unique_ptr<MergeScratch> scratch_;
+};
+
+/// Which pieces want bytes of a stretch.
+class Pieces {
+ public:
+  explicit Pieces(std::span<const Extent> pieces) : pieces_(pieces), order_(pieces.size()) {
+    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    std::sort(order_.begin(), order_.end(),
+              [&](std::size_t a, std::size_t b) { return pieces[a].offset < pieces[b].offset; });
+    std::uint64_t farthest = 0;
+    for (const auto piece : order_) {
+      farthest = std::max(farthest, pieces[piece].end());
+      farthest_.push_back(farthest);
+    }
+  }
+
+  /// `use(piece, part)` for the part of each piece that lies in `extent`; until one fails.
+  template <typename Use>
+  Status with(Extent extent, const Use& use) const {
+    const auto behind =
+        std::lower_bound(order_.begin(), order_.end(), extent.end(),
+                         [&](std::size_t piece, std::uint64_t end) { return pieces_[piece].offset < end; });
+    for (auto i = static_cast<std::size_t>(behind - order_.begin());
+         i-- > 0 && farthest_[i] > extent.offset;) {
+      const auto& piece = pieces_[order_[i]];
+      const auto first = std::max(piece.offset, extent.offset);
+      const auto end = std::min(piece.end(), extent.end());
+      if (first < end) CKPT_RETURN_IF_ERROR(use(order_[i], Extent{first, end - first}));
+    }
+    return {};
+  }
+
+  bool want(Extent extent) const {
+    bool found = false;
+    const auto status = with(extent, [&](std::size_t, Extent) -> Status {
+      found = true;
+      return {};
+    });
+    return found && status.ok();
+  }
+
+ private:
+  std::span<const Extent> pieces_;
+  std::vector<std::size_t> order_;       ///< by offset
+  std::vector<std::uint64_t> farthest_;  ///< end of any up to this one
+};
+
+/// Sums over tensors of what two files hold.
+struct Relation {
+  double product = 0;
+  double squares = 0;
+  double other_squares = 0;
+
+  double cosine() const { return product / std::sqrt(squares) / std::sqrt(other_squares); }
+};
+
+}  // namespace
+
+std::uint64_t MergeJob::numel() const {
+  return std::accumulate(
+      shape.begin(), shape.end(), std::uint64_t{1},
+      [](std::uint64_t product, std::int64_t size) { return product * static_cast<std::uint64_t>(size); });
+}
+
+double MergeMeasures::norm(std::size_t input) const {
+  return std::sqrt(gram[input * inputs + input]);
+}
+
+double MergeMeasures::cosine(std::size_t a, std::size_t b) const {
+  return gram[a * inputs + b] / norm(a) / norm(b);
+}
+
+/// One call of `produce`.
+class MergedSource::Work {
+ public:
+  Work(const MergedSource& source, std::span<const Extent> pieces, const ComputeOptions& options,
+       const Deliver& deliver, const std::function<void()>& report)
+      : source_(source),
+        pieces_(pieces),
+        wanted_(pieces),
+        threads_(options.threads),
+        backend_(options.backend.get()),
+        deliver_(deliver),
+        report_(report) {}
+
+  /// Small tensors by whoever is free, in runs; then each large one by all.
+  Status run() {
+    std::vector<std::vector<std::size_t>> runs;
+    std::uint64_t size = kMergeChunk;
+    std::vector<std::size_t> large;
+    for (std::size_t job = 0; job < source_.jobs_.size(); ++job) {
+      if (!wanted_.want(source_.extents_[job])) continue;
+      const auto numel = source_.jobs_[job].numel();
+      if (numel > kMergeChunk) {
+        large.push_back(job);
+        continue;
+      }
+      if (size + numel > kMergeChunk || runs.back().size() >= kMostInRun) {
+        runs.emplace_back();
+        size = 0;
+      }
+      runs.back().push_back(job);
+      size += numel;
+    }
+    const auto merge_run = [&](std::size_t run, Borrowed& own) -> Status {
+      for (const auto job : runs[run]) CKPT_RETURN_IF_ERROR(merge_alone(job, own.from(scratches_)));
+      return {};
+    };
+    CKPT_RETURN_IF_ERROR(Workers(threads_, runs.size()).run_with<Borrowed>(merge_run, report_));
+    for (const auto job : large) CKPT_RETURN_IF_ERROR(merge_together(job));
+    return {};
+  }
+
+ private:
+  static constexpr std::size_t kMostInRun = 256;
+
+  Status merge_alone(std::size_t job, MergeScratch& scratch) {
+    CKPT_ASSIGN_OR_RETURN(const auto merge, make_tensor_merge(source_.jobs_[job], source_.unit_));
+    merge->combine_with(backend_);
+    while (true) {
+      CKPT_ASSIGN_OR_RETURN(const auto parts, merge->next_pass());
+      if (parts == 0) break;
+      for (std::uint64_t part = 0; part < parts; ++part) CKPT_RETURN_IF_ERROR(merge->reduce(part, scratch));
+    }
+    for (std::uint64_t chunk = 0; chunk < merge->chunks(); ++chunk)
+      CKPT_RETURN_IF_ERROR(combine(job, *merge, chunk, scratch));
+    return note_measures(job, *merge);
+  }
+
+  Status merge_together(std::size_t job) {
+    CKPT_ASSIGN_OR_RETURN(const auto merge, make_tensor_merge(source_.jobs_[job], source_.unit_));
+    merge->combine_with(backend_);
+    while (true) {
+      CKPT_ASSIGN_OR_RETURN(const auto parts, merge->next_pass());
+      if (parts == 0) break;
+      const auto reduce = [&](std::size_t part, Borrowed& own) {
+        return merge->reduce(part, own.from(scratches_));
+      };
+      CKPT_RETURN_IF_ERROR(Workers(threads_, parts).run_with<Borrowed>(reduce, report_));
+    }
+    std::vector<std::uint64_t> chunks;
+    for (std::uint64_t chunk = 0; chunk < merge->chunks(); ++chunk) {
+      const auto extent = merge->chunk(chunk);
+      if (wanted_.want({source_.extents_[job].offset + extent.offset, extent.size})) chunks.push_back(chunk);
+    }
+    const auto combine_one = [&](std::size_t i, Borrowed& own) {
+      return combine(job, *merge, chunks[i], own.from(scratches_));
+    };
+    CKPT_RETURN_IF_ERROR(Workers(threads_, chunks.size()).run_with<Borrowed>(combine_one, report_));
+    return note_measures(job, *merge);
+  }
+
+  Status combine(std::size_t job, TensorMerge& merge, std::uint64_t chunk, MergeScratch& scratch) {
+    const auto start = source_.extents_[job].offset;
+    return merge.combine(chunk, scratch, [&](std::uint64_t offset, ByteView bytes) {
+      return wanted_.with({start + offset, bytes.size()}, [&](std::size_t piece, Extent part) {
+        return deliver_(piece, part.offset - pieces_[piece].offset,
+                        bytes.subspan(part.offset - start - offset, part.size));
+      });
+    });
+  }
+
+  Status note_measures(std::size_t job, const TensorMerge& merge) {
+    auto measures = merge.measures();
+    if (measures.known) source_.measures_[job] = std::move(measures);  // each job is one thread's
+    return {};
+  }
+
+  const MergedSource& source_;
+  std::span<const Extent> pieces_;
+  Pieces wanted_;
+  std::size_t threads_;
+  const TensorBackend* backend_;
+  const Deliver& deliver_;
+  const std::function<void()>& report_;
+  ScratchPool scratches_;
+};
+
+/// The tensor that `read_at` is in, and its chunk that was combined last.
+struct MergedSource::Reading {
+  std::size_t job = 0;
+  std::unique_ptr<TensorMerge> merge;
+  MergeScratch scratch;
+  Extent extent;  ///< in the source
+  Bytes bytes;
+};
+
+MergedSource::MergedSource(std::string name, std::optional<double> least_cosine, VectorUnit unit)
+    : name_(std::move(name)), least_cosine_(least_cosine), unit_(unit) {}
+
+MergedSource::~MergedSource() = default;
+
+Extent MergedSource::add(MergeJob job) {
+  const auto& info = dtype_info(job.dtype);
+  const auto items = (job.numel() + info.values_per_item - 1) / info.values_per_item;
+  const Extent extent{size_, items * info.item_size};
+  size_ += extent.size;
+  jobs_.push_back(std::move(job));
+  extents_.push_back(extent);
+  measures_.emplace_back();
+  return extent;
+}
+
+Status MergedSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  CKPT_RETURN_IF_ERROR(require({offset, out.size()}));
+  const std::lock_guard lock(mutex_);
+  if (reading_ == nullptr) reading_ = std::make_unique<Reading>();
+  auto& at = *reading_;
+  while (!out.empty()) {
+    if (offset < at.extent.offset || offset >= at.extent.end()) {
+      const auto behind =
+          std::upper_bound(extents_.begin(), extents_.end(), offset,
+                           [](std::uint64_t wanted, const Extent& extent) { return wanted < extent.end(); });
+      const auto job = static_cast<std::size_t>(behind - extents_.begin());
+      at.extent = {};  // until it is whole
+      if (at.merge == nullptr || at.job != job) {
+        at.merge = nullptr;
+        CKPT_ASSIGN_OR_RETURN(auto merge, make_tensor_merge(jobs_[job], unit_));
+        while (true) {
+          CKPT_ASSIGN_OR_RETURN(const auto parts, merge->next_pass());
+          if (parts == 0) break;
+          for (std::uint64_t part = 0; part < parts; ++part)
+            CKPT_RETURN_IF_ERROR(merge->reduce(part, at.scratch));
+        }
+        at.merge = std::move(merge);
+        at.job = job;
+      }
+      const auto start = extents_[job].offset;
+      std::uint64_t low = 0;
+      std::uint64_t high = at.merge->chunks();
+      while (high - low > 1) {
+        const auto middle = low + (high - low) / 2;
+        (start + at.merge->chunk(middle).offset <= offset ? low : high) = middle;
+      }
+      const auto chunk = at.merge->chunk(low);
+      at.bytes.resize(chunk.size);
+      CKPT_RETURN_IF_ERROR(
+          at.merge->combine(low, at.scratch, [&](std::uint64_t place, ByteView bytes) -> Status {
+            std::memcpy(at.bytes.data() + (place - chunk.offset), bytes.data(), bytes.size());
+            return {};
+          }));
+      at.extent = {start + chunk.offset, chunk.size};
+    }
+    const auto size = std::min<std::uint64_t>(out.size(), at.extent.end() - offset);
+    std::memcpy(out.data(), at.bytes.data() + (offset - at.extent.offset), size);
+    out = out.subspan(size);
+    offset += size;
+  }
+  return {};
+}
+
+Status MergedSource::produce(std::span<const Extent> pieces, const ComputeOptions& options,
+                             const Deliver& deliver, const std::function<void()>& report) const {
+  for (const auto& piece : pieces) CKPT_RETURN_IF_ERROR(require(piece));
+  for (auto& measures : measures_) measures = {};
+  CKPT_RETURN_IF_ERROR(Work(*this, pieces, options, deliver, report).run());
+  return check_relation();
+}
+
+double MergedSource::total_cosine(std::size_t file, std::size_t other) const {
+  Relation sum;
+  for (std::size_t job = 0; job < jobs_.size(); ++job) {
+    const auto& measures = measures_[job];
+    if (!measures.known) continue;
+    const auto& inputs = jobs_[job].inputs;
+    const auto with_file = [&](std::size_t wanted) {
+      return static_cast<std::size_t>(
+          std::find_if(inputs.begin(), inputs.end(),
+                       [&](const MergeInput& input) { return input.file == wanted; }) -
+          inputs.begin());
+    };
+    const auto a = with_file(file);
+    const auto b = with_file(other);
+    if (a == inputs.size() || b == inputs.size()) continue;
+    const auto product = measures.gram[a * measures.inputs + b];
+    const auto squares = measures.gram[a * measures.inputs + a];
+    const auto other_squares = measures.gram[b * measures.inputs + b];
+    if (!std::isfinite(product) || !std::isfinite(squares) || !std::isfinite(other_squares)) continue;
+    sum.product += product;
+    sum.squares += squares;
+    sum.other_squares += other_squares;
+  }
+  return sum.cosine();
+}
+
+Status MergedSource::check_relation() const {
+  if (!least_cosine_) return {};
+  std::vector<std::pair<std::size_t, std::string>> files;  // names, by number
+  for (const auto& job : jobs_) {
+    for (const auto& input : job.inputs) {
+      const auto known =
+          std::any_of(files.begin(), files.end(), [&](const auto& file) { return file.first == input.file; });
+      if (!known) files.emplace_back(input.file, input.source->name());
+    }
+  }
+  std::sort(files.begin(), files.end());
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      const auto cosine = total_cosine(files[j].first, files[i].first);
+      if (!(cosine < *least_cosine_)) continue;  // nothing in common is no cosine
+      return Error(
+                 ErrorCode::kRefused,
+                 fmt::format("'{}' and '{}' are not related: the cosine of their values is {:.3f}, which is "
+                             "less than {}",
+                             files[j].second, files[i].second, cosine, *least_cosine_))
+          .with_hint("--allow-unrelated merges them all the same");
+    }
+  }
+  return {};
+}
+
+}  // namespace ckpt
