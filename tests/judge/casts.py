@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from compare import Comparison, storage_bytes, tensors_of, untyped
+from compare import Comparison, parts_of, storage_bytes, tensors_of, untyped
 from loading import FULL, TORCH, load
 from state_dicts import attributes_of, find_state_dicts, is_module
 from tally import Tally
@@ -239,13 +239,15 @@ class Judge:
     def file(self, path: Path, dtype: torch.dtype, *options: str) -> None:
         name = str(dtype).removeprefix("torch.")
         target = self.folder / "cast.pt"
+        if "torchscript" in path.name:
+            return self.script(path, target, dtype)
         try:
             expected = load(str(path), FULL)
         except Exception as error:  # noqa: BLE001: nothing to judge with
             return self.tally.skip(f"{path.name} {name}", str(error)[:80])
         status, error, _ = self.convert(path, target, "--dtype", name, "--on-overflow", "inf", *options)
         if status != 0:
-            known = ("no state dict", "compressed record", "can't load float8", "TorchScript", "readers disagree", "different storages", "old classes")
+            known = ("no state dict", "compressed record", "can't load float8", "TorchScript", "readers disagree", "different storages", "old classes", "is no Parameter")
             return self.tally.skip(f"{path.name} {name}", error[:100]) if any(word in error for word in known) else self.tally.count(f"{path.name} {name}", error)
         cast_in_python(expected, dtype)
         try:
@@ -256,6 +258,22 @@ class Judge:
         if not IS_NEWEST:
             differences = [each for each in differences if "the same bytes" not in each]  # NaNs
         self.tally.count(f"{path.name} {name}", differences[0] if differences else None)
+
+
+    def script(self, path: Path, target: Path, dtype: torch.dtype) -> None:
+        name = f"{path.name} {str(dtype).removeprefix('torch.')}"
+        try:
+            before = torch.jit.load(str(path)).state_dict()
+        except Exception as error:  # noqa: BLE001
+            return self.tally.skip(name, str(error)[:80])
+        status, error, _ = self.convert(path, target, "--dtype", str(dtype).removeprefix("torch."), "--on-overflow", "inf")
+        if status != 0:
+            return self.tally.skip(name, error[:100]) if not before or "TorchScript" in error else self.tally.count(name, error)
+        after = torch.jit.load(str(target)).state_dict()
+        wanted = {key: value.to(dtype) if is_float(value) and value.layout == torch.strided else value for key, value in before.items()}
+        wrong = [key for key, value in wanted.items() if key not in after or after[key].dtype != value.dtype
+                 or value.layout == torch.strided and not value.is_quantized and not bool(same(value, after[key], before[key]).all())]
+        self.tally.count(name, f"{wrong[0]} differs" if wrong or list(wanted) != list(after) else None)
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
@@ -281,21 +299,28 @@ def is_dense(tensor: torch.Tensor) -> bool:
     return True
 
 
+def is_plain(tensor: torch.Tensor) -> bool:
+    """On a storage of its own, with bytes."""
+    if torch.nn.parameter.is_lazy(tensor) or parts_of(tensor) is not None or tensor.device.type == "meta" or tensor.layout != torch.strided:
+        return False
+    return tensor.numel() == 0 or untyped(tensor).data_ptr() != 0
+
+
 def cast_in_python(root: Any, dtype: torch.dtype) -> None:
     """What ckpt promises: floating tensors of state dicts, a storage at once where all of its views are cast."""
     wanted = {id(tensor): tensor for _, value in find_state_dicts(root, lambda item: isinstance(item, torch.Tensor)) for tensor in tensors_in(value)
-              if is_float(tensor) and tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type != "meta" and tensor.dtype != dtype}
-    users: dict[int, dict[int, torch.Tensor]] = {}
+              if is_float(tensor) and is_plain(tensor) and tensor.dtype != dtype}
+    users: dict[int, dict[int, torch.dtype]] = {}
     alive = []  # so that no two storages have one id
     for tensor in [*tensors_of(root), *wanted.values()]:
         alive.append(untyped(tensor))
-        users.setdefault(alive[-1]._cdata, {})[id(tensor)] = tensor
+        users.setdefault(alive[-1]._cdata, {})[id(tensor)] = tensor.dtype
     done: dict[Any, torch.Tensor] = {}
     for tensor in wanted.values():
         storage = untyped(tensor)
         others = users[storage._cdata]
         shape, stride, offset = tensor.shape, tensor.stride(), tensor.storage_offset()
-        if all(key in wanted and other.dtype == tensor.dtype for key, other in others.items()):
+        if all(key in wanted and other == tensor.dtype for key, other in others.items()):
             key: Any = storage._cdata
             if key not in done:
                 flat = torch.empty(0, dtype=tensor.dtype).set_(storage)
@@ -303,12 +328,13 @@ def cast_in_python(root: Any, dtype: torch.dtype) -> None:
             new = torch.as_strided(done[key], shape, stride, offset)
         elif is_dense(tensor):
             key = (storage._cdata, offset, shape, stride)
-            flat = torch.as_strided(tensor.detach(), (tensor.numel(),), (1,), offset)
+            flat = torch.as_strided(torch.empty(0, dtype=tensor.dtype).set_(storage), (tensor.numel(),), (1,), offset)
             new = torch.as_strided(done.setdefault(key, flat.to(dtype)), shape, stride, 0)
         else:
             key = (storage._cdata, offset, shape, stride)
-            new = done.setdefault(key, tensor.detach().contiguous().to(dtype))
-        tensor.data = new
+            view = torch.as_strided(torch.empty(0, dtype=tensor.dtype).set_(storage), shape, stride, offset)
+            new = done.setdefault(key, view.contiguous().to(dtype))
+        tensor.data = torch._neg_view(new) if hasattr(tensor, "is_neg") and tensor.is_neg() else new
 
 
 def main() -> int:

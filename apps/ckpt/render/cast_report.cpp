@@ -125,8 +125,8 @@ void print_casts(Stream& out, const CastReport& report) {
                report.separated.size() == 1 ? "has one of its own" : "have storages of their own", names);
   }
   for (std::size_t i = 0; i < std::min(kShown, report.left.size()); ++i) {
-    out.format("  note: {} is of layout {} and stays as it is\n", quoted(report.left[i].key.name),
-               report.left[i].why);
+    out.format("  note: {} is of {} and stays as it is\n", quoted(report.left[i].key.name),
+               report.left[i].what);
   }
   if (report.left.size() > kShown)
     out.format("  note: so {} {} more\n", report.left.size() == kShown + 1 ? "does" : "do",
@@ -163,7 +163,7 @@ void write_casts(JsonWriter& json, const CastReport& report) {
   for (const auto& one : report.left) {
     json.begin_object();
     write_key(json, one.key);
-    json.key("layout").string(one.why);
+    json.key("is_of").string(one.what);
     json.end_object();
   }
   json.end_array();

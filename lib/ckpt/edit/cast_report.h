@@ -30,7 +30,7 @@ struct CastValues {
 /// A tensor that a rule means and that stays what it is.
 struct NotCast {
   CastKey key;
-  std::string why;  ///< "sparse_coo"
+  std::string what;  ///< "layout sparse_coo", "dtype float4_e2m1fn_x2"
 };
 
 struct CastReport {

@@ -98,10 +98,14 @@ class Casting {
       return Error(code, fmt::format("tensor {} {}", quoted(key.name), why));
     };
     if (row.layout != TensorLayout::kStrided || row.storage == kNoIndex) {
-      report_.left.push_back({std::move(key), std::string(tensor_layout_name(row.layout))});
+      report_.left.push_back({std::move(key), fmt::format("layout {}", tensor_layout_name(row.layout))});
       return {};
     }
     if (!can_convert(row.dtype, rule.dtype)) {
+      if (!rule.pattern || !names_exactly(*rule.pattern, key.name)) {
+        report_.left.push_back({std::move(key), fmt::format("dtype {}", dtype_info(row.dtype).name)});
+        return {};
+      }
       return refuse(ErrorCode::kUnsupported,
                     fmt::format("is {}, which can't become {}", dtype_info(row.dtype).name,
                                 dtype_info(rule.dtype).name));
@@ -109,6 +113,14 @@ class Casting {
     if (row.has(kRequiresGrad) && !is_differentiable(rule.dtype)) {
       return refuse(ErrorCode::kRefused,
                     fmt::format("requires a gradient, which {} can't have", dtype_info(rule.dtype).name));
+    }
+    const bool is_object = row.use != kNoUse && row.has(kRequiresGrad) && !row.has(kIsParameter);
+    if (is_object && dtype_info(rule.dtype).storage_class.empty() &&
+        checkpoint_.format != FormatId::kTorchScript) {
+      return refuse(
+          ErrorCode::kUnsupported,
+          fmt::format("requires a gradient and is no Parameter; PyTorch can't load such tensors of {}",
+                      dtype_info(rule.dtype).name));
     }
     if (row.has(kNegative) && dtype_info(rule.dtype).dtype_class != dtype_info(row.dtype).dtype_class)
       return refuse(ErrorCode::kUnsupported, "is lazily negated, so its bytes are not its values");
