@@ -120,7 +120,7 @@ class Judge:
             if status != 0:
                 self.tally.count(f"to {to}", error)
                 continue
-            loaded = torch.load(target)
+            loaded = load(str(target))
             tallies = {cast["keys"][0]["name"]: cast for cast in report["conversion"]["cast"]["casts"]}
             for name, source in sources.items():
                 try:
@@ -185,7 +185,7 @@ class Judge:
         status, error, _ = self.convert(self.folder / "all.pt", target, "--on-overflow", "clamp", *rules)
         if status != 0:
             return self.tally.count(f"clamped to {to}", error)
-        loaded = torch.load(target)
+        loaded = load(str(target))
         limits = torch.finfo(DTYPES[to]) if DTYPES[to].is_floating_point else torch.iinfo(DTYPES[to])
         for name, source in sources.items():
             if name == to or name == "bool" or "e8m0" in name:
@@ -204,7 +204,8 @@ class Judge:
         for name, dtype in COMPLEX.items():
             part = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}[name]
             values = values_of(part, DTYPES[part])
-            source = torch.view_as_complex(values[: values.numel() // 2 * 2].view(-1, 2)) if name != "complex32" else values[: values.numel() // 2 * 2].view(dtype)
+            even = values[: values.numel() // 2 * 2].clone()
+            source = even.view(dtype) if name == "complex32" else torch.view_as_complex(even.view(-1, 2))
             for to, other in COMPLEX.items():
                 if to == name:
                     continue
@@ -215,7 +216,7 @@ class Judge:
                     self.tally.skip(f"{name} -> {to}", str(error)[:80])
                     continue
                 status, error, _ = self.convert(self.folder / "complex.pt", self.folder / "to.pt", "--on-overflow", "inf", "--dtype", to)
-                got = torch.load(self.folder / "to.pt")["x"] if status == 0 else None
+                got = load(str(self.folder / "to.pt"))["x"] if status == 0 else None
                 if not IS_NEWEST and got is not None:
                     want, got = (torch.view_as_real(each.to(torch.complex128)).nan_to_num(7.25, math.inf, -math.inf).clone() for each in (want, got))
                 self.tally.count(f"{name} -> {to}", error or (None if torch.equal(bits(want), bits(got)) else "other bits"))
@@ -230,7 +231,7 @@ class Judge:
             is_right = status == 2 and "'b'" in error and "70000" in error and "[1, 0]" in error and not target.exists()
             self.tally.count(f"overflow {options}", None if is_right else f"{status} {error}")
         status, error, _ = self.convert(self.folder / "large.pt", target, "--dtype", "bfloat16")
-        loaded = torch.load(target) if status == 0 else {}
+        loaded = load(str(target)) if status == 0 else {}
         self.tally.count("integers stay", None if loaded and loaded["n"].dtype == torch.int64 and loaded["b"].dtype == torch.bfloat16 else error)
 
     # -- whole files --------------------------------------------------------------------------------------------------
@@ -285,9 +286,10 @@ def cast_in_python(root: Any, dtype: torch.dtype) -> None:
     wanted = {id(tensor): tensor for _, value in find_state_dicts(root, lambda item: isinstance(item, torch.Tensor)) for tensor in tensors_in(value)
               if is_float(tensor) and tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type != "meta" and tensor.dtype != dtype}
     users: dict[int, dict[int, torch.Tensor]] = {}
-    for tensor in tensors_of(root):
-        if not tensor.is_quantized or True:
-            users.setdefault(untyped(tensor)._cdata, {})[id(tensor)] = tensor
+    alive = []  # so that no two storages have one id
+    for tensor in [*tensors_of(root), *wanted.values()]:
+        alive.append(untyped(tensor))
+        users.setdefault(alive[-1]._cdata, {})[id(tensor)] = tensor
     done: dict[Any, torch.Tensor] = {}
     for tensor in wanted.values():
         storage = untyped(tensor)
@@ -307,10 +309,6 @@ def cast_in_python(root: Any, dtype: torch.dtype) -> None:
             key = (storage._cdata, offset, shape, stride)
             new = done.setdefault(key, tensor.detach().contiguous().to(dtype))
         tensor.data = new
-    root_alive.append((users, done))
-
-
-root_alive: list[Any] = []  # ids of storages stay unique while they live
 
 
 def main() -> int:
@@ -326,7 +324,6 @@ def main() -> int:
         for path in files or sorted(DATA.glob("*.p*")):
             for dtype in (torch.bfloat16, torch.float16, torch.float64, *([torch.float8_e4m3fn] if hasattr(torch, "float8_e4m3fn") else [])):
                 judge.file(path, dtype)
-                root_alive.clear()
     print(f"torch {torch.__version__}")
     return judge.tally.finish()
 
