@@ -7,6 +7,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/model/key_path.h"
+#include "render/cast_report.h"
 #include "render/json.h"
 #include "render/lists.h"
 #include "render/merge.h"
@@ -120,6 +121,7 @@ void print_conversion(Stream& out, const ConversionReport& report) {
   if (report.respelled) out.print("  spelled in pickle protocol 2, all that weights_only=True reads\n");
   if (report.devices_changed > 0)
     out.format("  {} tagged 'cpu'\n", counted(report.devices_changed, "storage"));
+  if (report.cast) print_casts(out, *report.cast);
   if (report.compacted) {
     const auto& compacted = *report.compacted;
     out.format("  compacted: {} {}, {} of storages -> {}\n", counted(compacted.tensors, "tensor"),
@@ -172,6 +174,12 @@ void write_conversion(JsonWriter& json, const ConversionReport& report) {
   json.end_array();
   json.key("respelled").boolean(report.respelled);
   json.key("devices_changed").number(report.devices_changed);
+  json.key("cast");
+  if (report.cast) {
+    write_casts(json, *report.cast);
+  } else {
+    json.null();
+  }
   json.key("compacted");
   if (report.compacted) {
     json.begin_object();

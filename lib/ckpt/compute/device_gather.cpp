@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "ckpt/compute/convert.h"
 #include "ckpt/compute/workers.h"
 #include "ckpt/model/dense_order.h"
 
@@ -67,8 +68,8 @@ class Conveyor {
   struct Coming {
     PinnedBuffer buffer;
     std::uint64_t size = 0;
-    std::size_t piece = 0;
-    std::uint64_t offset = 0;  ///< in the piece
+    const DeviceGather* work = nullptr;
+    std::uint64_t offset = 0;  ///< in the result
   };
 
   /// Values in order: a run of them after the other.
@@ -163,7 +164,7 @@ class Conveyor {
       CKPT_ASSIGN_OR_RETURN(const auto pinned, engine_.next_pinned(CKPT_TO_HOST));
       const auto size = std::min<std::uint64_t>(pinned.bytes.size(), bytes - done);
       CKPT_RETURN_IF_ERROR(engine_.download(from.buffer.view(done), size, pinned));
-      under_way_.push_back({pinned, size, work.piece, work.offset + offset + done});
+      under_way_.push_back({pinned, size, &work, offset + done});
       done += size;
     }
     return {};
@@ -174,10 +175,27 @@ class Conveyor {
     const auto coming = under_way_.front();
     under_way_.pop_front();
     CKPT_RETURN_IF_ERROR(engine_.wait(coming.buffer));
-    CKPT_RETURN_IF_ERROR(in_slices(coming.size, [&](std::uint64_t at, std::uint64_t size) {
-      return deliver_(coming.piece, coming.offset + at, coming.buffer.bytes.subspan(at, size));
+    CKPT_RETURN_IF_ERROR(in_slices(coming.size, [&](std::uint64_t at, std::uint64_t size) -> Status {
+      const auto values = coming.buffer.bytes.subspan(at, size);
+      CKPT_RETURN_IF_ERROR(watch(*coming.work, coming.offset + at, values));
+      return deliver_(coming.work->piece, coming.work->offset + coming.offset + at, values);
     }));
     report_();
+    return {};
+  }
+
+  /// Shows results from byte `offset` on, and what they were made of, to whoever wants to see them.
+  static Status watch(const DeviceGather& work, std::uint64_t offset, std::span<std::byte> results) {
+    const auto& gather = *work.gather;
+    if (!gather.watch) return {};
+    const auto from_item = dtype_info(gather.from).item_size;
+    const auto first = offset / dtype_info(gather.to).item_size;
+    Bytes values(results.size() / dtype_info(gather.to).item_size * from_item);
+    CKPT_RETURN_IF_ERROR(
+        gather.source->read_at(gather.storage + (gather.offset + first) * from_item, values));
+    if (gather.swapped) swap_byte_order(gather.from, values);
+    if (!work.is_repeat) gather.watch->look(values, results, first);
+    gather.watch->correct(values, results);
     return {};
   }
 
@@ -206,6 +224,7 @@ bool suits_device(const Device& device, const Gather& gather) {
       std::count_if(gather.shape.begin(), gather.shape.end(), [](auto size) { return size != 1; });
   return numel * dtype_info(gather.to).item_size >= kLeast && dimensions <= CKPT_MAX_RANK &&
          reach(gather) / kSparsest <= numel && !gather.lazy.negative && !gather.lazy.conjugate &&
+         !gather.result_swapped && (!gather.watch || is_c_order(gather.shape, gather.strides)) &&
          device.can_convert(gather.from, gather.to);
 }
 

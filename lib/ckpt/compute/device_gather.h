@@ -21,10 +21,12 @@ struct DeviceGather {
   const Gather* gather = nullptr;
   std::size_t piece = 0;     ///< of those that are produced
   std::uint64_t offset = 0;  ///< in the piece, bytes
+  bool is_repeat = false;    ///< the same result goes to a piece before, where a watch looked at it
 };
 
 /// Would the GPU do it, and is it large enough to be sent? Not lazy bits, conversions that it does not have,
-/// more than eight dimensions, and views of which most is not wanted.
+/// more than eight dimensions, and views of which most is not wanted. Whoever watches a cast looks at both
+/// sides here, so those must be in order.
 bool suits_device(const Device& device, const Gather& gather);
 
 /// Computes all that the memory of the GPU holds; returns the indices of the others. The bytes are those of

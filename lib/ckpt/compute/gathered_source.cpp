@@ -6,6 +6,7 @@
 #include <cstring>
 #include <numeric>
 #include <span>
+#include <unordered_set>
 #include <utility>
 
 #include "ckpt/compute/convert.h"
@@ -326,17 +327,22 @@ Status GatheredSource::produce(std::span<const Extent> pieces, const ComputeOpti
                                const Deliver& deliver, const std::function<void()>& report) const {
   struct Job {
     std::size_t piece;
-    Extent extent;  ///< of one box
+    Extent extent;   ///< of one box
+    bool is_repeat;  ///< a piece before has the same
   };
 
+  for (const auto& placed : results_) {
+    if (placed.gather.watch) placed.gather.watch->begin();
+  }
   std::vector<Job> jobs;
   std::vector<DeviceGather> sent;  // to the GPU
+  std::unordered_set<std::uint64_t> seen;
   std::uint64_t bytes = 0;
   const auto add_boxes = [&](std::size_t piece, const Placed& placed, Extent wanted) {
     bytes += wanted.size;
     for (auto offset = wanted.offset; offset < wanted.end();) {
       const auto end = std::min(box_at(placed, offset).end(), wanted.end());
-      jobs.push_back({piece, {offset, end - offset}});
+      jobs.push_back({piece, {offset, end - offset}, !seen.insert(offset).second});
       offset = end;
     }
   };
@@ -348,7 +354,7 @@ Status GatheredSource::produce(std::span<const Extent> pieces, const ComputeOpti
       const Extent part{offset, std::min(placed.extent.end(), wanted.end()) - offset};
       if (options.device != nullptr && part.size == placed.extent.size &&
           suits_device(*options.device, placed.gather)) {
-        sent.push_back({&placed.gather, piece, offset - wanted.offset});
+        sent.push_back({&placed.gather, piece, offset - wanted.offset, !seen.insert(offset).second});
       } else {
         add_boxes(piece, placed, part);
       }
@@ -361,18 +367,28 @@ Status GatheredSource::produce(std::span<const Extent> pieces, const ComputeOpti
     for (const auto i : left) {
       const auto offset = pieces[sent[i].piece].offset + sent[i].offset;
       const auto& placed = result_at(offset);
+      if (!sent[i].is_repeat) seen.erase(offset);
       add_boxes(sent[i].piece, placed, placed.extent);
     }
   }
   Workers workers(bytes < kWorthThreads ? 1 : options.threads, jobs.size());
   const auto work = [&](std::size_t index, Box& box) -> Status {
-    const auto& [piece, extent] = jobs[index];
+    const auto& [piece, extent, is_repeat] = jobs[index];
     const auto& placed = result_at(extent.offset);
-    CKPT_RETURN_IF_ERROR(compute(placed, box_at(placed, extent.offset), box));
+    CKPT_RETURN_IF_ERROR(compute(placed, box_at(placed, extent.offset), box, is_repeat ? Extent{} : extent));
     return deliver(piece, extent.offset - pieces[piece].offset,
                    ByteView(box.values).subspan(extent.offset - box.extent.offset, extent.size));
   };
-  return workers.run_with<Box>(work, report);
+  CKPT_RETURN_IF_ERROR(workers.run_with<Box>(work, report));
+  for (const auto& placed : results_) {
+    if (placed.gather.watch) CKPT_RETURN_IF_ERROR(placed.gather.watch->verdict());
+  }
+  return {};
+}
+
+bool GatheredSource::has_verdict() const {
+  return std::any_of(results_.begin(), results_.end(),
+                     [](const Placed& placed) { return placed.gather.watch != nullptr; });
 }
 
 const GatheredSource::Placed& GatheredSource::result_at(std::uint64_t offset) const {
@@ -394,8 +410,8 @@ Extent GatheredSource::box_at(const Placed& placed, std::uint64_t offset) {
   return {placed.extent.offset + begin * item, count * boxes.inner * item};
 }
 
-/// Precondition: `extent` is a box of `placed`.
-Status GatheredSource::compute(const Placed& placed, Extent extent, Box& box) {
+/// Precondition: `extent` is a box of `placed`, and `watched` a part of it, if not empty.
+Status GatheredSource::compute(const Placed& placed, Extent extent, Box& box, Extent watched) {
   const auto& gather = placed.gather;
   const auto from_item = dtype_info(gather.from).item_size;
   const auto to_item = dtype_info(gather.to).item_size;
@@ -431,7 +447,16 @@ Status GatheredSource::compute(const Placed& placed, Extent extent, Box& box) {
   if (converts) {
     box.values.resize(values * to_item);
     convert(gather.from, gathered, gather.to, box.values.data());
+    if (gather.watch && watched.size > 0) {
+      const auto first = (watched.offset - extent.offset) / to_item;
+      const auto count = watched.size / to_item;
+      gather.watch->look(ByteView(gathered).subspan(first * from_item, count * from_item),
+                         ByteView(box.values).subspan(first * to_item, count * to_item),
+                         (watched.offset - placed.extent.offset) / to_item);
+    }
+    if (gather.watch) gather.watch->correct(gathered, box.values);
   }
+  if (gather.result_swapped) swap_byte_order(gather.to, box.values);
   box.extent = extent;
   return {};
 }

@@ -24,7 +24,8 @@ bool makes_root(const Edit& edit) {
 
 bool edits_state_dicts(const Plan& plan) {
   return std::any_of(plan.edits.begin(), plan.edits.end(), [](const Edit& edit) {
-    if (std::holds_alternative<Convert>(edit)) return makes_root(edit);
+    if (const auto* convert = std::get_if<Convert>(&edit))
+      return makes_root(edit) || !convert->dtypes.empty();
     return !std::holds_alternative<DropEntries>(edit);
   });
 }
@@ -123,7 +124,7 @@ void note_script_code(EditContext& context) {
   for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
     const auto& now = checkpoint.tensors[id];
     const auto& before = checkpoint.original(id);
-    if (!now.has(kReplaced)) continue;
+    if (!now.has(kReplaced) && !now.has(kRelocated)) continue;
     const bool same = std::ranges::equal(checkpoint.shape(now), checkpoint.shape(before));
     if (!same || now.dtype != before.dtype) ++count;
   }

@@ -217,13 +217,22 @@ void fields(Io& io, Of<Io, DropEntries>& edit) {
 }
 
 template <typename Io>
+void fields(Io& io, Of<Io, DtypeRule>& rule) {
+  io.field("pattern", rule.pattern);
+  io.required("dtype", rule.dtype);
+}
+
+template <typename Io>
 void fields(Io& io, Of<Io, Convert>& edit) {
   io.field("state_dict", edit.state_dict);
   io.field("tensors_only", edit.tensors_only);
   io.field("weights_only", edit.weights_only);
   io.field("device_tag_cpu", edit.device_tag_cpu);
+  io.field("dtypes", edit.dtypes);
+  choice(io, "on_overflow", edit.on_overflow, {"error", "clamp", "inf"});
   io.field("compact", edit.compact);
   io.field("dedupe", edit.dedupe);
+  io.expect(!edit.dtypes.empty() || edit.on_overflow == OnOverflow::kError, "'dtypes' beside 'on_overflow'");
 }
 
 template <typename Io>

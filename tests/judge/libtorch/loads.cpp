@@ -3,8 +3,14 @@
 //
 //     libtorch_loads [--script] FILE...      # torch::pickle_load, or with --script torch::jit::load
 //
-// For each file a line `file PATH`, then one for each value: its path and, of a tensor, dtype, shape and the CRC-32
-// of its values. A file that cannot be loaded has the one line `error TEXT`.
+// For each file a line `file PATH`, then one for each value: its path and, of a tensor, dtype, shape and the
+// CRC-32 of its values. A file that cannot be loaded has the one line `error TEXT`.
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+#include <torch/csrc/jit/serialization/pickle.h>
+
 #include <array>
 #include <cstdint>
 #include <exception>
@@ -15,12 +21,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
-#include <ATen/core/ivalue.h>
-#include <torch/csrc/jit/api/module.h>
-#include <torch/csrc/jit/serialization/import.h>
-#include <torch/csrc/jit/serialization/pickle.h>
 
 namespace {
 
@@ -49,7 +49,8 @@ void print_tensor(const std::string& path, const at::Tensor& tensor) {
             << crc32(static_cast<const char*>(dense.data_ptr()), dense.nbytes()) << '\n';
 }
 
-void print(const std::string& path, const c10::IValue& value) {  // NOLINT: as deep as the file, which we chose
+void print(const std::string& path,
+           const c10::IValue& value) {  // NOLINT: as deep as the file, which we chose
   if (value.isTensor()) {
     print_tensor(path, value.toTensor());
   } else if (value.isGenericDict()) {
