@@ -110,6 +110,23 @@ class SparseMerge : public OrderedMerge<Real> {
     }
   }
 
+  /// What `thin` does, if another back end can be told.
+  virtual std::optional<CkptMask> mask(std::size_t /*i*/) const { return std::nullopt; }
+
+  std::optional<BackendPass> pass() const override {
+    const auto consensus = by_count_ ? CKPT_CONSENSUS_BY_COUNT : CKPT_CONSENSUS_BY_SUM;
+    const auto divisor = !has_consensus_ ? static_cast<double>(divisor_) : normalizes_ ? kDivided : 1;
+    auto out =
+        this->pass_of(has_consensus_ ? consensus : CKPT_TASK_SUM, {divisor, static_cast<double>(lambda_)});
+    for (std::size_t i = 0; i < factors_.size(); ++i) {
+      auto found = mask(i);
+      if (!found) return std::nullopt;
+      found->scale = static_cast<double>(factors_[i]);
+      out.masks.push_back(*found);
+    }
+    return out;
+  }
+
   std::uint64_t random_key(std::size_t i) const {
     return merge_random_key(this->job_.parameters.seed, this->job_.name,
                             this->job_.inputs[this->others_[i]].file);
@@ -158,6 +175,8 @@ class MagnitudeMerge final : public SparseMerge<Real> {
     this->keep(bands_[i], block, change);
   }
 
+  std::optional<CkptMask> mask(std::size_t i) const override { return this->mask_of(bands_[i]); }
+
  private:
   std::vector<MagnitudeBand<Real>> bands_;  ///< by change
 };
@@ -177,6 +196,11 @@ class DareMerge final : public SparseMerge<Real> {
             Real* change) const override {
     if (this->job_.parameters.density(i) >= 1) return;
     this->kernels_.keep_random(change, keys_[i], block.first, thresholds_[i], block.count);
+  }
+
+  std::optional<CkptMask> mask(std::size_t i) const override {
+    if (this->job_.parameters.density(i) >= 1) return CkptMask{CKPT_KEEP_ALL, 0, 0, 1};
+    return CkptMask{CKPT_KEEP_RANDOM, keys_[i], thresholds_[i], 1};
   }
 
  private:

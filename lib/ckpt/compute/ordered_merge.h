@@ -115,6 +115,28 @@ class OrderedMerge : public ChangeMerge<Real> {
     this->kernels_.keep_keys(x, least, upper, block.count);
   }
 
+  /// The same for another back end; nothing where equal magnitudes are told apart by their places.
+  std::optional<CkptMask> mask_of(const MagnitudeBand<Real>& band) const {
+    if (band.is_empty) return CkptMask{CKPT_KEEP_RANDOM, 0, 0, 1};
+    const auto end = [&](std::size_t search) -> std::optional<std::uint64_t> {
+      const auto& cut = searches_[search].search->cut();
+      if (cut.splits_equals) return std::nullopt;
+      return cut.taken > 0 ? cut.key : std::uint64_t{cut.key} + 1;
+    };
+    CkptMask mask{CKPT_KEEP_KEYS, 0, ~std::uint64_t{0}, 1};
+    if (band.last) {
+      const auto least = end(*band.last);
+      if (!least) return std::nullopt;
+      mask.first = *least;
+    }
+    if (band.first) {
+      const auto upper = end(*band.first);
+      if (!upper) return std::nullopt;
+      mask.second = *upper;
+    }
+    return mask;
+  }
+
  private:
   static constexpr std::uint64_t kSampleParts = 16;
   static constexpr std::uint64_t kSampleStrip = 64;
