@@ -309,9 +309,9 @@ class Judge:
         states.append(relative_of(states[0], torch.float32))
         files = [self.save(f"{i}.pt", state) for i, state in enumerate(states)]
         got, problem = self.run(*files, "--method", "slerp", "--t", "[0,0.4,1]", "--t", "head.bias=0.25", "--allow-unrelated")
-        depth = {"embed.weight": 0.0, "layers.0": 0.0, "layers.1": 0.5, "layers.2": 1.0}
+        depth = {"layers.0": 0.0, "layers.1": 0.5, "layers.2": 1.0}
         for key, tensor in states[0].items() if problem is None else ():
-            place = next((value for prefix, value in depth.items() if key.startswith(prefix)), 1.0)
+            place = next((value for prefix, value in depth.items() if key.startswith(prefix)), 0.0)
             t = 0.25 if key == "head.bias" else 0.4 * place / 0.5 if place <= 0.5 else 0.4 + 0.6 * (place - 0.5) / 0.5
             want = reference.slerp([numbers(state[key]) for state in states], {"t": t})
             problem = problem or problem_of(got[key], want, REDUCTION * 4, tensor.dtype)
