@@ -8,6 +8,7 @@
 
 #include "ckpt/compute/merge_integers.h"
 #include "ckpt/compute/merge_linear.h"
+#include "ckpt/compute/merge_sparse.h"
 #include "ckpt/compute/merge_sphere.h"
 
 namespace ckpt {
@@ -171,6 +172,13 @@ Result<std::unique_ptr<TensorMerge>> make_tensor_merge(const MergeJob& job, Vect
     case MergeMethod::kMultislerp:
     case MergeMethod::kKarcher:
     case MergeMethod::kModelStock: return make_sphere_merge(job, unit);
+    case MergeMethod::kTies:
+    case MergeMethod::kDareLinear:
+    case MergeMethod::kDareTies:
+    case MergeMethod::kDella:
+    case MergeMethod::kDellaLinear:
+    case MergeMethod::kBreadcrumbs:
+    case MergeMethod::kBreadcrumbsTies: return make_sparse_merge(job, unit);
     default: return make_linear_merge(job, unit);
   }
 }
