@@ -16,10 +16,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -205,6 +206,8 @@ class Judge:
 
     def judge(self, name: str, case: Case, states: list[State], files: list[str], more: list[str] | None = None, dtype: torch.dtype | None = None) -> None:
         got, problem = self.run(*files, "--method", case.method, *case.arguments, "--allow-unrelated", *(more or []))
+        if problem is None and "state_dict" in got:
+            got = got["state_dict"]
         if problem is None and list(got) != list(states[0]):
             problem = f"keys {list(got)}"
         for key, tensor in (states[0].items() if problem is None else ()):
@@ -232,13 +235,216 @@ class Judge:
                 files = [self.save(f"{i}.pt", state) for i, state in enumerate(states)]
                 self.judge(f"{case}, {dtype}", case, states, files)
 
+    def views(self) -> None:
+        """Strided, negated and big-endian inputs are read as their values; the result has the base's strides where the method allows it."""
+        for case in (Case("linear", ["--weights", "1,2"], {"weight": [1, 2]}, 2), Case("ties", ["--density", "0.4"], {"density": 0.4}, 2, REDUCTION),
+                     Case("slerp", ["--t", "0.4"], {"t": 0.4}, 2, REDUCTION), Case("arcee-fusion", files=2, error=REDUCTION)):
+            for dtype in (torch.float32, torch.bfloat16):
+                torch.manual_seed(7)
+                base = base_state(dtype)
+                other = relative_of(base, dtype)
+                for name, states in {"base": [as_views(base), other], "other": [base, as_views(other)], "both": [as_views(base), as_views(other)]}.items():
+                    self.judge(f"{case}, {dtype}, views in {name}", case, states, [self.save(f"{i}.pt", state) for i, state in enumerate(states)])
+                if hasattr(torch, "_neg_view") and TORCH >= (2, 0):
+                    negated = OrderedDict((key, torch._neg_view(-tensor)) for key, tensor in other.items())
+                    self.judge(f"{case}, {dtype}, negated", case, [base, other], [self.save("0.pt", base), self.save("1.pt", negated)])
+                files = [self.save("0.pt", base), big_endian(self.save("1.pt", other), str(self.folder / "big.pt"), torch.empty(0, dtype=dtype).element_size())]
+                self.judge(f"{case}, {dtype}, big-endian", case, [base, other], files)
+        dense = {"cl": torch.randn(4, 3, 5, 5).contiguous(memory_format=torch.channels_last), "t": torch.randn(5, 6).t()}
+        files = [self.save("0.pt", dense), self.save("1.pt", {key: tensor + 0.1 for key, tensor in dense.items()})]
+        got, problem = self.run(*files, "--method", "mean")
+        if problem is None:
+            problem = next((f"{key} has strides {got[key].stride()}" for key, tensor in dense.items() if got[key].stride() != tensor.stride()), None)
+        self.tally.count("strides of the base", problem)
+
+    def containers(self) -> None:
+        """Any container gives values to any other."""
+        torch.manual_seed(8)
+        states = [base_state(torch.float32)]
+        states.append(relative_of(states[0], torch.float32))
+        case = Case("task-arithmetic", ["--weights", "0.5"], {"weight": [0.5]}, 2)
+
+        def saved(number: int) -> dict[str, str]:
+            state = states[number]
+            files = {"zip": self.save(f"{number}.pt", state), "legacy": self.save(f"{number}.bin", state, _use_new_zipfile_serialization=False),
+                     "nested": self.save(f"{number}-nested.pt", {"state_dict": state, "epoch": 3})}
+            if TORCH >= (2, 0):
+                from safetensors.torch import save_file
+                files["safetensors"] = str(self.folder / f"{number}.safetensors")
+                save_file({key: tensor.contiguous() for key, tensor in state.items()}, files["safetensors"])
+            return files
+
+        bases, others = saved(0), saved(1)
+        for kind in ("zip", "legacy"):
+            for other in others:
+                self.judge(f"{kind} and {other}", case, states, [bases[kind], others[other]])
+        for kind in ("nested", "safetensors"):
+            if kind in bases:
+                self.judge(f"{kind} to torch", case, [OrderedDict(sorted(states[0].items())) if kind == "safetensors" else states[0], states[1]],
+                           [bases[kind], others["zip"]], ["--to", "torch"] if kind == "safetensors" else None)
+
+    def dtypes(self) -> None:
+        """The output's dtype, inputs of several, float32 sums, and floats of 8 bits as inputs."""
+        case = Case("linear", ["--weights", "1,2,3"], {"weight": [1, 2, 3]})
+        torch.manual_seed(9)
+        base = base_state(torch.float32)
+        states = [base, relative_of(base, torch.bfloat16), relative_of(base, torch.float64)]
+        files = [self.save(f"{i}.pt", state) for i, state in enumerate(states)]
+        self.judge("three dtypes", case, states, files)
+        for dtype in DTYPES:
+            self.judge(f"to {dtype}", case, states, files, ["--dtype", str(dtype).removeprefix("torch.")], dtype)
+        single = Case("linear", ["--weights", "1,2,3", "--accumulate", "float32"], {"weight": [1, 2, 3]}, error=8 * 2.0**-23)
+        self.judge("sums in float32", single, states, files)
+        for name in ("float8_e4m3fn", "float8_e5m2"):
+            if not hasattr(torch, name):
+                continue
+            narrow = OrderedDict((key, tensor.to(getattr(torch, name))) for key, tensor in base.items())
+            files = [self.save("0.pt", base), self.save("1.pt", narrow)]
+            self.judge(f"{name} as input", Case("linear", ["--weights", "1,2"], {"weight": [1, 2]}, 2), [base, narrow], files)
+
+    def settings(self) -> None:
+        """Parameters for some keys, and over the layers as mergekit lays them."""
+        torch.manual_seed(10)
+        states = [base_state(torch.float32)]
+        states.append(relative_of(states[0], torch.float32))
+        files = [self.save(f"{i}.pt", state) for i, state in enumerate(states)]
+        got, problem = self.run(*files, "--method", "slerp", "--t", "[0,0.4,1]", "--t", "head.bias=0.25", "--allow-unrelated")
+        depth = {"layers.0": 0.0, "layers.1": 0.5, "layers.2": 1.0}
+        for key, tensor in states[0].items() if problem is None else ():
+            place = next((value for prefix, value in depth.items() if key.startswith(prefix)), 0.0)
+            t = 0.25 if key == "head.bias" else 0.4 * place / 0.5 if place <= 0.5 else 0.4 + 0.6 * (place - 0.5) / 0.5
+            want = reference.slerp([numbers(state[key]) for state in states], {"t": t})
+            problem = problem or problem_of(got[key], want, REDUCTION * 4, tensor.dtype)
+        self.tally.count("a gradient over layers", problem)
+
+    def averages(self) -> None:
+        """Bit for bit what torch makes of float64 sums; timm's script, and fairseq's within its own rounding."""
+        torch.manual_seed(11)
+        for dtype in DTYPES:
+            states = [base_state(dtype)]
+            states += [relative_of(states[0], dtype) for _ in range(4)]
+            got, problem = self.run(*[self.save(f"{i}.pt", state) for i, state in enumerate(states)], "--method", "mean")
+            for key in states[0] if problem is None else ():
+                exact = sum(state[key].double() for state in states) / len(states)
+                narrow = torch.from_numpy(np.asarray(rounded(exact.numpy(), dtype))).to(dtype)
+                if not torch.equal(narrow, got[key]):
+                    problem = f"{key} differs from torch's mean in float64"
+                native = states[0][key].clone().float() if dtype == torch.float16 else states[0][key].clone()
+                for state in states[1:]:
+                    native += state[key].float() if dtype == torch.float16 else state[key]
+                native = (native / len(states)).to(dtype)
+                bound = (len(states) + 2) * torch.finfo(dtype).eps * sum(state[key].abs().double() for state in states)
+                if bool(((native.double() - got[key].double()).abs() > bound).any()):
+                    problem = f"{key} is farther from fairseq's average than that rounds"
+                if dtype == torch.float32:
+                    average = sum(state[key].to(torch.float64) for state in states) / len(states)
+                    limits = torch.finfo(torch.float32)
+                    if not torch.equal(average.clamp(limits.min, limits.max).to(torch.float32), got[key]):
+                        problem = f"{key} differs from timm's average"
+            self.tally.count(f"averages, {dtype}", problem)
+
+    def whole_files(self) -> None:
+        """Ties, metadata, the optimizer, Parameters and counters of a real training checkpoint and of a whole module."""
+        torch.manual_seed(12)
+        layers = [torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 4)) for _ in range(2)]
+        for index, module in enumerate(layers):
+            module[2].weight.data.copy_(torch.randn(4, 4) * 0.01 + torch.eye(4))
+            module[0].weight.data.copy_(torch.ones(4, 3) + 0.1 * torch.randn(4, 3))
+            for _ in range(index + 2):
+                module(torch.randn(5, 3))
+        optimizer = torch.optim.SGD(layers[0].parameters(), lr=0.1, momentum=0.9)
+        layers[0](torch.randn(5, 3)).sum().backward()
+        optimizer.step()
+        states = [module.state_dict() for module in layers]
+        for state in states:
+            state["tied"] = state["2.weight"]
+        files = [self.save("0.pt", {"model": states[0], "optimizer": optimizer.state_dict(), "epoch": 7}), self.save("1.pt", {"model": states[1]})]
+        got, problem = self.run(*files, "--method", "mean")
+        if problem is None:
+            model = got["model"]
+            if model._metadata != states[0]._metadata or got["epoch"] != 7 or list(model) != list(states[0]):
+                problem = "something else changed"
+            elif model["tied"].data_ptr() != model["2.weight"].data_ptr():
+                problem = "the tie is broken"
+            elif model["1.num_batches_tracked"].dtype != torch.int64 or int(model["1.num_batches_tracked"]) != 3:
+                problem = f"the counter is {model['1.num_batches_tracked']}"
+            elif not all(torch.equal(got["optimizer"]["state"][0][key], value) for key, value in optimizer.state_dict()["state"][0].items()
+                         if isinstance(value, torch.Tensor)):
+                problem = "the optimizer changed"
+            else:
+                problem = next((f"{key} has other values" for key in states[0] if key != "1.num_batches_tracked" and not torch.equal(
+                    model[key], ((states[0][key].double() + states[1][key].double()) / 2).float())), None)
+        self.tally.count("a training checkpoint", problem)
+        got, problem = self.run(self.save("0.pt", layers[0]), self.save("1.pt", states[1]), "--method", "mean")
+        if problem is None and not all(isinstance(parameter, torch.nn.Parameter) and parameter.requires_grad for parameter in got.parameters()):
+            problem = "a parameter is none any more"
+        if problem is None and not torch.equal(got[0].weight, ((layers[0][0].weight.double() + layers[1][0].weight.double()) / 2).float()):
+            problem = "other values"
+        self.tally.count("a whole module", problem)
+
+    def adapters(self) -> None:
+        """W + scale B A, as peft's merge_and_unload computes it: linear layers, transposed ones, convolutions, embeddings."""
+        torch.manual_seed(13)
+        shapes = {"q": ((6, 5), (2, 5), (6, 2)), "square": ((4, 4), (3, 4), (4, 3)), "turned": ((5, 6), (2, 5), (6, 2)), "conv": ((6, 3, 3, 3), (2, 3, 3, 3), (6, 2, 1, 1)),
+                  "point": ((6, 3, 1, 1), (2, 3, 1, 1), (6, 2, 1, 1)), "embed": ((9, 4), (2, 9), (4, 2))}
+        for dtype in DTYPES:
+            base = OrderedDict((f"{name}.weight", torch.randn(shape[0], dtype=torch.float64).to(dtype)) for name, shape in shapes.items())
+            base["bias"] = torch.randn(3).to(dtype)
+            for config in ({"lora_alpha": 3}, {"lora_alpha": 3, "use_rslora": True}, {"lora_alpha": 3, "alpha_pattern": {"conv": 5}}):
+                adapter = {}
+                for name, (_, down, up) in shapes.items():
+                    kind = "lora_embedding_{}" if name == "embed" else "lora_{}.weight"
+                    adapter[f"base_model.model.{name}." + kind.format("A")] = torch.randn(down)
+                    adapter[f"base_model.model.{name}." + kind.format("B")] = torch.randn(up)
+                (self.folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, **config}))
+                got, problem = self.run(self.save("0.pt", base), self.save("1.pt", adapter), "--method", "lora", "--weights", "0.7")
+                for name, (shape, down, up) in shapes.items() if problem is None else ():
+                    key, a, b = f"{name}.weight", *[tensor for key, tensor in adapter.items() if f".{name}." in key]
+                    alpha, r = config.get("alpha_pattern", {}).get(name, 3), down[0]
+                    scale = 0.7 * alpha / (math.sqrt(r) if config.get("use_rslora") else r)
+                    product = scale * (numbers(b).reshape(up[0], -1) @ numbers(a).reshape(r, -1))
+                    want = numbers(base[key]) + (product.T if name in ("turned", "embed") else product).reshape(shape)
+                    problem = problem or problem_of(got[key], want, 2.0**-44, dtype)
+                if problem is None and not torch.equal(got["bias"], base["bias"]):
+                    problem = "the bias changed"
+                self.tally.count(f"lora, {dtype}, {config}", problem)
+        (self.folder / "adapter_config.json").unlink()
+
+    def refusals(self) -> None:
+        """What is refused leaves no output."""
+        torch.manual_seed(14)
+        state = {"w": torch.randn(40, 40), "n": torch.arange(3)}
+        files = {"base": self.save("0.pt", state), "unrelated": self.save("1.pt", {"w": torch.randn(40, 40), "n": torch.arange(3)}),
+                 "integers": self.save("2.pt", {"w": state["w"] + 0.1, "n": torch.arange(3) + 1}), "shape": self.save("3.pt", {"w": torch.randn(40, 41), "n": torch.arange(3)}),
+                 "class": self.save("4.pt", {"w": state["w"].long(), "n": torch.arange(3)}), "sparse": self.save("5.pt", {"w": torch.eye(40).to_sparse(), "n": torch.arange(3)})}
+        out = self.folder / "refused.pt"
+        for name, said in {"unrelated": "related", "integers": "--integers", "shape": "size mismatch", "class": "int64", "sparse": "sparse"}.items():
+            done = subprocess.run([self.ckpt, "merge", files["base"], files[name], "--method", "mean", "-o", str(out)], capture_output=True, text=True)
+            problem = f"status {done.returncode}: {done.stderr}" if done.returncode != 2 or said not in done.stderr else "an output is left" if out.exists() else None
+            self.tally.count(f"refused: {name}", problem)
+
+
+def big_endian(source: str, target: str, size: int) -> str:
+    """The file as a big-endian machine would have written it: every record of numbers turned round."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        names = old.namelist()
+        for name in names:
+            content = old.read(name)
+            if "/data/" in name:
+                content = np.frombuffer(content, f"<u{size}").byteswap().tobytes()
+            if not name.endswith("/byteorder"):
+                new.writestr(name, content)
+        new.writestr(f"{names[0].split('/')[0]}/byteorder", b"big")
+    return target
+
 
 def main() -> int:
     ckpt = os.environ.get("CKPT", "build/dev/apps/ckpt")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         judge = Judge(ckpt, Path(folder))
-        judge.methods()
+        for group in (judge.methods, judge.views, judge.containers, judge.dtypes, judge.settings, judge.averages, judge.whole_files, judge.adapters, judge.refusals):
+            group()
     print(f"torch {torch.__version__}")
     return judge.tally.finish()
 

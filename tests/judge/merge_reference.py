@@ -193,7 +193,7 @@ TASK_ARITHMETIC = {"task-arithmetic": (False, False, False, None), "ties": (True
 
 def thinned(kind: str | None, delta: Array, p: Parameters, file: int, random: Array | None, rescale: bool) -> Array:
     density = at(p.get("density", 1.0), file)
-    if kind is None or density >= 1:
+    if kind is None or density >= 1 or delta.size == 0:
         return delta
     if kind == "magnitude":
         mask = largest(delta, density)

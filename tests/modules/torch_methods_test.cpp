@@ -13,10 +13,22 @@ namespace {
 
 constexpr std::size_t kCount = 300000;  // more than a chunk
 
-/// Methods that it computes where inputs are floats; the rest is for the native kernels.
-const std::set<std::string_view> kComputed = {
-    "mean",     "linear",    "slerp",      "nuslerp",         "multislerp",          "karcher",
-    "nearswap", "sum-twice", "triple-sum", "task-arithmetic", "weighted-subtraction"};
+/// Methods that it always has a pass for, with floats.
+const std::set<std::string_view> kAlways = {"mean",
+                                            "linear",
+                                            "slerp",
+                                            "nuslerp",
+                                            "multislerp",
+                                            "karcher",
+                                            "nearswap",
+                                            "triple-sum",
+                                            "task-arithmetic",
+                                            "dare-linear",
+                                            "dare-ties",
+                                            "sum-twice",
+                                            "weighted-subtraction"};
+/// Those that it has one for unless equal magnitudes are told apart by their places.
+const std::set<std::string_view> kMostly = {"ties", "breadcrumbs", "breadcrumbs-ties"};
 
 const TensorBackend& torch() {
   static const auto opened = TorchModule::open(LibTorchSearch::from_environment(""), TorchUse::kProcessor);
@@ -43,20 +55,22 @@ TEST_CASE("every method gives the same bytes with LibTorch", "[torch]") {
     if (info.method == MergeMethod::kLora) continue;
     const std::string name(info.name);
     CAPTURE(name);
+    const auto before = torch().computed();
     for (const auto dtype : {Dtype::kFloat32, Dtype::kBfloat16}) {
       auto job = some_job(info, dtype);
       for (const auto accumulate : {Accumulate::kFloat64, Accumulate::kFloat32}) {
         job.accumulate = accumulate;
         const auto native = merged(job, 2);
         if (!native.status.ok()) FAIL(native.status.error().text());
-        const auto before = torch().computed();
         const auto by_torch = merged(job, 2, best_vector_unit(), &torch());
         if (!by_torch.status.ok()) FAIL(by_torch.status.error().text());
         CHECK(by_torch.bytes == native.bytes);
         CHECK(by_torch.measures.gram == native.measures.gram);
-        CHECK((torch().computed() - before == kCount) == (kComputed.count(info.name) == 1));
       }
     }
+    const auto times = (torch().computed() - before) / kCount;
+    if (kAlways.count(info.name) == 1) CHECK(times == 4);
+    if (kMostly.count(info.name) == 1) CHECK(times > 0);
   }
 }
 

@@ -175,11 +175,12 @@ class Conveyor {
     const auto coming = under_way_.front();
     under_way_.pop_front();
     CKPT_RETURN_IF_ERROR(engine_.wait(coming.buffer));
-    CKPT_RETURN_IF_ERROR(in_slices(coming.size, [&](std::uint64_t at, std::uint64_t size) -> Status {
+    const auto hand_over = [&](std::uint64_t at, std::uint64_t size) -> Status {
       const auto values = coming.buffer.bytes.subspan(at, size);
       CKPT_RETURN_IF_ERROR(watch(*coming.work, coming.offset + at, values));
       return deliver_(coming.work->piece, coming.work->offset + coming.offset + at, values);
-    }));
+    };
+    CKPT_RETURN_IF_ERROR(in_slices(coming.size, hand_over));
     report_();
     return {};
   }

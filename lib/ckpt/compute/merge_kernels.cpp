@@ -307,6 +307,18 @@ struct Loops {
     }
   }
 
+  static CKPT_INLINED void keep_where(Real* __restrict x, const Real* __restrict mask, std::size_t count) {
+    for (std::size_t i = 0; i < padded(count); ++i) x[i] = mask[i] != 0 ? x[i] : Real{0};
+  }
+
+  static CKPT_INLINED void keep_bits(Real* x, const std::uint64_t* bits, std::size_t first_bit,
+                                     std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto bit = first_bit + i;
+      x[i] = (bits[bit / 64] >> (bit % 64) & 1U) != 0 ? x[i] : Real{0};
+    }
+  }
+
   static CKPT_INLINED void keep_random(Real* x, std::uint64_t key, std::uint64_t first,
                                        std::uint64_t threshold, std::size_t count) {
     alignas(64) std::array<std::uint64_t, kMergeBlock / 2> pairs;
@@ -410,17 +422,25 @@ struct Loops {
 };
 
 #define CKPT_LOOP(name) [](auto... arguments) CKPT_TARGET { return Loops<Real>::name(arguments...); }
-#define CKPT_ALL_LOOPS                                                                                     \
-  .decode = CKPT_LOOP(decode), .encode = CKPT_LOOP(encode), .negate = CKPT_LOOP(negate),                   \
-  .linear = CKPT_LOOP(linear), .subtract = CKPT_LOOP(subtract), .scale = CKPT_LOOP(scale),                 \
-  .task_sum = CKPT_LOOP(task_sum), .task_consensus = CKPT_LOOP(task_consensus), .blend = CKPT_LOOP(blend), \
-  .add_products = CKPT_LOOP(add_products), .nearswap = CKPT_LOOP(nearswap), .ram = CKPT_LOOP(ram),         \
-  .variance = CKPT_LOOP(variance), .sce = CKPT_LOOP(sce), .fuse = CKPT_LOOP(fuse),                         \
-  .keep_keys = CKPT_LOOP(keep_keys), .keep_random = CKPT_LOOP(keep_random), .gram = CKPT_LOOP(gram),       \
-  .dot = CKPT_LOOP(dot), .magnitude_sum = CKPT_LOOP(magnitude_sum), .nonzeros = CKPT_LOOP(nonzeros),       \
+#define CKPT_ALL_LOOPS                                                                                       \
+  .decode = CKPT_LOOP(decode), .encode = CKPT_LOOP(encode), .negate = CKPT_LOOP(negate),                     \
+  .linear = CKPT_LOOP(linear), .subtract = CKPT_LOOP(subtract), .scale = CKPT_LOOP(scale),                   \
+  .task_sum = CKPT_LOOP(task_sum), .task_consensus = CKPT_LOOP(task_consensus), .blend = CKPT_LOOP(blend),   \
+  .add_products = CKPT_LOOP(add_products), .nearswap = CKPT_LOOP(nearswap), .ram = CKPT_LOOP(ram),           \
+  .variance = CKPT_LOOP(variance), .sce = CKPT_LOOP(sce), .fuse = CKPT_LOOP(fuse),                           \
+  .keep_keys = CKPT_LOOP(keep_keys), .keep_where = CKPT_LOOP(keep_where), .keep_bits = CKPT_LOOP(keep_bits), \
+  .keep_random = CKPT_LOOP(keep_random), .gram = CKPT_LOOP(gram), .dot = CKPT_LOOP(dot),                     \
+  .magnitude_sum = CKPT_LOOP(magnitude_sum), .nonzeros = CKPT_LOOP(nonzeros),                                \
   .ram_counts = CKPT_LOOP(ram_counts), .collect = CKPT_LOOP(collect), .count_key = CKPT_LOOP(count_key)
 
 }  // namespace
+
+/// FNV-1a of the name, and one step of SplitMix64 for each of the three.
+std::uint64_t merge_random_key(std::uint64_t seed, std::string_view tensor, std::size_t file) {
+  std::uint64_t name = 0xcbf29ce484222325U;
+  for (const char letter : tensor) name = (name ^ static_cast<unsigned char>(letter)) * 0x100000001b3U;
+  return random_pair(random_pair(random_pair(0, seed) ^ name, 0) ^ file, 0);
+}
 
 std::uint32_t merge_random(std::uint64_t key, std::uint64_t i) {
   return static_cast<std::uint32_t>(random_pair(key, i / 2) >> (i % 2 * 32));

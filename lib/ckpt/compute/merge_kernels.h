@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 
 #include "ckpt/compute/vector_unit.h"
@@ -100,6 +101,10 @@ struct MergeKernels {
 
   /// Keeps what has a key of `least` or more; with `upper`: and less than `upper`.
   void (*keep_keys)(Real* x, Key least, Key upper, std::size_t count);
+  /// Keeps what has a mask other than 0.
+  void (*keep_where)(Real* x, const Real* mask, std::size_t count);
+  /// Keeps what has a bit; bits of 64 numbers in each word, the lowest first.
+  void (*keep_bits)(Real* x, const std::uint64_t* bits, std::size_t first_bit, std::size_t count);
   /// Keeps value i of the tensor where random(key, i) < threshold, of 2^32.
   void (*keep_random)(Real* x, std::uint64_t key, std::uint64_t first, std::uint64_t threshold,
                       std::size_t count);
@@ -125,6 +130,9 @@ struct MergeKernels {
   /// Numbers of a key.
   std::size_t (*count_key)(const Real* x, Key key, std::size_t count);
 };
+
+/// The stream of the masks of a tensor, for one of the files that change it.
+std::uint64_t merge_random_key(std::uint64_t seed, std::string_view tensor, std::size_t file);
 
 /// Random 32 bits of value `i`: those of SplitMix64 (Steele, Lea and Flood, 2014) at the place i / 2 of the
 /// stream that begins at `key`; the lower half for even i.

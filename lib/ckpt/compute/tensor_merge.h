@@ -18,6 +18,7 @@
 #include "ckpt/base/result.h"
 #include "ckpt/compute/merge_kernels.h"
 #include "ckpt/compute/merged_source.h"
+#include "ckpt/compute/row_ranks.h"
 #include "ckpt/compute/tensor_backend.h"
 
 namespace ckpt {
@@ -44,6 +45,7 @@ class MergeScratch {
   std::vector<std::uint64_t> counts;
   std::vector<std::uint64_t> bits;
   std::vector<double> numbers;
+  std::vector<RowHistogram> histograms;  ///< by change
 
  private:
   struct alignas(64) Block : std::array<std::byte, kMergeBlock * sizeof(double)> {};

@@ -37,11 +37,14 @@ struct AdapterKey {
 Result<AdapterKey> parse_key(std::string_view key) {
   constexpr std::string_view kPrefix = "base_model.model.";
   constexpr std::string_view kSaved = ".modules_to_save.";
+  constexpr std::string_view kAdapted = ".base_layer.";
   auto name = key;
   if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
   const auto at = name.find(".lora_");
   if (at == name.npos) {
     AdapterKey whole{std::string(name)};
+    if (const auto adapted = name.find(kAdapted); adapted != name.npos)
+      whole.module.erase(adapted, kAdapted.size() - 1);
     if (const auto saved = name.find(kSaved); saved != name.npos) {
       const auto rest = name.find('.', saved + kSaved.size());
       if (rest != name.npos)
@@ -146,7 +149,12 @@ class DictAdapters {
         CKPT_ASSIGN_OR_RETURN(const auto key, find(adapter, module + ".weight"));
         of_key[key].push_back(&adapter);
       }
-      for (const auto& [name, entry] : adapter.whole) CKPT_RETURN_IF_ERROR(replace(adapter, name, entry));
+      for (const auto& [name, entry] : adapter.whole) {
+        CKPT_ASSIGN_OR_RETURN(const auto key, find(adapter, name));
+        CKPT_RETURN_IF_ERROR(check_whole(adapter, key, entry));
+        whole_[key] = adapter.placed(entry);
+        if (!adapter.modules.contains(module_of(name))) CKPT_RETURN_IF_ERROR(replace(adapter, key, entry));
+      }
     }
     for (const auto& [key, several] : of_key) CKPT_RETURN_IF_ERROR(merge(key, several));
     for (const auto& adapter : adapters) {
@@ -181,20 +189,25 @@ class DictAdapters {
     return std::move(error).with_hint(fmt::format("did you mean {}?", quoted(near)));
   }
 
-  /// A tensor that was trained as a whole, beside the adapter.
-  Status replace(const Adapter& adapter, const std::string& name, std::uint32_t entry) {
-    CKPT_ASSIGN_OR_RETURN(const auto index, find(adapter, name));
+  static std::string module_of(const std::string& name) { return name.substr(0, name.rfind('.')); }
+
+  Status check_whole(const Adapter& adapter, std::size_t index, std::uint32_t entry) const {
+    const auto& key = dict_.keys[index];
+    const auto theirs = adapter.placed(entry);
+    const auto our_shape = base_.shape(base_.tensors[key.tensor]);
+    const auto their_shape = theirs.checkpoint->shape(theirs.tensor);
+    if (std::equal(our_shape.begin(), our_shape.end(), their_shape.begin(), their_shape.end())) return {};
+    return in_file(adapter, ErrorCode::kRefused,
+                   fmt::format("size mismatch for {}: {} in the adapter, {} in the base", printable(key.name),
+                               torch_size(their_shape), torch_size(our_shape)));
+  }
+
+  /// By a tensor that was trained as a whole, beside the adapter.
+  Status replace(const Adapter& adapter, std::size_t index, std::uint32_t entry) {
     auto& key = dict_.keys[index];
     const auto ours = base_.tensors[key.tensor];
-    const Offered offered{adapter.offer, entry};
-    const auto our_shape = base_.shape(ours);
-    const auto their_shape = offered.checkpoint().shape(offered.tensor());
-    if (!std::equal(our_shape.begin(), our_shape.end(), their_shape.begin(), their_shape.end())) {
-      return in_file(adapter, ErrorCode::kRefused,
-                     fmt::format("size mismatch for {}: {} in the adapter, {} in the base", printable(name),
-                                 torch_size(their_shape), torch_size(our_shape)));
-    }
-    CKPT_ASSIGN_OR_RETURN(const auto view, importer_.import(offered, dtype_for(ours), {}, device_of(ours)));
+    CKPT_ASSIGN_OR_RETURN(const auto view,
+                          importer_.import({adapter.offer, entry}, dtype_for(ours), {}, device_of(ours)));
     base_.replace(dict_.index, key.entry, view);
     ++adapter.offer->taken;
     return {};
@@ -220,7 +233,9 @@ class DictAdapters {
     job.shape = {rows, rows == 0 ? 0 : count / rows};
     job.parameters = edit_.method->parameters_for(key.name, depths_[index], edit_.sources.size() + 1);
     const auto weights = std::exchange(job.parameters.weights, {});
-    CKPT_ASSIGN_OR_RETURN(auto base, jobs_.input({&base_, ours, {}, 0}, all_axes(shape.size())));
+    const auto whole = whole_.find(index);  // the adapter has the weight itself, too
+    const auto placed = whole == whole_.end() ? PlacedTensor{&base_, ours, {}, 0} : whole->second;
+    CKPT_ASSIGN_OR_RETURN(auto base, jobs_.input(placed, all_axes(shape.size())));
     job.inputs.push_back(std::move(base));
     MergedTensor merged{dict_.root, key.name, 0, {0}};
     const auto module = key.name.substr(0, key.name.size() - std::string_view(".weight").size());
@@ -333,6 +348,7 @@ class DictAdapters {
   std::vector<double> depths_;                         ///< by key
   std::unordered_map<std::string, std::size_t> keys_;  ///< of tensors, by name
   std::map<ViewKey, std::vector<std::size_t>> views_;  ///< keys that show one
+  std::map<std::size_t, PlacedTensor> whole_;          ///< from the adapters, by key
   std::map<std::size_t, bool> keys_merged_;
 };
 

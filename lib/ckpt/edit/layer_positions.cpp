@@ -73,11 +73,7 @@ std::vector<double> layer_positions(std::span<const std::string_view> keys) {
     }
   }
   std::vector<double> result;
-  bool behind = false;
-  for (const auto& layer : layers) {
-    behind = behind || layer.has_value();
-    result.push_back(layer ? positions[layer->kind][layer->numbers] : behind ? 1 : 0);
-  }
+  for (const auto& layer : layers) result.push_back(layer ? positions[layer->kind][layer->numbers] : 0);
   return result;
 }
 

@@ -13,8 +13,8 @@ namespace ckpt {
 /// From 0 for the first layer to 1 for the last one, for each key. A layer is what stands below the first
 /// segment that is a number, and is one of those whose names up to it differ in numbers alone
 /// ("layers.0" and "layers.1"; "layer1.0" and "layer2.0"): counted apart where there are several kinds, as
-/// encoder and decoder. A lone layer stands at 1. A key of no layer stands at 0 in front of the first that is
-/// of one, else at 1, and at 0 where there are no layers.
+/// encoder and decoder. A lone layer stands at 1, a key of no layer at 0. So does mergekit for the layers of
+/// the models that it knows.
 CKPT_EXPORT std::vector<double> layer_positions(std::span<const std::string_view> keys);
 
 }  // namespace ckpt

@@ -12,10 +12,10 @@ using Positions = std::vector<double>;
 
 }  // namespace
 
-TEST_CASE("a transformer's layers go from 0 to 1, what is around them keeps its end", "[edit]") {
+TEST_CASE("a transformer's layers go from 0 to 1, what is around them stands at 0", "[edit]") {
   CHECK(layer_positions(Keys{"embed.weight", "model.layers.0.mlp.weight", "model.layers.2.mlp.weight",
                              "model.layers.1.mlp.weight", "model.norm.weight"}) ==
-        Positions{0, 0, 1, 0.5, 1});
+        Positions{0, 0, 1, 0.5, 0});
 }
 
 TEST_CASE("numbers are ordered as numbers", "[edit]") {
@@ -25,7 +25,7 @@ TEST_CASE("numbers are ordered as numbers", "[edit]") {
 
 TEST_CASE("stages with numbers in their names are one row of layers", "[edit]") {
   CHECK(layer_positions(Keys{"conv1.weight", "layer1.0.w", "layer1.1.w", "layer2.0.w", "fc.weight"}) ==
-        Positions{0, 0, 0.5, 1, 1});
+        Positions{0, 0, 0.5, 1, 0});
 }
 
 TEST_CASE("an encoder and a decoder are counted apart", "[edit]") {

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What merges have in common that keep a band of the magnitudes of something: passes that find where the band
+// ends, and the mask.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "ckpt/compute/float_merge.h"
+#include "ckpt/compute/magnitude_order.h"
+
+namespace ckpt {
+
+/// Numbers of the order of magnitudes from `first` on, and before `last`.
+template <typename Real>
+struct MagnitudeBand {
+  std::size_t value = 0;             ///< of what: see `OrderedMerge::values`
+  std::optional<std::size_t> first;  ///< a search; nothing: from the greatest on
+  std::optional<std::size_t> last;   ///< nothing: to the smallest
+  bool is_empty = false;
+};
+
+template <typename Real>
+class OrderedMerge : public ChangeMerge<Real> {
+ public:
+  using Key = MagnitudeKey<Real>;
+  using ChangeMerge<Real>::ChangeMerge;
+
+ protected:
+  /// What magnitudes are ordered of.
+  virtual std::vector<const Real*> values(const MergeBlock<Real>& block) const = 0;
+
+  MagnitudeBand<Real> band(std::size_t value, std::uint64_t first, std::uint64_t last) {
+    const auto numbers = this->numbers_;
+    MagnitudeBand<Real> out;
+    out.value = value;
+    out.is_empty = first >= last;
+    if (out.is_empty) return out;
+    if (first > 0) out.first = search(value, first);
+    if (last < numbers) out.last = search(value, last);
+    return out;
+  }
+
+  /// Parts of the next pass; 0 when every search is done.
+  std::uint64_t next_search() {
+    if (searches_.empty()) return 0;
+    if (is_sampling_) {
+      is_sampling_ = false;
+      guess();
+    } else if (!round_.empty()) {
+      for (const auto i : round_) searches_[i].search->settle();
+    } else if (this->numbers_ > kMergeChunk) {
+      is_sampling_ = true;
+      samples_.resize(kSampleParts);
+      return kSampleParts;
+    }
+    round_.clear();
+    std::uint64_t expected = 0;
+    for (std::size_t i = 0; i < searches_.size(); ++i) {
+      const auto& search = *searches_[i].search;
+      if (search.is_found() || (!round_.empty() && expected + search.expected() > kMostExpected)) continue;
+      round_.push_back(i);
+      expected += search.expected();
+    }
+    return round_.empty() ? 0 : this->chunks();
+  }
+
+  Status search_part(std::uint64_t part, MergeScratch& scratch) {
+    if (is_sampling_) return sample(part, scratch);
+    std::vector<typename CutSearch<Real>::Chunk> chunks(round_.size());
+    CKPT_RETURN_IF_ERROR(this->for_chunk(part, scratch, [&](const MergeBlock<Real>& block) {
+      const auto values = this->values(block);
+      for (std::size_t i = 0; i < round_.size(); ++i) {
+        const auto& [search, value] = searches_[round_[i]];
+        search->add(this->kernels_, chunks[i], values[value], block.count);
+      }
+    }));
+    for (std::size_t i = 0; i < round_.size(); ++i) searches_[round_[i]].search->end_chunk(part, chunks[i]);
+    return {};
+  }
+
+  /// Before the first `keep` in a chunk.
+  void begin_bands(std::uint64_t chunk, MergeScratch& scratch) const {
+    scratch.counts.assign(searches_.size(), 0);
+    for (std::size_t i = 0; i < searches_.size(); ++i) {
+      const auto& cut = searches_[i].search->cut();
+      if (cut.splits_equals) scratch.counts[i] = cut.equals_before[chunk];
+    }
+  }
+
+  /// x = x or 0, where `magnitudes` says; mostly they are the same.
+  void keep(const MagnitudeBand<Real>& band, const MergeBlock<Real>& block, Real* x) const {
+    if (band.is_empty) {
+      std::fill_n(x, padded(block.count), Real{0});
+      return;
+    }
+    Key least = 0;
+    Key upper = ~Key{0};
+    bool is_split = false;
+    const auto before_last = band.last ? before(*band.last, block, x, is_split) : 0;
+    const auto before_first = band.first ? before(*band.first, block, x, is_split) : 0;
+    if (is_split) return keep_one_by_one(band, block, x, before_first, before_last);
+    if (band.last) {
+      const auto& cut = searches_[*band.last].search->cut();
+      least = before_last < cut.taken ? cut.key : static_cast<Key>(cut.key + 1);
+    }
+    if (band.first) {
+      const auto& cut = searches_[*band.first].search->cut();
+      upper = before_first < cut.taken ? cut.key : static_cast<Key>(cut.key + 1);
+    }
+    this->kernels_.keep_keys(x, least, upper, block.count);
+  }
+
+  /// The same for another back end; nothing where equal magnitudes are told apart by their places.
+  std::optional<CkptMask> mask_of(const MagnitudeBand<Real>& band) const {
+    if (band.is_empty) return CkptMask{CKPT_KEEP_RANDOM, 0, 0, 1};
+    const auto end = [&](std::size_t search) -> std::optional<std::uint64_t> {
+      const auto& cut = searches_[search].search->cut();
+      if (cut.splits_equals) return std::nullopt;
+      return cut.taken > 0 ? cut.key : std::uint64_t{cut.key} + 1;
+    };
+    CkptMask mask{CKPT_KEEP_KEYS, 0, ~std::uint64_t{0}, 1};
+    if (band.last) {
+      const auto least = end(*band.last);
+      if (!least) return std::nullopt;
+      mask.first = *least;
+    }
+    if (band.first) {
+      const auto upper = end(*band.first);
+      if (!upper) return std::nullopt;
+      mask.second = *upper;
+    }
+    return mask;
+  }
+
+ private:
+  static constexpr std::uint64_t kSampleParts = 16;
+  static constexpr std::uint64_t kSampleStrip = 64;
+  static constexpr std::uint64_t kMostStrips = std::uint64_t{1} << 14U;
+  static constexpr std::uint64_t kMostExpected = std::uint64_t{10} << 20U;
+
+  struct Search {
+    std::unique_ptr<CutSearch<Real>> search;
+    std::size_t value;
+  };
+
+  std::size_t search(std::size_t value, std::uint64_t place) {
+    searches_.push_back({std::make_unique<CutSearch<Real>>(this->numbers_, place, this->chunks()), value});
+    return searches_.size() - 1;
+  }
+
+  /// Strips here and there, one in each of so many equal parts of the tensor.
+  Status sample(std::uint64_t part, MergeScratch& scratch) {
+    scratch.reserve_blocks(this->blocks());
+    const auto strips = std::clamp<std::uint64_t>(this->numbers_ / 4096, kSampleParts, kMostStrips);
+    const auto step = this->numbers_ / strips;
+    auto& keys = samples_[part];
+    for (auto strip = part; strip < strips; strip += kSampleParts) {
+      const auto first = strip * step + merge_random(0, strip) % (step - kSampleStrip + 1);
+      CKPT_RETURN_IF_ERROR(this->read_strip(first, kSampleStrip, scratch));
+      this->for_blocks(first, kSampleStrip, scratch, [&](const MergeBlock<Real>& block) {
+        const auto values = this->values(block);
+        keys.resize(values.size());
+        for (std::size_t i = 0; i < values.size(); ++i) {
+          for (std::size_t j = 0; j < block.count; ++j)
+            keys[i].push_back(static_cast<Key>(std::bit_cast<Key>(values[i][j]) & (~Key{0} >> 1U)));
+        }
+      });
+    }
+    return {};
+  }
+
+  void guess() {
+    std::vector<std::vector<Key>> keys(samples_[0].size());
+    for (auto& part : samples_) {
+      for (std::size_t i = 0; i < keys.size(); ++i)
+        keys[i].insert(keys[i].end(), part[i].begin(), part[i].end());
+      part = {};
+    }
+    samples_ = {};
+    for (auto& each : keys) std::sort(each.begin(), each.end(), std::greater<>());
+    for (auto& [search, value] : searches_) search->guess(keys[value]);
+  }
+
+  /// Of the key of a cut, before this block; with those in it if the cut does not go through them.
+  std::uint64_t before(std::size_t search, const MergeBlock<Real>& block, const Real* x,
+                       bool& is_split) const {
+    const auto& cut = searches_[search].search->cut();
+    if (!cut.splits_equals) return 0;
+    auto& seen = block.scratch->counts[search];
+    const auto out = seen;
+    seen += this->kernels_.count_key(x, cut.key, block.count);
+    is_split = is_split || (out < cut.taken && seen > cut.taken);
+    return out;
+  }
+
+  void keep_one_by_one(const MagnitudeBand<Real>& band, const MergeBlock<Real>& block, Real* x,
+                       std::uint64_t before_first, std::uint64_t before_last) const {
+    const auto stands_before = [](const Cut<Real>& cut, Key key, std::uint64_t& equals) {
+      return key > cut.key || (key == cut.key && equals++ < cut.taken);
+    };
+    for (std::size_t i = 0; i < block.count; ++i) {
+      const auto key = static_cast<Key>(std::bit_cast<Key>(x[i]) & (~Key{0} >> 1U));
+      const bool in_last = !band.last || stands_before(searches_[*band.last].search->cut(), key, before_last);
+      const bool in_first =
+          band.first && stands_before(searches_[*band.first].search->cut(), key, before_first);
+      if (!in_last || in_first) x[i] = 0;
+    }
+  }
+
+  std::vector<Search> searches_;
+  std::vector<std::size_t> round_;  ///< searches of the pass
+  bool is_sampling_ = false;
+  std::vector<std::vector<std::vector<Key>>> samples_;  ///< by part and value
+};
+
+}  // namespace ckpt

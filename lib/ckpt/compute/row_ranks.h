@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// della's masks: within a row, the greater a magnitude is, the likelier it is kept.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace ckpt {
+
+/// How likely a number is kept whose magnitude has rank r of n, 0 being the smallest: density - epsilon +
+/// 2 epsilon r / (n - 1), or density where there is just one. Kept where 32 random bits are below 2^32 times
+/// it.
+struct RankedMask {
+  double density = 1;
+  double epsilon = 0;
+  std::uint64_t key = 0;  ///< of the random stream
+};
+
+/// Rows up to this size are ranked exactly; longer ones by magnitudes that are rounded to float32 and cut to
+/// 12 bits behind the point, where numbers that then are equal share their middle rank.
+inline constexpr std::uint64_t kLongestRankedRow = std::uint64_t{1} << 19U;
+
+class RowRanker {
+ public:
+  /// `keys`: of the magnitudes of a row, whose first number is `first` of its tensor. Sets bit `bit` + i of
+  /// `bits` for each number i that is kept. Equal magnitudes: the earlier counts as the greater.
+  template <typename Key>
+  void mark(std::span<const Key> keys, const RankedMask& mask, std::uint64_t first, std::size_t bit,
+            std::vector<std::uint64_t>& bits);
+
+ private:
+  std::vector<std::uint64_t> order_;
+  std::vector<std::uint64_t> other_;
+};
+
+/// The same for a long row in two passes: count every number, then ask for each.
+class RowHistogram {
+ public:
+  void count(double value) { ++counts_[bin_of(value)]; }
+
+  /// Turns counts into ranks.
+  void settle();
+
+  bool keeps(double value, const RankedMask& mask, std::uint64_t number) const;
+
+ private:
+  static constexpr std::size_t kBins = std::size_t{1} << 20U;
+
+  static std::size_t bin_of(double value);
+
+  std::vector<std::uint64_t> counts_ = std::vector<std::uint64_t>(kBins);
+  std::vector<float> shares_;  ///< r / (n - 1)
+};
+
+}  // namespace ckpt
