@@ -301,7 +301,8 @@ def is_dense(tensor: torch.Tensor) -> bool:
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """On a storage of its own, with bytes."""
-    if torch.nn.parameter.is_lazy(tensor) or parts_of(tensor) is not None or tensor.device.type == "meta" or tensor.layout != torch.strided:
+    if (torch.nn.parameter.is_lazy(tensor) or parts_of(tensor) is not None or tensor.device.type == "meta" or tensor.layout != torch.strided
+            or tensor.dtype == getattr(torch, "float4_e2m1fn_x2", None)):
         return False
     return tensor.numel() == 0 or untyped(tensor).data_ptr() != 0
 

@@ -262,6 +262,7 @@ class Judge:
                  ["merge", flat, odd, "--method", "multislerp", "--around-base"],
                  ["convert", "--to", "safetensors", "--tied", "error"], ["strip", "--to", "torch-legacy"],
                  ["convert", "--state-dict", "--weights-only", "--compact", "--to", "torch-legacy", "--tied", "copy"],
+                 ["convert", "--dtype", "bfloat16", "--dtype", "**.bias=float32", "--on-overflow", "clamp"],
                  ["convert", "--tensors-only", "--dedupe", "--device-tag", "cpu", "--root", "model"],
                  ["apply", "-e", "strip", "-e", "filter --keep fc", "-e", "rename --map fc=head", "-e", "filter --drop-entry epoch"]]
         schema = self.schemas["plan"]

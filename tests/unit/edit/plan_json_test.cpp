@@ -373,6 +373,23 @@ TEST_CASE("a plan that converts says what it is asked for, and the container", "
   "tied": "copy"
 }
 )");
+  Convert halved;
+  halved.dtypes = {{std::nullopt, Dtype::kBfloat16}, {*NamePattern::parse("**.bias"), Dtype::kFloat32}};
+  halved.on_overflow = OnOverflow::kClamp;
+  CHECK(there_and_back(plan_of(halved)) == R"({
+  "schema": "ckpt.plan/1",
+  "edits": [
+    {
+      "edit": "convert",
+      "dtypes": [
+        {"dtype": "bfloat16"},
+        {"pattern": "**.bias", "dtype": "float32"}
+      ],
+      "on_overflow": "clamp"
+    }
+  ]
+}
+)");
   CHECK(there_and_back(plan_of(Convert{})) == R"({
   "schema": "ckpt.plan/1",
   "edits": [

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// --dtype: which tensors become what, and how they lie then. Their values are judged by PyTorch itself.
+#include "support/checkpoint_builder.h"
+#include "support/run_cli.h"
+
+namespace ckpt::test {
+namespace {
+
+bool holds(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+std::string zip_of(std::string_view description) {
+  return std::string(as_text(build_torch_zip(description)));
+}
+
+std::string legacy_of(std::string_view description) {
+  return std::string(as_text(build_torch_legacy(description)));
+}
+
+std::string safetensors_of(std::string_view description) {
+  return std::string(as_text(build_safetensors(description)));
+}
+
+Checkpoint read_file(const Cli& cli, const std::string& name) {
+  const auto text = cli.read(name);
+  const auto view = as_bytes(text);
+  auto read = read_bytes(Bytes(view.begin(), view.end()));
+  REQUIRE(read.ok());
+  return std::move(read).value();
+}
+
+using Lines = std::vector<std::string>;
+
+/// For each tensor its name, dtype, storage and place.
+Lines rows(const Cli& cli, const std::string& name) {
+  const auto checkpoint = read_file(cli, name);
+  Lines lines;
+  for (const auto& row : checkpoint.tensors) {
+    lines.push_back(fmt::format(
+        "{} {}: storage {} of {} B, offset {}, strides {}", row.name, dtype_info(row.dtype).name, row.storage,
+        checkpoint.storages[row.storage].bytes, row.offset, fmt::join(checkpoint.strides(row), "x")));
+  }
+  return lines;
+}
+
+constexpr auto kMixed = "w float32 2x3; b float16 3; n int64 scalar; mask bool 2";
+
+TEST_CASE("a plain dtype is for floating tensors", "[cli][convert]") {
+  const Cli cli;
+  for (const auto& bytes : {zip_of(kMixed), legacy_of(kMixed), safetensors_of(kMixed)}) {
+    cli.write("in", bytes);
+    const auto report = cli.good("convert --dtype bfloat16 --on-overflow inf --verify -f in -o out");
+    CHECK(
+        holds(report, "  cast: 1 tensor float32 -> bfloat16, 1 tensor float16 -> bfloat16; 30 B -> 18 B\n"));
+    CHECK(holds(cli.good("inspect --json out"), "\"bfloat16\""));
+    const auto checkpoint = read_file(cli, "out");
+    for (const auto& row : checkpoint.tensors) {
+      const auto wanted = row.name == "n"      ? Dtype::kInt64
+                          : row.name == "mask" ? Dtype::kBool
+                                               : Dtype::kBfloat16;
+      CHECK(row.dtype == wanted);
+    }
+  }
+}
+
+TEST_CASE("the last rule that means a key counts, and only a name changes kinds", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of(kMixed));
+  cli.good(
+      "convert -q --dtype float64 --dtype '*=int32' --dtype b=float32 --dtype mask=uint8 in.pt -o out.pt");
+  const auto checkpoint = read_file(cli, "out.pt");
+  Lines found;
+  for (const auto& row : checkpoint.tensors)
+    found.push_back(fmt::format("{} {}", row.name, dtype_info(row.dtype).name));
+  CHECK(found == Lines{"w float64", "b float32", "n int32", "mask uint8"});
+}
+
+TEST_CASE("a shared storage is cast as one where all of its views are", "[cli][convert]") {
+  const Cli cli;
+  constexpr auto kShared =
+      "whole float32 4x3; turned float32 3x4 storage=whole strides=1x3; row float32 3 storage=whole offset=3";
+  for (const auto& bytes : {zip_of(kShared), legacy_of(kShared)}) {
+    cli.write("in.pt", bytes);
+    cli.good("convert -q --dtype float16 --on-overflow inf -f in.pt -o out.pt");
+    const auto found = rows(cli, "out.pt");
+    REQUIRE(found.size() == 3);
+    CHECK(holds(found[0], "whole float16: storage 0 of 24 B, offset 0, strides 3x1"));
+    CHECK(holds(found[1], "turned float16: storage 0 of 24 B, offset 0, strides 1x3"));
+    CHECK(holds(found[2], "row float16: storage 0 of 24 B, offset 3, strides 1"));
+    const auto report = cli.good("convert --dtype row=float64 -f in.pt -o out.pt");
+    CHECK(holds(report,
+                "1 tensor shared a storage with tensors of another dtype and has one of its own: 'row'"));
+    CHECK(holds(rows(cli, "out.pt")[2], "row float64: storage 1 of 24 B, offset 0, strides 1"));
+  }
+}
+
+TEST_CASE("with --compact each tensor is cast alone", "[cli][convert]") {
+  const Cli cli;
+  cli.write(
+      "in.pt",
+      zip_of("base float32 900; a float32 4 storage=base offset=2; b float32 3 storage=base strides=2"));
+  cli.good("convert -q --dtype float16 --on-overflow inf --compact in.pt -o out.pt");
+  const auto found = rows(cli, "out.pt");
+  CHECK(holds(found[1], "a float16: storage 1 of 8 B, offset 0, strides 1"));
+  CHECK(holds(found[2], "b float16: storage 2 of 6 B, offset 0, strides 1"));
+}
+
+TEST_CASE("an overflow writes nothing, and a dry run says so", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("w int64 3"));
+  for (const auto* const options : {"-o out.pt", "-n"}) {
+    const auto ran = cli.run(std::string("convert --dtype w=uint8 in.pt ") + options);
+    CHECK(ran.status == 2);
+    CHECK(holds(ran.err, "does not fit uint8, whose largest number is 255"));
+    CHECK(holds(ran.err, "--on-overflow clamp"));
+    CHECK_FALSE(cli.exists("out.pt"));
+  }
+  CHECK(holds(cli.good("convert --dtype w=uint8 --on-overflow clamp in.pt -o out.pt"),
+              "too large, clamped: 'w'"));
+  CHECK(cli.good("inspect --values 3 --get w out.pt") == "[255, 255, 255]\n");
+}
+
+TEST_CASE("float8 goes where PyTorch can load it", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("w float32 3 parameter; v float32 2"));
+  cli.write("legacy.pt", legacy_of("w float32 3"));
+  cli.good("convert -q --dtype float8_e5m2 --on-overflow inf in.pt -o out.pt");
+  CHECK(holds(rows(cli, "out.pt")[0], "w float8_e5m2: storage 0 of 3 B"));
+  cli.good("convert -q --dtype float32 out.pt -o back.pt");
+  CHECK(holds(rows(cli, "back.pt")[0], "w float32: storage 0 of 12 B"));
+  CHECK(holds(cli.run("convert --dtype float8_e5m2 --on-overflow inf legacy.pt -o no.pt").err,
+              "PyTorch can't load float8_e5m2 tensors from its legacy stream"));
+  CHECK(holds(cli.run("convert --dtype w=int8 --on-overflow inf in.pt -o no.pt").err, "requires a gradient"));
+}
+
+TEST_CASE("rules that mean nothing or the impossible are refused", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("w float32 3; z complex64 2"));
+  CHECK(holds(cli.run("convert --dtype fp16 in.pt -n").err, "did you mean 'float16'?"));
+  CHECK(holds(cli.run("convert --dtype x=float16 in.pt -n").err, "--allow-unmatched"));
+  CHECK(holds(cli.run("convert --dtype z=float32 in.pt -n").err, "is complex64, which can't become float32"));
+  CHECK(cli.run("convert --on-overflow inf in.pt -n").status == 2);
+}
+
+}  // namespace
+}  // namespace ckpt::test
