@@ -8,7 +8,7 @@
 
 namespace ckpt {
 
-/// kMean, kLinear, kTaskArithmetic, kNearswap, kRam, kAddDifference, kWeightedSubtraction, kSumTwice,
+/// kMean, kLinear, kTaskArithmetic, kNearswap, kAddDifference, kWeightedSubtraction, kSumTwice,
 /// kTripleSum
 std::unique_ptr<TensorMerge> make_linear_merge(const MergeJob& job, VectorUnit unit);
 

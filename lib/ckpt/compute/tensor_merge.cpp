@@ -6,8 +6,11 @@
 
 #include <fmt/format.h>
 
+#include "ckpt/compute/merge_fusion.h"
 #include "ckpt/compute/merge_integers.h"
 #include "ckpt/compute/merge_linear.h"
+#include "ckpt/compute/merge_lora.h"
+#include "ckpt/compute/merge_select.h"
 #include "ckpt/compute/merge_sparse.h"
 #include "ckpt/compute/merge_sphere.h"
 
@@ -79,8 +82,16 @@ Status check_dtypes(const MergeJob& job) {
 Status check_inputs(const MergeJob& job) {
   const auto& info = merge_method_info(job.method);
   const auto inputs = job.inputs.size();
-  if (job.method == MergeMethod::kLora && inputs % 2 == 0)
-    return usage(job, "lora takes a tensor, then A and B of each adapter");
+  if (job.method == MergeMethod::kLora) {
+    if (inputs % 2 == 0 || job.ranks.size() != inputs / 2 || job.base != 0U)
+      return usage(job, "lora takes a tensor, which is the base, then A and B of each adapter");
+    if (job.shape.size() < 2)
+      return unsupported(job,
+                         fmt::format("lora changes tensors of two dimensions, not {}", job.shape.size()));
+    for (const auto rank : job.ranks) {
+      if (rank == 0) return unsupported(job, "an adapter of rank 0");
+    }
+  }
   const auto least = info.least - (info.base == MergeBase::kOptional && !job.base && info.least > 2 ? 1 : 0);
   const auto most =
       info.base == MergeBase::kOptional && !job.base && info.most > 0 ? info.most - 1 : info.most;
@@ -179,6 +190,11 @@ Result<std::unique_ptr<TensorMerge>> make_tensor_merge(const MergeJob& job, Vect
     case MergeMethod::kDellaLinear:
     case MergeMethod::kBreadcrumbs:
     case MergeMethod::kBreadcrumbsTies: return make_sparse_merge(job, unit);
+    case MergeMethod::kSce:
+    case MergeMethod::kRam:
+    case MergeMethod::kRamPlus: return make_select_merge(job, unit);
+    case MergeMethod::kArceeFusion: return make_fusion_merge(job, unit);
+    case MergeMethod::kLora: return make_lora_merge(job, unit);
     default: return make_linear_merge(job, unit);
   }
 }

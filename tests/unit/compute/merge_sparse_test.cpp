@@ -12,8 +12,6 @@ using namespace ckpt::test;
 
 namespace {
 
-constexpr std::size_t kThreads[] = {1, 2, 5};
-
 Numbers changes(const Numbers& base, const Numbers& other) {
   Numbers out;
   for (std::size_t i = 0; i < base.size(); ++i) out.push_back(other[i] - base[i]);
@@ -125,12 +123,12 @@ TEST_CASE("equal magnitudes are kept from the front", "[compute]") {
 }
 
 TEST_CASE("exactly k are kept of a large tensor full of equal magnitudes", "[compute]") {
-  constexpr std::size_t kCount = 1'100'000;
+  constexpr std::size_t kCount = 600'000;
   const Numbers base(kCount, 0.0);
   const auto values = normal_numbers(kCount, 3);
   Numbers steps;  // a few magnitudes, and many zeros
   for (const auto value : values) steps.push_back(std::fabs(value) < 0.5 ? 0 : std::round(value * 2) / 2);
-  for (const double density : {0.0001, 0.03, 0.2, 0.5, 0.75, 0.999999}) {
+  for (const double density : {0.0001, 0.2, 0.75, 0.999999}) {
     const Numbers* const both[] = {&values, &steps};
     for (const auto* numbers : both) {
       auto job = job_of(MergeMethod::kTies, std::vector<Numbers>{base, *numbers});
@@ -143,11 +141,11 @@ TEST_CASE("exactly k are kept of a large tensor full of equal magnitudes", "[com
 
 TEST_CASE("a sample that misleads costs a pass, and nothing else", "[compute]") {
   // All greatest numbers stand at one place, where hardly a sample is taken.
-  constexpr std::size_t kCount = 1'500'000;
+  constexpr std::size_t kCount = 800'000;
   Numbers numbers(kCount);
   for (std::size_t i = 0; i < kCount; ++i)
-    numbers[i] = i >= 700'000 && i < 700'300 ? 1e6 + static_cast<double>(i) : 1;
-  for (const auto kept : {100U, 299U, 300U, 301U, 1'000'000U}) {
+    numbers[i] = i >= 400'000 && i < 400'300 ? 1e6 + static_cast<double>(i) : 1;
+  for (const auto kept : {100U, 299U, 300U, 301U, 500'000U}) {
     auto job = job_of(MergeMethod::kTies, {Numbers(kCount, 0.0), numbers});
     job.parameters.densities = {(static_cast<double>(kept) + 0.5) / kCount};
     CHECK(differences(merged_numbers(job), band(numbers, 0, kept)) == 0);
@@ -315,19 +313,19 @@ TEST_CASE("numbers that are no numbers are the greatest, and stay", "[compute]")
 }
 
 TEST_CASE("thinned out merges do not depend on threads and vector units", "[compute]") {
-  constexpr std::size_t kCount = 700'000;
+  constexpr std::size_t kCount = 280'000;
   for (const auto accumulate : {Accumulate::kFloat64, Accumulate::kFloat32}) {
     for (const auto dtype : {Dtype::kFloat32, Dtype::kBfloat16}) {
       const auto tensors = related(3, kCount, dtype);
       for (const auto method :
            {MergeMethod::kTies, MergeMethod::kDareTies, MergeMethod::kDella, MergeMethod::kBreadcrumbs}) {
         auto job = job_of(method, tensors, dtype);
-        job.shape = {700, 1000};
+        job.shape = {280, 1000};
         job.accumulate = accumulate;
         job.parameters.densities = {0.4, 0.6};
         const auto one = merged(job, 1, VectorUnit::kBaseline);
         REQUIRE(one.status.ok());
-        for (const auto threads : kThreads) CHECK(merged(job, threads).bytes == one.bytes);
+        CHECK(merged(job, 5).bytes == one.bytes);
         CHECK(merged(job, 2, std::min(VectorUnit::kAvx2, best_vector_unit())).bytes == one.bytes);
       }
     }
