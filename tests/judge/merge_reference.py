@@ -299,7 +299,7 @@ def arcee_fusion(base: Array, xs: list[Array], p: Parameters) -> Array:
     importance = np.abs(x - base) * np.sum(p1 * np.log(p1 / p0), axis=-1, keepdims=True)
     flat = np.sort(importance.reshape(-1))
     first, median, third = (flat[int(q * (flat.size - 1))] for q in (0.25, 0.5, 0.75))
-    return np.where(importance >= median + 1.5 * (third - first), x, base)
+    return np.where(importance >= median + 1.5 * (third - first), x, base).reshape(base.shape)
 
 
 def ram(base: Array, xs: list[Array], p: Parameters, plus: bool = False) -> Array:
