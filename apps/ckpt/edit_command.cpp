@@ -18,7 +18,7 @@ void EditFrame::attach(CLI::App& app, const std::function<void()>& attach_own) {
   });
   attach_own();
   output.attach(app);
-  compute.attach(app);
+  compute.attach_with_backend(app);
   common.attach(app);
 }
 

@@ -2,10 +2,13 @@
 #include "merge_sources.h"
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 
 #include "ckpt/format/format.h"
+#include "ckpt/io/whole_file.h"
 #include "options/input.h"
 
 namespace ckpt::cli {
@@ -28,15 +31,29 @@ Result<std::shared_ptr<Checkpoint>> read_source(const std::string& file) {
   return std::make_shared<Checkpoint>(std::move(checkpoint));
 }
 
+/// What PEFT writes beside the weights of an adapter.
+Result<std::optional<std::string>> read_adapter_config(const std::string& file) {
+  constexpr std::uint64_t kLargest = 1U << 20U;
+  const auto slash = file.rfind('/');
+  const auto path = (slash == file.npos ? std::string() : file.substr(0, slash + 1)) + "adapter_config.json";
+  auto text = read_whole_file(path, kLargest);
+  if (text.ok()) return std::optional<std::string>(std::move(text).value());
+  if (text.error().code() == ErrorCode::kNotFound) return std::optional<std::string>();
+  return std::move(text).error();
+}
+
 }  // namespace
 
 Status open_merge_sources(Plan& plan) {
   for (auto& edit : plan.edits) {
     auto* merge = std::get_if<MergeTensors>(&edit);
     if (merge == nullptr) continue;
+    const bool of_adapters = merge->method && merge->method->method == MergeMethod::kLora;
     for (auto& source : merge->sources) {
       if (source.checkpoint) continue;
       CKPT_ASSIGN_OR_RETURN(source.checkpoint, read_source(source.file));
+      if (!of_adapters || source.file == "-") continue;
+      CKPT_ASSIGN_OR_RETURN(source.adapter_config, read_adapter_config(source.file));
     }
   }
   return {};

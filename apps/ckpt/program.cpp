@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "back_ends.h"
 #include "ckpt/base/text.h"
 #include "ckpt/version.h"
 #include "command.h"
@@ -27,7 +28,9 @@ void print_overview(Stream& out) {
     out.print(command.alias.empty() ? "\n" : fmt::format(" (short: {})\n", command.alias));
   }
   out.print("  help                 Show the manual of a command: ckpt help COMMAND\n\n");
-  out.print("'ckpt COMMAND --help' lists a command's options.\n");
+  out.print(
+      "'ckpt COMMAND --help' lists a command's options, 'ckpt --version -v' what can compute on this "
+      "machine.\n");
 }
 
 ExitCode show_overview(Console& console) {
@@ -54,11 +57,13 @@ ExitCode show_manual(const std::vector<std::string>& arguments, Console& console
   return ExitCode::kDone;
 }
 
-ExitCode show_version(Console& console) {
+ExitCode show_version(const std::vector<std::string>& arguments, Console& console) {
+  const auto is_verbose = [](const std::string& word) { return word == "-v" || word == "--verbose"; };
   if (console.json) {
     print_help_document({}, console.out);
   } else {
     console.out.format("ckpt {}\n", kVersion);
+    if (std::any_of(arguments.begin(), arguments.end(), is_verbose)) print_back_ends(console.out);
   }
   return ExitCode::kDone;
 }
@@ -90,7 +95,7 @@ ExitCode dispatch(const std::vector<std::string>& arguments, Console& console) {
   }
   const auto& first = arguments.front();
   if (first == "-h" || first == "--help") return show_overview(console);
-  if (first == "--version") return show_version(console);
+  if (first == "--version") return show_version(arguments, console);
   if (first == kHelp) return show_manual(arguments, console);
   const auto* command = find_command(first);
   if (command == nullptr && first.starts_with('-')) {
@@ -99,7 +104,7 @@ ExitCode dispatch(const std::vector<std::string>& arguments, Console& console) {
   }
   if (command == nullptr) return fail(kHelp, unknown_command(first), console);
   if (std::find(arguments.begin() + 1, arguments.end(), "--version") != arguments.end())
-    return show_version(console);
+    return show_version(arguments, console);
   return run_command(*command, {arguments.begin() + 1, arguments.end()}, console);
 }
 

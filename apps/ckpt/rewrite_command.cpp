@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/compute/device.h"
 #include "ckpt/edit/apply.h"
 #include "ckpt/edit/plan_json.h"
 #include "ckpt/format/convert.h"
@@ -27,11 +28,17 @@ namespace {
 /// One input on its way to its output.
 class Rewrite {
  public:
-  Rewrite(const std::string& input, const EditFrame& frame, const Plan& plan, Console& console)
-      : flags_(frame.output), compute_(frame.compute.options()), plan_(plan), console_(console) {
+  Rewrite(const std::string& input, const EditFrame& frame, const ComputeOptions& compute, const Plan& plan,
+          Console& console)
+      : flags_(frame.output),
+        compute_flags_(frame.compute),
+        compute_(compute),
+        plan_(plan),
+        console_(console) {
     result_.file = input;
     result_.output = flags_.path_for(input);
     result_.dry_run = flags_.dry_run;
+    result_.verbose = frame.common.verbose;
   }
 
   Status run() {
@@ -53,7 +60,9 @@ class Rewrite {
     }
     result_.left_alone = flags_.in_place && !result_.changed;
     if (result_.left_alone) return {};
-    return flags_.dry_run ? dry_run(*layout) : write(*layout);
+    compute_flags_.add_device(compute_, computed_bytes(*layout, 0, checkpoint_));
+    CKPT_RETURN_IF_ERROR(flags_.dry_run ? dry_run(*layout) : write(*layout));
+    return describe_device();
   }
 
   const FileResult& result() const { return result_; }
@@ -105,6 +114,14 @@ class Rewrite {
     return {};
   }
 
+  Status describe_device() {
+    if (!compute_.device) return {};
+    CKPT_ASSIGN_OR_RETURN(const auto info, compute_.device->info());
+    result_.device = {compute_.device->label(), info.name, compute_.device->copied(),
+                      compute_.device->computed()};
+    return {};
+  }
+
   Status dry_run(const Layout& layout) {
     const auto bar = progress_bar(printable(result_.file));
     return rehearse(layout, 0, checkpoint_, bar.get(), compute_);
@@ -135,7 +152,8 @@ class Rewrite {
   }
 
   const OutputFlags& flags_;
-  const ComputeOptions compute_;
+  const ComputeFlags& compute_flags_;
+  ComputeOptions compute_;
   const Plan& plan_;
   Console& console_;
   std::shared_ptr<const ByteSource> source_;
@@ -171,13 +189,15 @@ ExitCode rewrite(std::string_view command, const InputOptions& input, const Edit
   }
   if (auto usage = output.check(input.files); !usage.ok()) return fail(command, usage.error(), console);
   if (auto opened = open_merge_sources(plan); !opened.ok()) return fail(command, opened.error(), console);
+  const auto compute = frame.compute.options();
+  if (!compute.ok()) return fail(command, compute.error(), console);
   auto& report_stream = output.output == "-" ? console.err : console.out;
   std::optional<JsonDocument> document;
   if (console.json) document.emplace(report_stream, command);
   std::vector<Error> errors;
   auto status = ExitCode::kDone;
   for (const auto& file : input.files) {
-    Rewrite one(file, frame, plan, console);
+    Rewrite one(file, frame, *compute, plan, console);
     auto done = one.run();
     if (!done.ok()) {
       one.result().status = ExitCode::kCouldNotDoIt;

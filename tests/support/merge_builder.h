@@ -68,7 +68,8 @@ struct Merged {
   MergeMeasures measures;
 };
 
-inline Merged merged(MergeJob job, std::size_t threads = 1, VectorUnit unit = best_vector_unit()) {
+inline Merged merged(MergeJob job, std::size_t threads = 1, VectorUnit unit = best_vector_unit(),
+                     const TensorBackend* backend = nullptr) {
   Merged out;
   out.status = check_merge_job(job);
   if (!out.status.ok()) return out;
@@ -77,6 +78,7 @@ inline Merged merged(MergeJob job, std::size_t threads = 1, VectorUnit unit = be
   out.bytes.resize(extent.size);
   ComputeOptions options;
   options.threads = threads;
+  options.backend = std::shared_ptr<const TensorBackend>(std::shared_ptr<void>(), backend);
   const auto deliver = [&](std::size_t, std::uint64_t offset, ByteView bytes) -> Status {
     std::copy(bytes.begin(), bytes.end(), out.bytes.begin() + static_cast<std::ptrdiff_t>(offset));
     return {};

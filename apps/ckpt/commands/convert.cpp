@@ -14,11 +14,19 @@ namespace {
 struct ConvertOptions {
   Convert edit;
   std::string device_tag;
+  std::vector<std::string> dtypes;
+  std::string on_overflow;
 };
 
 Result<std::vector<Edit>> make_edits(const ConvertOptions& options) {
   auto edit = options.edit;
   edit.device_tag_cpu = !options.device_tag.empty();
+  for (const auto& text : options.dtypes) {
+    CKPT_ASSIGN_OR_RETURN(auto rule, parse_dtype_rule(text));
+    edit.dtypes.push_back(std::move(rule));
+  }
+  if (options.on_overflow == "clamp") edit.on_overflow = OnOverflow::kClamp;
+  if (options.on_overflow == "inf") edit.on_overflow = OnOverflow::kInf;
   return std::vector<Edit>{edit};
 }
 
@@ -32,6 +40,17 @@ EditMaker attach_edit(CLI::App& app) {
   app.add_flag("--weights-only", edit.weights_only,
                "Make a file that loads with weights_only=True: what it refuses becomes a plain value, or "
                "goes and is listed");
+  auto* dtype =
+      app.add_option("--dtype", options->dtypes,
+                     "Dtype that tensors become: DTYPE for all floating ones, PATTERN=DTYPE for keys; "
+                     "repeatable, the last that means a key counts");
+  dtype->option_text("[PATTERN=]DTYPE ...")->allow_extra_args(false);
+  app.add_option("--on-overflow", options->on_overflow,
+                 "What a dtype is too small for: error (nothing is written; the default), clamp (its largest "
+                 "number), inf (as PyTorch does)")
+      ->check(one_of({"error", "clamp", "inf"}))
+      ->option_text("CHOICE")
+      ->needs(dtype);
   app.add_flag("--compact", edit.compact,
                "Give every view a storage of its own, dense and no larger than needed");
   app.add_flag("--dedupe", edit.dedupe, "Let storages with equal bytes be one");

@@ -3,10 +3,12 @@
 #include <optional>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include "commands/all.h"
 #include "edit_command.h"
 #include "manuals.h"
+#include "options/merge_method.h"
 #include "rewrite_command.h"
 
 namespace ckpt::cli {
@@ -18,6 +20,7 @@ struct MergeOptions {
   std::string keys = "base";
   std::string on_shape_mismatch = "error";
   std::string dtype;
+  MergeMethodOptions method;
 };
 
 MergeTensors::Keys parse_keys(const std::string& word) {
@@ -32,9 +35,17 @@ MergeTensors::OnShapeMismatch parse_on_shape_mismatch(const std::string& word) {
                               : MergeTensors::OnShapeMismatch::kError;
 }
 
-MergeTensors::OnDtypeMismatch parse_dtype_choice(const std::string& word) {
-  if (word == "base") return MergeTensors::OnDtypeMismatch::kToBase;
-  return word == "other" ? MergeTensors::OnDtypeMismatch::kTakeOther : MergeTensors::OnDtypeMismatch::kError;
+/// Without a method, what decides where dtypes differ; with one, what the result has.
+Status set_dtype(const std::string& word, MergeTensors& merge) {
+  if (word == "other" && merge.method)
+    return Error(ErrorCode::kUsage, "--dtype other goes without --method: give base or a dtype");
+  if (word == "base") merge.on_dtype_mismatch = MergeTensors::OnDtypeMismatch::kToBase;
+  if (word == "other") merge.on_dtype_mismatch = MergeTensors::OnDtypeMismatch::kTakeOther;
+  if (word.empty() || word == "base" || word == "other") return {};
+  CKPT_ASSIGN_OR_RETURN(merge.dtype, parse_dtype(word));
+  if (merge.method) return {};
+  return Error(ErrorCode::kUsage,
+               fmt::format("--dtype {} goes with --method: without it give base or other", word));
 }
 
 Result<std::vector<Edit>> make_edits(const MergeOptions& options) {
@@ -43,8 +54,10 @@ Result<std::vector<Edit>> make_edits(const MergeOptions& options) {
   MergeTensors merge;
   merge.keys = parse_keys(options.keys);
   merge.on_shape_mismatch = parse_on_shape_mismatch(options.on_shape_mismatch);
-  merge.on_dtype_mismatch = parse_dtype_choice(options.dtype);
+  CKPT_ASSIGN_OR_RETURN(merge.method, options.method.recipe());
+  CKPT_RETURN_IF_ERROR(set_dtype(options.dtype, merge));
   for (const auto& file : options.others) merge.sources.push_back({file, options.other_root});
+  if (merge.method) CKPT_RETURN_IF_ERROR(check_recipe(*merge.method, merge.sources.size() + 1));
   return std::vector<Edit>{std::move(merge)};
 }
 
@@ -63,9 +76,10 @@ void attach_choices(CLI::App& app, MergeOptions& options) {
       ->check(one_of({"error", "keep-base", "take-other"}))
       ->option_text("CHOICE");
   app.add_option("--dtype", options.dtype,
-                 "Where dtypes differ: base (values are converted) or other; an error if not said")
-      ->check(one_of({"base", "other"}))
-      ->option_text("CHOICE");
+                 "Where dtypes differ: base (values are converted) or other; an error if not said. With "
+                 "--method the dtype of the result, the base's if not said")
+      ->option_text("DTYPE");
+  options.method.attach(app);
 }
 
 /// In `apply -e` the base is one of apply's files.

@@ -7,21 +7,15 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/model/key_path.h"
+#include "render/cast_report.h"
 #include "render/json.h"
+#include "render/lists.h"
+#include "render/merge.h"
 
 namespace ckpt::cli {
 namespace {
 
-constexpr std::size_t kShown = 5;  // names of a list in the text report; JSON has all
-
-/// "'a', 'b', 'c' and 12 more".
-std::string names(const std::vector<std::string>& list) {
-  std::string out;
-  for (std::size_t i = 0; i < std::min(kShown, list.size()); ++i)
-    out += (i > 0 ? ", " : "") + quoted(list[i]);
-  if (list.size() > kShown) out += fmt::format(" and {} more", with_separators(list.size() - kShown));
-  return out;
-}
+constexpr std::size_t kShown = kShownNames;
 
 /// PyTorch's own words for what strict loading would say.
 std::string strict_names(const std::vector<std::string>& list) {
@@ -64,9 +58,9 @@ void print_state_dict(Stream& out, const StateDictReport& dict, const std::strin
   for (const auto& head : dict.heads) print_head(out, head);
   print_renamed(out, dict);
   if (!dict.added.empty())
-    out.format("    {} added: {}\n", counted(dict.added.size(), "key"), names(dict.added));
+    out.format("    {} added: {}\n", counted(dict.added.size(), "key"), listed(dict.added));
   if (!dict.dropped.empty())
-    out.format("    {} dropped: {}\n", counted(dict.dropped.size(), "key"), names(dict.dropped));
+    out.format("    {} dropped: {}\n", counted(dict.dropped.size(), "key"), listed(dict.dropped));
   if (!dict.missing.empty()) out.format("    Missing key(s) in state_dict: {}\n", strict_names(dict.missing));
   if (!dict.unexpected.empty())
     out.format("    Unexpected key(s) in state_dict: {}\n", strict_names(dict.unexpected));
@@ -96,10 +90,10 @@ void print_optimizer(Stream& out, const OptimizerReport& optimizer) {
   }
   if (!optimizer.dropped.empty())
     out.format("    {} dropped: {}\n", counted(optimizer.dropped.size(), "parameter"),
-               names(optimizer.dropped));
+               listed(optimizer.dropped));
   if (!optimizer.reset.empty())
     out.format("    state of {} reset: {}\n", counted(optimizer.reset.size(), "parameter"),
-               names(optimizer.reset));
+               listed(optimizer.reset));
   if (optimizer.renamed > 0) out.format("    {} renamed\n", counted(optimizer.renamed, "name"));
 }
 
@@ -127,6 +121,7 @@ void print_conversion(Stream& out, const ConversionReport& report) {
   if (report.respelled) out.print("  spelled in pickle protocol 2, all that weights_only=True reads\n");
   if (report.devices_changed > 0)
     out.format("  {} tagged 'cpu'\n", counted(report.devices_changed, "storage"));
+  if (report.cast) print_casts(out, *report.cast);
   if (report.compacted) {
     const auto& compacted = *report.compacted;
     out.format("  compacted: {} {}, {} of storages -> {}\n", counted(compacted.tensors, "tensor"),
@@ -140,7 +135,7 @@ void print_conversion(Stream& out, const ConversionReport& report) {
              human_bytes(saved));
   for (std::size_t i = 0; i < std::min(kShown, report.deduped.size()); ++i)
     out.format("    one storage of {}: {}\n", human_bytes(report.deduped[i].bytes),
-               names(report.deduped[i].tensors));
+               listed(report.deduped[i].tensors));
   if (report.deduped.size() > kShown)
     out.format("    and {} more\n", counted(report.deduped.size() - kShown, "group"));
 }
@@ -179,6 +174,12 @@ void write_conversion(JsonWriter& json, const ConversionReport& report) {
   json.end_array();
   json.key("respelled").boolean(report.respelled);
   json.key("devices_changed").number(report.devices_changed);
+  json.key("cast");
+  if (report.cast) {
+    write_casts(json, *report.cast);
+  } else {
+    json.null();
+  }
   json.key("compacted");
   if (report.compacted) {
     json.begin_object();
@@ -283,16 +284,37 @@ void print_result(Stream& out, const FileResult& result) {
   }
   if (const auto& path = result.report.new_root)
     out.format("  root: the state dict {}\n", path->empty() ? "of the module" : "at " + quoted(*path));
+  for (const auto& merge : result.report.merges) print_merge(out, merge, result.file, result.verbose);
   for (const auto& dict : result.report.state_dicts) print_state_dict(out, dict, result.file);
   for (const auto& optimizer : result.report.optimizers) print_optimizer(out, optimizer);
   if (!result.report.dropped_entries.empty())
-    out.format("  dropped: {}\n", names(result.report.dropped_entries));
+    out.format("  dropped: {}\n", listed(result.report.dropped_entries));
   if (result.report.conversion) print_conversion(out, *result.report.conversion);
   for (const auto& note : result.report.notes) out.format("  note: {}\n", note);
   out.format("  {} in, {} out, {} of them moved as they are\n", human_bytes(result.bytes_in),
              human_bytes(result.bytes_out), human_bytes(result.bytes_copied));
   if (const std::string_view text = outcome(result); !text.empty()) out.format("  {}\n", text);
+  if (const auto& device = result.device; !device.label.empty())
+    out.format("  device: {} ({}), copied {}, computed {}\n", device.label, printable(device.name),
+               human_bytes(device.copied), human_bytes(device.computed));
 }
+
+namespace {
+
+void write_device(JsonWriter& json, const DeviceWork& device) {
+  if (device.label.empty()) {
+    json.null();
+    return;
+  }
+  json.begin_object();
+  json.key("device").string(device.label);
+  json.key("name").string(device.name);
+  json.key("copied").number(device.copied);
+  json.key("computed").number(device.computed);
+  json.end_object();
+}
+
+}  // namespace
 
 void write_result(JsonWriter& json, const FileResult& result) {
   json.begin_object();
@@ -305,6 +327,8 @@ void write_result(JsonWriter& json, const FileResult& result) {
   json.key("bytes_in").number(result.bytes_in);
   json.key("bytes_out").number(result.bytes_out);
   json.key("bytes_moved").number(result.bytes_copied);
+  json.key("device");
+  write_device(json, result.device);
   json.key("changed").boolean(result.changed);
   json.key("written").boolean(result.status == ExitCode::kDone && !result.dry_run && !result.left_alone);
   json.key("dry_run").boolean(result.dry_run);
@@ -329,6 +353,9 @@ void write_result(JsonWriter& json, const FileResult& result) {
   } else {
     json.null();
   }
+  json.key("merges").begin_array();
+  for (const auto& merge : result.report.merges) write_merge(json, merge);
+  json.end_array();
   write_strings(json, "notes", result.report.notes);
   json.key("findings");
   write_findings(json, result.findings, result.file);

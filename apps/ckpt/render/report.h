@@ -14,6 +14,14 @@
 
 namespace ckpt::cli {
 
+/// What a GPU did.
+struct DeviceWork {
+  std::string label;  ///< "cuda:0"; empty: none was there
+  std::string name;
+  std::uint64_t copied = 0;  ///< bytes of values that it put in order
+  std::uint64_t computed = 0;
+};
+
 struct FileResult {
   std::string file;
   std::string output;
@@ -24,8 +32,10 @@ struct FileResult {
   std::uint64_t bytes_copied = 0;  ///< of the output, moved from the input as they are
   bool changed = false;
   bool dry_run = false;
+  bool verbose = false;     ///< the text report tells of each tensor that was computed
   bool left_alone = false;  ///< --in-place with nothing to change
   ExitCode status = ExitCode::kDone;
+  DeviceWork device;
   PlanReport report;
   std::vector<Finding> findings;
 };

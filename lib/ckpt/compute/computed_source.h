@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 
 #include "ckpt/base/bytes.h"
@@ -17,11 +18,13 @@
 namespace ckpt {
 
 class Device;
+class TensorBackend;
 
 /// Who computes.
 struct ComputeOptions {
-  std::size_t threads = 0;         ///< the calling one too; 0: one a processor
-  const Device* device = nullptr;  ///< a GPU that may help; null: processors alone
+  std::size_t threads = 0;                       ///< the calling one too; 0: one a processor
+  std::shared_ptr<const Device> device;          ///< a GPU that may help; null: processors alone
+  std::shared_ptr<const TensorBackend> backend;  ///< who calculates; null: the native kernels
 };
 
 class CKPT_EXPORT ComputedSource : public ByteSource {

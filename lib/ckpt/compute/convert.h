@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Values of one dtype as values of another, rounded as PyTorch's `copy_` does: to the nearest, ties to even;
-// 16-bit floats by way of float32.
+// Values of one dtype as values of another, with the bits that PyTorch's `tensor.to(dtype)` gives
+// (element_casts.h).
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,8 @@
 
 namespace ckpt {
 
-/// Is there a conversion? Between floats of 16 bits and more, integers and booleans; any dtype to itself.
+/// Is there a conversion? Between floats of whole bytes, integers and booleans; between complex ones; any
+/// dtype to itself.
 CKPT_EXPORT bool can_convert(Dtype from, Dtype to);
 
 /// Little-endian values of `from` as values of `to`. Precondition: `can_convert`, and `out` has room for as

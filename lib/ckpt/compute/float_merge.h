@@ -6,11 +6,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "ckpt/compute/convert.h"
+#include "ckpt/compute/device.h"
 #include "ckpt/compute/merge_values.h"
 #include "ckpt/compute/tensor_merge.h"
 
@@ -45,6 +48,11 @@ class FloatMerge : public TensorMerge {
         std::clamp<std::uint64_t>(kStripBytes / bytes / kMergeBlock * kMergeBlock, kMergeBlock, kMergeChunk);
   }
 
+  void combine_with(const TensorBackend* backend) override {
+    backend_ = backend;
+    if (backend != nullptr && backend->preferred_count() > strip_) strip_ = kMergeChunk;
+  }
+
   std::uint64_t chunks() const override { return (numbers_ + chunk_size_ - 1) / chunk_size_; }
 
   Extent chunk(std::uint64_t index) const override {
@@ -58,16 +66,21 @@ class FloatMerge : public TensorMerge {
     std::vector<double> sums(gram_is_known_ ? 0 : gram_.sums().size());
     const auto extent = this->chunk(chunk);
     const auto end = extent.end() / item_;
+    const auto elsewhere = backend_ == nullptr ? std::nullopt : pass_elsewhere();
+    if (backend_ != nullptr) backend_->note_work(extent.size / item_, elsewhere.has_value());
     for (auto first = extent.offset / item_; first < end;) {
       const auto count = std::min<std::uint64_t>(strip_, end - first);
       CKPT_RETURN_IF_ERROR(read_strip(first, count, scratch));
       scratch.out.resize(strip_ * item_);
-      for_blocks(first, count, scratch, [&](const MergeBlock<Real>& block) {
-        if (!sums.empty()) kernels_.gram(measured_, block.x, sums.data(), block.count);
-        combine_block(chunk, block);
-        kernels_.encode(real_dtype(job_.dtype), block.out, scratch.out.data() + (block.first - first) * item_,
-                        block.count);
-      });
+      if (elsewhere) CKPT_RETURN_IF_ERROR(combine_elsewhere(*elsewhere, first, count, scratch));
+      if (!elsewhere || !sums.empty())
+        for_blocks(first, count, scratch, [&](const MergeBlock<Real>& block) {
+          if (!sums.empty()) kernels_.gram(measured_, block.x, sums.data(), block.count);
+          if (elsewhere) return;
+          combine_block(chunk, block);
+          kernels_.encode(real_dtype(job_.dtype), block.out,
+                          scratch.out.data() + (block.first - first) * item_, block.count);
+        });
       CKPT_RETURN_IF_ERROR(emit(first * item_, ByteView(scratch.out).first(count * item_)));
       first += count;
     }
@@ -109,6 +122,9 @@ class FloatMerge : public TensorMerge {
 
   /// Makes `out` of the inputs. Blocks of a chunk come in their order.
   virtual void combine_block(std::uint64_t chunk, const MergeBlock<Real>& block) = 0;
+
+  /// What `combine_block` does, if it is one pass of module_abi.h, the same for every number.
+  virtual std::optional<BackendPass> pass() const { return std::nullopt; }
 
   /// `look(block)` for each block of a chunk.
   template <typename Look>
@@ -193,6 +209,50 @@ class FloatMerge : public TensorMerge {
     if (input.conjugated) kernels_.negate(out, count, 1, 2);
   }
 
+  CkptKernelCall call_of(const BackendPass& pass, const std::vector<CkptValues>& inputs,
+                         std::uint64_t first) const {
+    const auto accumulate = sizeof(Real) == sizeof(float) ? CKPT_FLOAT32 : CKPT_FLOAT64;
+    return {sizeof(CkptKernelCall),
+            pass.kernel,
+            accumulate,
+            device_dtype(real_dtype(job_.dtype), false),
+            inputs.data(),
+            inputs.size(),
+            pass.parameters.data(),
+            pass.parameters.size(),
+            pass.masks.data(),
+            pass.masks.size(),
+            first,
+            nullptr};
+  }
+
+  /// The inputs of a pass, as they lie in `scratch`, or without data.
+  std::vector<CkptValues> values_of(const BackendPass& pass, MergeScratch* scratch,
+                                    std::uint64_t count) const {
+    std::vector<CkptValues> values;
+    for (const auto i : pass.inputs) {
+      void* const data = scratch == nullptr ? nullptr : scratch->raw[i].data();
+      values.push_back({data, 0, count, device_dtype(real_dtype(job_.inputs[i].dtype), false), -1});
+    }
+    return values;
+  }
+
+  std::optional<BackendPass> pass_elsewhere() const {
+    const auto is_changed = [](const MergeInput& input) { return input.negated || input.conjugated; };
+    if (std::any_of(job_.inputs.begin(), job_.inputs.end(), is_changed)) return std::nullopt;
+    auto found = pass();
+    if (found && !backend_->supports(call_of(*found, values_of(*found, nullptr, 0), 0))) found.reset();
+    return found;
+  }
+
+  Status combine_elsewhere(const BackendPass& pass, std::uint64_t first, std::uint64_t count,
+                           MergeScratch& scratch) const {
+    const auto values = values_of(pass, &scratch, count);
+    const auto call = call_of(pass, values, first);
+    return backend_->combine(call, {scratch.out.data(), 0, count, call.target_dtype, -1});
+  }
+
+  const TensorBackend* backend_ = nullptr;
   std::uint64_t strip_;   ///< numbers that are read at once
   std::size_t measured_;  ///< inputs whose inner products are known: of very many, none
   std::atomic<bool> gram_is_known_ = false;
@@ -220,6 +280,20 @@ class ChangeMerge : public FloatMerge<Real> {
       this->kernels_.subtract(block.x[i], block.x[base_], block.x[i], block.count);
       out.push_back(block.x[i]);
     }
+    return out;
+  }
+
+  /// The base, and what is a change of it.
+  std::vector<std::size_t> base_first() const {
+    std::vector<std::size_t> out{base_};
+    out.insert(out.end(), others_.begin(), others_.end());
+    return out;
+  }
+
+  /// A kernel that takes a weight for each change, and then these.
+  BackendPass pass_of(CkptKernel kernel, std::initializer_list<double> more) const {
+    BackendPass out{kernel, base_first(), {weights_.begin(), weights_.end()}, {}};
+    out.parameters.insert(out.parameters.end(), more.begin(), more.end());
     return out;
   }
 

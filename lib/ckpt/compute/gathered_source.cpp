@@ -6,9 +6,11 @@
 #include <cstring>
 #include <numeric>
 #include <span>
+#include <unordered_set>
 #include <utility>
 
 #include "ckpt/compute/convert.h"
+#include "ckpt/compute/device_gather.h"
 #include "ckpt/compute/workers.h"
 #include "ckpt/model/dense_order.h"
 
@@ -272,8 +274,8 @@ class BoxReader {
 };
 
 /// How a result is cut: all of its inner dimensions that fit into a box, and some steps of the next.
-struct Cut {
-  explicit Cut(const Gather& gather) : behind(gather.shape.size()) {
+struct Boxes {
+  explicit Boxes(const Gather& gather) : behind(gather.shape.size()) {
     const auto item = std::max(dtype_info(gather.to).item_size, dtype_info(gather.from).item_size);
     const auto most = (is_c_order(gather.shape, gather.strides) ? kDenseBox : kBox) / item;
     while (behind > 0 && inner * static_cast<std::uint64_t>(gather.shape[behind - 1]) <= most)
@@ -325,30 +327,68 @@ Status GatheredSource::produce(std::span<const Extent> pieces, const ComputeOpti
                                const Deliver& deliver, const std::function<void()>& report) const {
   struct Job {
     std::size_t piece;
-    Extent extent;  ///< of one box
+    Extent extent;   ///< of one box
+    bool is_repeat;  ///< a piece before has the same
   };
 
+  for (const auto& placed : results_) {
+    if (placed.gather.watch) placed.gather.watch->begin();
+  }
   std::vector<Job> jobs;
+  std::vector<DeviceGather> sent;  // to the GPU
+  std::unordered_set<std::uint64_t> seen;
   std::uint64_t bytes = 0;
+  const auto add_boxes = [&](std::size_t piece, const Placed& placed, Extent wanted) {
+    bytes += wanted.size;
+    for (auto offset = wanted.offset; offset < wanted.end();) {
+      const auto end = std::min(box_at(placed, offset).end(), wanted.end());
+      jobs.push_back({piece, {offset, end - offset}, !seen.insert(offset).second});
+      offset = end;
+    }
+  };
   for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
     const auto wanted = pieces[piece];
     CKPT_RETURN_IF_ERROR(require(wanted));
-    bytes += wanted.size;
     for (auto offset = wanted.offset; offset < wanted.end();) {
-      const auto end = std::min(box_at(result_at(offset), offset).end(), wanted.end());
-      jobs.push_back({piece, {offset, end - offset}});
-      offset = end;
+      const auto& placed = result_at(offset);
+      const Extent part{offset, std::min(placed.extent.end(), wanted.end()) - offset};
+      if (options.device != nullptr && part.size == placed.extent.size &&
+          suits_device(*options.device, placed.gather)) {
+        sent.push_back({&placed.gather, piece, offset - wanted.offset, !seen.insert(offset).second});
+      } else {
+        add_boxes(piece, placed, part);
+      }
+      offset = part.end();
+    }
+  }
+  if (!sent.empty()) {
+    CKPT_ASSIGN_OR_RETURN(const auto left,
+                          gather_on_device(*options.device, sent, options.threads, deliver, report));
+    for (const auto i : left) {
+      const auto offset = pieces[sent[i].piece].offset + sent[i].offset;
+      const auto& placed = result_at(offset);
+      if (!sent[i].is_repeat) seen.erase(offset);
+      add_boxes(sent[i].piece, placed, placed.extent);
     }
   }
   Workers workers(bytes < kWorthThreads ? 1 : options.threads, jobs.size());
   const auto work = [&](std::size_t index, Box& box) -> Status {
-    const auto& [piece, extent] = jobs[index];
+    const auto& [piece, extent, is_repeat] = jobs[index];
     const auto& placed = result_at(extent.offset);
-    CKPT_RETURN_IF_ERROR(compute(placed, box_at(placed, extent.offset), box));
+    CKPT_RETURN_IF_ERROR(compute(placed, box_at(placed, extent.offset), box, is_repeat ? Extent{} : extent));
     return deliver(piece, extent.offset - pieces[piece].offset,
                    ByteView(box.values).subspan(extent.offset - box.extent.offset, extent.size));
   };
-  return workers.run_with<Box>(work, report);
+  CKPT_RETURN_IF_ERROR(workers.run_with<Box>(work, report));
+  for (const auto& placed : results_) {
+    if (placed.gather.watch) CKPT_RETURN_IF_ERROR(placed.gather.watch->verdict());
+  }
+  return {};
+}
+
+bool GatheredSource::has_verdict() const {
+  return std::any_of(results_.begin(), results_.end(),
+                     [](const Placed& placed) { return placed.gather.watch != nullptr; });
 }
 
 const GatheredSource::Placed& GatheredSource::result_at(std::uint64_t offset) const {
@@ -361,34 +401,35 @@ const GatheredSource::Placed& GatheredSource::result_at(std::uint64_t offset) co
 /// The box of `placed` that holds `offset`, in this source.
 Extent GatheredSource::box_at(const Placed& placed, std::uint64_t offset) {
   const auto item = dtype_info(placed.gather.to).item_size;
-  const Cut cut(placed.gather);
-  const auto row = (offset - placed.extent.offset) / item / cut.inner;  // rows of `inner` elements
-  const auto in_cut = row % cut.size;
-  const auto first = in_cut / cut.steps * cut.steps;
-  const auto count = std::min(cut.steps, cut.size - first);
-  const auto begin = (row - in_cut + first) * cut.inner;
-  return {placed.extent.offset + begin * item, count * cut.inner * item};
+  const Boxes boxes(placed.gather);
+  const auto row = (offset - placed.extent.offset) / item / boxes.inner;  // rows of `inner` elements
+  const auto in_cut = row % boxes.size;
+  const auto first = in_cut / boxes.steps * boxes.steps;
+  const auto count = std::min(boxes.steps, boxes.size - first);
+  const auto begin = (row - in_cut + first) * boxes.inner;
+  return {placed.extent.offset + begin * item, count * boxes.inner * item};
 }
 
-/// Precondition: `extent` is a box of `placed`.
-Status GatheredSource::compute(const Placed& placed, Extent extent, Box& box) {
+/// Precondition: `extent` is a box of `placed`, and `watched` a part of it, if not empty.
+Status GatheredSource::compute(const Placed& placed, Extent extent, Box& box, Extent watched) {
   const auto& gather = placed.gather;
   const auto from_item = dtype_info(gather.from).item_size;
   const auto to_item = dtype_info(gather.to).item_size;
-  const Cut cut(gather);
+  const Boxes boxes(gather);
   const auto values = extent.size / to_item;
   std::vector<Axis> axes;
   std::uint64_t stride = 1;
-  for (auto i = gather.shape.size(); i-- > cut.behind;) {
+  for (auto i = gather.shape.size(); i-- > boxes.behind;) {
     const auto size = static_cast<std::uint64_t>(gather.shape[i]);
     axes.push_back({size, static_cast<std::uint64_t>(gather.strides[i]), stride});
     stride *= size;
   }
   auto start = gather.offset;
-  if (cut.behind > 0) {
-    axes.push_back({values / cut.inner, static_cast<std::uint64_t>(gather.strides[cut.behind - 1]), stride});
-    auto row = (extent.offset - placed.extent.offset) / to_item / cut.inner;
-    for (auto i = cut.behind; i-- > 0;) {
+  if (boxes.behind > 0) {
+    axes.push_back(
+        {values / boxes.inner, static_cast<std::uint64_t>(gather.strides[boxes.behind - 1]), stride});
+    auto row = (extent.offset - placed.extent.offset) / to_item / boxes.inner;
+    for (auto i = boxes.behind; i-- > 0;) {
       const auto size = static_cast<std::uint64_t>(gather.shape[i]);
       start += row % size * static_cast<std::uint64_t>(gather.strides[i]);
       row /= size;
@@ -402,10 +443,20 @@ Status GatheredSource::compute(const Placed& placed, Extent extent, Box& box) {
   BoxReader reader(*gather.source, from_item, std::move(axes));
   CKPT_RETURN_IF_ERROR(reader.run(gather.storage + start * from_item, gathered.data()));
   if (gather.swapped) swap_byte_order(gather.from, gathered);
+  resolve_lazy_bits(gather.from, gather.lazy, gathered);
   if (converts) {
     box.values.resize(values * to_item);
     convert(gather.from, gathered, gather.to, box.values.data());
+    if (gather.watch && watched.size > 0) {
+      const auto first = (watched.offset - extent.offset) / to_item;
+      const auto count = watched.size / to_item;
+      gather.watch->look(ByteView(gathered).subspan(first * from_item, count * from_item),
+                         ByteView(box.values).subspan(first * to_item, count * to_item),
+                         (watched.offset - placed.extent.offset) / to_item);
+    }
+    if (gather.watch) gather.watch->correct(gathered, box.values);
   }
+  if (gather.result_swapped) swap_byte_order(gather.to, box.values);
   box.extent = extent;
   return {};
 }

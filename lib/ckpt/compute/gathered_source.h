@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "ckpt/base/export.h"
+#include "ckpt/compute/cast_watch.h"
 #include "ckpt/compute/computed_source.h"
+#include "ckpt/compute/lazy_bits.h"
 #include "ckpt/model/dtype.h"
 
 namespace ckpt {
@@ -24,8 +26,11 @@ struct Gather {
   std::vector<std::int64_t> shape;
   std::vector<std::int64_t> strides;  ///< elements
   Dtype from = Dtype::kFloat32;
-  Dtype to = Dtype::kFloat32;  ///< precondition: `can_convert`
-  bool swapped = false;        ///< the source's numbers have the other byte order
+  Dtype to = Dtype::kFloat32;             ///< precondition: `can_convert`
+  bool swapped = false;                   ///< the source's numbers have the other byte order
+  LazyBits lazy = {};                     ///< what the source's numbers stand for
+  bool result_swapped = false;            ///< the result's are to have it
+  std::shared_ptr<CastWatch> watch = {};  ///< of `from` and `to`; null: nobody wants to know
 
   std::uint64_t numel() const;
 };
@@ -46,6 +51,10 @@ class CKPT_EXPORT GatheredSource final : public ComputedSource {
   /// Quick for who reads forward. Errors: those of the sources.
   Status read_at(std::uint64_t offset, std::span<std::byte> out) const override;
 
+  /// Some cast is watched. What is read with `read_at` is not counted.
+  bool has_verdict() const override;
+
+  /// Errors, besides: what a watch refuses, of the first in order.
   Status produce(std::span<const Extent> pieces, const ComputeOptions& options, const Deliver& deliver,
                  const std::function<void()>& report) const override;
 
@@ -64,7 +73,7 @@ class CKPT_EXPORT GatheredSource final : public ComputedSource {
 
   const Placed& result_at(std::uint64_t offset) const;
   static Extent box_at(const Placed& placed, std::uint64_t offset);
-  static Status compute(const Placed& placed, Extent extent, Box& box);
+  static Status compute(const Placed& placed, Extent extent, Box& box, Extent watched = {});
 
   std::string name_;
   std::vector<Placed> results_;  ///< ascending; without empty ones

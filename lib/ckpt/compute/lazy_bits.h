@@ -7,6 +7,7 @@
 
 #include "ckpt/base/export.h"
 #include "ckpt/model/dtype.h"
+#include "ckpt/model/tensor_info.h"
 
 namespace ckpt {
 
@@ -14,9 +15,11 @@ namespace ckpt {
 struct LazyBits {
   bool negative = false;
   bool conjugate = false;
-
-  explicit operator bool() const { return negative || conjugate; }
 };
+
+inline LazyBits lazy_bits_of(const TensorInfo& tensor) {
+  return {tensor.has(kNegative), tensor.has(kConjugate)};
+}
 
 /// Turns little-endian bytes, whole items, into the values that they stand for. A negated NaN has the other
 /// sign. Precondition: a float, complex or integer dtype of whole bytes.

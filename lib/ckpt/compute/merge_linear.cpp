@@ -47,6 +47,13 @@ class LinearMerge final : public FloatMerge<Real> {
     this->kernels_.linear(weights_.size(), block.x, weights_.data(), divisor_, block.out, block.count);
   }
 
+  std::optional<BackendPass> pass() const override {
+    BackendPass out{CKPT_LINEAR, {}, {weights_.begin(), weights_.end()}, {}};
+    for (std::size_t i = 0; i < weights_.size(); ++i) out.inputs.push_back(i);
+    out.parameters.push_back(static_cast<double>(divisor_));
+    return out;
+  }
+
  private:
   std::vector<Real> weights_;
   Real divisor_;
@@ -70,6 +77,10 @@ class TaskArithmetic final : public ChangeMerge<Real> {
     task.divisor = divisor_;
     task.lambda = lambda_;
     this->kernels_.task_sum(task, block.out, block.count);
+  }
+
+  std::optional<BackendPass> pass() const override {
+    return this->pass_of(CKPT_TASK_SUM, {static_cast<double>(divisor_), static_cast<double>(lambda_)});
   }
 
  private:
@@ -108,6 +119,10 @@ class Nearswap final : public ChangeMerge<Real> {
   void combine_block(std::uint64_t /*chunk*/, const MergeBlock<Real>& block) override {
     const auto t = static_cast<Real>(this->job_.parameters[MergeParameter::kT]);
     this->kernels_.nearswap(block.x[this->base_], block.x[this->others_[0]], t, block.out, block.count);
+  }
+
+  std::optional<BackendPass> pass() const override {
+    return BackendPass{CKPT_NEARSWAP, this->base_first(), {this->job_.parameters[MergeParameter::kT]}, {}};
   }
 };
 

@@ -90,6 +90,12 @@ class SphereMerge final : public FloatMerge<Real> {
     this->kernels_.linear(x.size(), x.data(), factors_.data(), 1, block.out, block.count);
   }
 
+  std::optional<BackendPass> pass() const override {
+    BackendPass out{CKPT_LINEAR, order_, {factors_.begin(), factors_.end()}, {}};
+    out.parameters.push_back(1);
+    return out;
+  }
+
  private:
   std::vector<std::size_t> order_;
   bool is_measured_ = false;
@@ -155,6 +161,13 @@ class SphereOfChanges final : public ChangeMerge<Real> {
     for (std::size_t i = 0; i < std::max<std::size_t>(1, factors()); ++i)
       weights.push_back(static_cast<Real>(block.scratch->numbers[row * pairs_ + i]));
     put_together(weights, block);
+  }
+
+  std::optional<BackendPass> pass() const override {
+    if (this->row_ > 0 || is_model_stock()) return std::nullopt;
+    auto out = this->pass_of(CKPT_TASK_SUM, {1, 1});
+    std::copy(weights_.begin(), weights_.end(), out.parameters.begin());
+    return out;
   }
 
  private:

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "ckpt/compute/narrow_floats.h"
@@ -32,6 +33,12 @@ CKPT_MERGE_INLINED float rounded_to_odd(double value) {
 
 CKPT_MERGE_INLINED float rounded_to_odd(float value) {
   return value;
+}
+
+/// All NaNs are one: which of two a sum hands on depends on the processor.
+template <typename Real>
+CKPT_MERGE_INLINED Real with_one_nan(Real value) {
+  return value == value ? value : std::numeric_limits<Real>::quiet_NaN();
 }
 
 /// The values of each byte.
@@ -84,10 +91,10 @@ template <typename Item, typename Real>
 CKPT_MERGE_INLINED void encode_items(const Real* values, std::byte* out, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     if constexpr (std::is_class_v<Item>) {
-      const Item item(rounded_to_odd(values[i]));
+      const Item item(rounded_to_odd(with_one_nan(values[i])));
       std::memcpy(out + i * sizeof(Item), &item, sizeof item);
     } else {
-      const auto item = static_cast<Item>(values[i]);
+      const auto item = static_cast<Item>(with_one_nan(values[i]));
       std::memcpy(out + i * sizeof(Item), &item, sizeof item);
     }
   }

@@ -138,6 +138,7 @@ class MergedSource::Work {
         pieces_(pieces),
         wanted_(pieces),
         threads_(options.threads),
+        backend_(options.backend.get()),
         deliver_(deliver),
         report_(report) {}
 
@@ -174,6 +175,7 @@ class MergedSource::Work {
 
   Status merge_alone(std::size_t job, MergeScratch& scratch) {
     CKPT_ASSIGN_OR_RETURN(const auto merge, make_tensor_merge(source_.jobs_[job], source_.unit_));
+    merge->combine_with(backend_);
     while (true) {
       CKPT_ASSIGN_OR_RETURN(const auto parts, merge->next_pass());
       if (parts == 0) break;
@@ -186,6 +188,7 @@ class MergedSource::Work {
 
   Status merge_together(std::size_t job) {
     CKPT_ASSIGN_OR_RETURN(const auto merge, make_tensor_merge(source_.jobs_[job], source_.unit_));
+    merge->combine_with(backend_);
     while (true) {
       CKPT_ASSIGN_OR_RETURN(const auto parts, merge->next_pass());
       if (parts == 0) break;
@@ -226,6 +229,7 @@ class MergedSource::Work {
   std::span<const Extent> pieces_;
   Pieces wanted_;
   std::size_t threads_;
+  const TensorBackend* backend_;
   const Deliver& deliver_;
   const std::function<void()>& report_;
   ScratchPool scratches_;

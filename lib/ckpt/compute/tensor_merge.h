@@ -19,6 +19,7 @@
 #include "ckpt/compute/merge_kernels.h"
 #include "ckpt/compute/merged_source.h"
 #include "ckpt/compute/row_ranks.h"
+#include "ckpt/compute/tensor_backend.h"
 
 namespace ckpt {
 
@@ -80,6 +81,9 @@ class TensorMerge {
   TensorMerge(const TensorMerge&) = delete;
   TensorMerge& operator=(const TensorMerge&) = delete;
   virtual ~TensorMerge() = default;
+
+  /// Who may combine in place of the native kernels, with the same bits; null: nobody. Before the first pass.
+  virtual void combine_with(const TensorBackend* /*backend*/) {}
 
   /// Ends a pass and begins the next: how many `reduce`s it takes, 0 if the result can be combined.
   virtual Result<std::uint64_t> next_pass() { return std::uint64_t{0}; }

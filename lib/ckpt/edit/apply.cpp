@@ -24,7 +24,8 @@ bool makes_root(const Edit& edit) {
 
 bool edits_state_dicts(const Plan& plan) {
   return std::any_of(plan.edits.begin(), plan.edits.end(), [](const Edit& edit) {
-    if (std::holds_alternative<Convert>(edit)) return makes_root(edit);
+    if (const auto* convert = std::get_if<Convert>(&edit))
+      return makes_root(edit) || !convert->dtypes.empty();
     return !std::holds_alternative<DropEntries>(edit);
   });
 }
@@ -103,6 +104,7 @@ void fill_report(const Checkpoint& checkpoint, const EditedStateDict& dict, Stat
 void note_old_values(EditContext& context) {
   const auto& dicts = context.report.state_dicts;
   const bool taken =
+      !context.report.merges.empty() ||
       std::any_of(dicts.begin(), dicts.end(), [](const auto& dict) { return !dict.taken.empty(); });
   if (!taken) return;
   const auto& checkpoint = context.checkpoint;
@@ -122,7 +124,7 @@ void note_script_code(EditContext& context) {
   for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
     const auto& now = checkpoint.tensors[id];
     const auto& before = checkpoint.original(id);
-    if (!now.has(kReplaced)) continue;
+    if (!now.has(kReplaced) && !now.has(kRelocated)) continue;
     const bool same = std::ranges::equal(checkpoint.shape(now), checkpoint.shape(before));
     if (!same || now.dtype != before.dtype) ++count;
   }
@@ -178,7 +180,8 @@ StateDictReport& report_of(PlanReport& report, const std::string& root) {
 }
 
 bool PlanReport::changes_nothing() const {
-  return dropped_entries.empty() && !new_root && (!conversion || conversion->changes_nothing()) &&
+  return dropped_entries.empty() && merges.empty() && !new_root &&
+         (!conversion || conversion->changes_nothing()) &&
          std::all_of(optimizers.begin(), optimizers.end(),
                      [](const OptimizerReport& optimizer) { return optimizer.changes_nothing(); }) &&
          std::all_of(state_dicts.begin(), state_dicts.end(), [](const StateDictReport& dict) {

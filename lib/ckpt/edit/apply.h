@@ -13,6 +13,7 @@
 #include "ckpt/base/export.h"
 #include "ckpt/base/result.h"
 #include "ckpt/edit/conversion_report.h"
+#include "ckpt/edit/merge_report.h"
 #include "ckpt/edit/plan.h"
 #include "ckpt/model/checkpoint.h"
 #include "ckpt/model/parameter_order.h"
@@ -77,8 +78,9 @@ struct CKPT_EXPORT PlanReport {
   std::vector<std::string> dropped_entries;   ///< paths
   std::optional<std::string> new_root;        ///< path of the state dict that became the root
   std::optional<ConversionReport> conversion;
-  std::vector<std::string> notes;  ///< sentences
-  bool strict_failed = false;      ///< `strict` and something is missing or does not fit
+  std::vector<MergeReport> merges;  ///< those by a method
+  std::vector<std::string> notes;   ///< sentences
+  bool strict_failed = false;       ///< `strict` and something is missing or does not fit
 
   bool changes_nothing() const;
 };

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "ckpt/edit/cast_report.h"
 #include "ckpt/model/tensor_info.h"
 
 namespace ckpt {
@@ -36,12 +37,13 @@ struct ConversionReport {
   std::vector<RefusedValue> refused;
   bool respelled = false;             ///< the pickle is in opcodes that the restricted loader knows
   std::uint64_t devices_changed = 0;  ///< storages, and tensors that a call makes
+  std::optional<CastReport> cast;
   std::optional<CompactReport> compacted;
   std::vector<SameStorages> deduped;
 
   bool changes_nothing() const {
-    return refused.empty() && !respelled && devices_changed == 0 && (!compacted || compacted->tensors == 0) &&
-           deduped.empty();
+    return refused.empty() && !respelled && devices_changed == 0 && (!cast || cast->casts.empty()) &&
+           (!compacted || compacted->tensors == 0) && deduped.empty();
   }
 };
 

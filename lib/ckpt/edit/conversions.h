@@ -16,6 +16,11 @@ Status keep_tensors_only(EditContext& context);
 /// kUnsupported for what can be neither, with the global that is refused.
 Status make_weights_only(EditContext& context);
 
+/// Tensors become values of the dtypes that the rules of the edit want. Errors: kNotFound for a pattern
+/// without a match; kUnsupported for what can't be cast, a storage in a compressed record; kRefused where two
+/// rules want one tensor to be two things, and for integers that would require a gradient.
+Status cast_tensors(const Convert& edit, EditContext& context);
+
 /// Every view gets a storage of its own, unless it is all of one already. Errors: kUnsupported for a storage
 /// in a compressed record.
 Status compact_tensors(EditContext& context);

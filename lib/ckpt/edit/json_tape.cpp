@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/edit/json_tape.h"
 
+#include <bit>
 #include <optional>
 
 #include <fmt/format.h>
@@ -25,12 +26,12 @@ class JsonTapeBuilder {
 
   bool boolean(bool value) { return add(JsonTape::Kind::kBoolean, value ? 1 : 0); }
 
-  bool number_integer(std::int64_t /*value*/) { return add(JsonTape::Kind::kOtherNumber); }
+  bool number_integer(std::int64_t value) { return number_float(static_cast<double>(value), {}); }
 
   bool number_unsigned(std::uint64_t value) { return add(JsonTape::Kind::kNumber, value); }
 
-  bool number_float(double /*value*/, const std::string& /*text*/) {
-    return add(JsonTape::Kind::kOtherNumber);
+  bool number_float(double value, const std::string& /*text*/) {
+    return add(JsonTape::Kind::kOtherNumber, std::bit_cast<std::uint64_t>(value));
   }
 
   bool binary(const std::vector<std::uint8_t>& /*value*/) {
@@ -101,6 +102,11 @@ Result<JsonTape> JsonTape::parse(std::string_view text, const JsonLimits& limits
   if (nlohmann::json::sax_parse(text.begin(), text.end(), &builder)) return builder.take();
   if (builder.error) return *std::move(builder.error);
   return Error(ErrorCode::kInternal, "the JSON parser stopped without a reason");
+}
+
+double JsonTape::real(Index at) const {
+  const auto value = nodes_[at].value;
+  return kind(at) == Kind::kNumber ? static_cast<double>(value) : std::bit_cast<double>(value);
 }
 
 std::string_view JsonTape::string(Index at) const {

@@ -50,6 +50,9 @@ class CKPT_EXPORT JsonTape {
 
   std::uint64_t number(Index at) const { return nodes_[at].value; }
 
+  /// Of a number of either kind.
+  double real(Index at) const;
+
   std::string_view string(Index at) const;
 
   /// For messages: "null", "the number 3", "the string 'abc'", "an object".
@@ -59,7 +62,8 @@ class CKPT_EXPORT JsonTape {
   friend class JsonTapeBuilder;
 
   struct Node {
-    std::uint64_t value = 0;  ///< of a string: its place in pool_ in the upper half, its size in the lower
+    /// Of a string: its place in pool_ in the upper half, its size in the lower; of kOtherNumber: a double.
+    std::uint64_t value = 0;
     Index end = 0;
     Kind kind = Kind::kNull;
   };

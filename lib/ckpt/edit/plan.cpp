@@ -31,7 +31,9 @@ std::string_view edit_name(const Edit& edit) {
 
 bool reads_values(const Plan& plan) {
   return std::any_of(plan.edits.begin(), plan.edits.end(), [](const Edit& edit) {
-    if (const auto* convert = std::get_if<Convert>(&edit)) return convert->compact || convert->dedupe;
+    if (const auto* convert = std::get_if<Convert>(&edit))
+      return convert->compact || convert->dedupe || !convert->dtypes.empty();
+    if (const auto* merge = std::get_if<MergeTensors>(&edit)) return merge->method.has_value();
     const auto* head = std::get_if<ReplaceHead>(&edit);
     return head != nullptr && (head->keep_rows || !head->rows.empty() || head->label_offset > 0 ||
                                head->background != ReplaceHead::Background::kNone);
@@ -74,6 +76,17 @@ Result<std::string> parse_wrapper(std::string_view text) {
   if (text.empty() || text.find('.') != text.npos)
     return Error(ErrorCode::kUsage, "a wrapper is one name without dots");
   return std::string(text);
+}
+
+Result<DtypeRule> parse_dtype_rule(std::string_view text) {
+  const auto equals = text.rfind('=');
+  DtypeRule rule;
+  if (equals != text.npos) {
+    CKPT_ASSIGN_OR_RETURN(rule.pattern, NamePattern::parse(text.substr(0, equals)));
+    text.remove_prefix(equals + 1);
+  }
+  CKPT_ASSIGN_OR_RETURN(rule.dtype, parse_dtype(text));
+  return rule;
 }
 
 Result<Dtype> parse_dtype(std::string_view name) {

@@ -13,8 +13,10 @@
 
 #include "ckpt/base/export.h"
 #include "ckpt/base/result.h"
+#include "ckpt/compute/cast_watch.h"
 #include "ckpt/compute/init_method.h"
 #include "ckpt/compute/torch_version.h"
+#include "ckpt/edit/merge_recipe.h"
 #include "ckpt/model/checkpoint.h"
 #include "ckpt/model/dtype.h"
 #include "ckpt/model/name_pattern.h"
@@ -74,9 +76,12 @@ struct MergeSource {
   std::optional<std::string> root;  ///< path of its state dict; none: the one that pairs with the base's
   /// Read, with its storages located, before the plan is applied. No part of the plan's text.
   std::shared_ptr<Checkpoint> checkpoint = nullptr;
+  /// The text of adapter_config.json beside it, read likewise where the method is lora and there is one.
+  std::optional<std::string> adapter_config = std::nullopt;
 };
 
-/// Tensors of other files take the place of the base's. Stable name: "merge".
+/// Tensors of other files take the place of the base's, or are merged with them by a method. Stable name:
+/// "merge".
 struct MergeTensors {
   enum class Keys : std::uint8_t {
     kBase,          ///< those of the base
@@ -87,10 +92,12 @@ struct MergeTensors {
   enum class OnShapeMismatch : std::uint8_t { kError, kKeepBase, kTakeOther };
   enum class OnDtypeMismatch : std::uint8_t { kError, kToBase, kTakeOther };
 
-  std::vector<MergeSource> sources;  ///< of several that have a key the last one counts
+  std::vector<MergeSource> sources;  ///< without a method the last one that has a key counts
   Keys keys = Keys::kBase;
   OnShapeMismatch on_shape_mismatch = OnShapeMismatch::kError;
   OnDtypeMismatch on_dtype_mismatch = OnDtypeMismatch::kError;
+  std::optional<MergeRecipe> method;
+  std::optional<Dtype> dtype;  ///< beside a method, of the floating-point tensors; none: the base's
 };
 
 /// Last layers get another number of rows. Stable name: "replace-head".
@@ -117,6 +124,12 @@ struct ReplaceHead {
   std::optional<std::int64_t> in_features;
 };
 
+/// One --dtype: what becomes of the keys that it means.
+struct DtypeRule {
+  std::optional<NamePattern> pattern;  ///< none: all keys
+  Dtype dtype = Dtype::kFloat32;
+};
+
 /// What of a file stays, and how its tensors lie in it. All that is asked for happens, in the order of the
 /// fields. Stable name: "convert".
 struct Convert {
@@ -124,8 +137,12 @@ struct Convert {
   bool tensors_only = false;    ///< the same, and of the state dict its tensors alone
   bool weights_only = false;    ///< what `torch.load(weights_only=True)` refuses becomes plain, or goes
   bool device_tag_cpu = false;  ///< every storage says that it lay on the CPU
-  bool compact = false;         ///< views get storages of their own, dense and no larger than needed
-  bool dedupe = false;          ///< storages with equal bytes become one
+  /// The last that means a key counts. A rule means tensors of the dtype's own kind (floating, complex,
+  /// integer, bool), and any that its pattern names alone.
+  std::vector<DtypeRule> dtypes;
+  OnOverflow on_overflow = OnOverflow::kError;
+  bool compact = false;  ///< views get storages of their own, dense and no larger than needed
+  bool dedupe = false;   ///< storages with equal bytes become one
 };
 
 using Edit =
@@ -163,6 +180,9 @@ CKPT_EXPORT Result<RenameRule> parse_rename_rule(std::string_view text);
 
 /// "module" and "module." → "module". Errors: kUsage.
 CKPT_EXPORT Result<std::string> parse_wrapper(std::string_view text);
+
+/// "PATTERN=DTYPE", split at the last '=', or "DTYPE". Errors: kUsage.
+CKPT_EXPORT Result<DtypeRule> parse_dtype_rule(std::string_view text);
 
 /// "float32". Errors: kUsage with the nearest dtype.
 CKPT_EXPORT Result<Dtype> parse_dtype(std::string_view name);

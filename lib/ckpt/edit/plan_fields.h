@@ -7,6 +7,7 @@
 //   io.required(name, value)        is always there
 //   io.one_of(names, which, value)  exactly one of the names is there
 //   io.expect(holds, what)          what is needed besides
+//   io.require(status)              the same, with an error of its own; for readers
 #pragma once
 
 #include <algorithm>
@@ -139,12 +140,47 @@ void fields(Io& io, Of<Io, MergeSource>& source) {
 }
 
 template <typename Io>
+void fields(Io& io, Of<Io, RecipeSetting>& setting) {
+  std::string parameter(merge_parameter_info(setting.parameter).name);
+  std::string value = setting.value.files.empty() ? std::string() : setting_value_text(setting);
+  io.required("parameter", parameter);
+  io.field("keys", setting.keys);
+  io.required("value", value);
+  if constexpr (Io::kReads) {
+    setting.parameter = io.value_of(parse_merge_parameter(parameter));
+    setting.value = io.value_of(parse_merge_value(value, merge_parameter_info(setting.parameter).choices));
+  }
+}
+
+template <typename Io>
+void fields(Io& io, Of<Io, MergeRecipe>& recipe) {
+  io.required("name", recipe.method);
+  io.field("settings", recipe.settings);
+  io.field("around_base", recipe.around_base);
+  io.required("seed", recipe.seed);
+  choice(io, "accumulate", recipe.accumulate, {"float64", "float32"});
+  std::optional<std::string> integers;
+  if (recipe.integers) integers = integer_rule_name(*recipe.integers);
+  io.field("integers", integers);
+  if constexpr (Io::kReads) {
+    if (integers) recipe.integers = io.value_of(parse_integer_rule(*integers));
+  }
+  io.field("allow_unrelated", recipe.allow_unrelated);
+}
+
+template <typename Io>
 void fields(Io& io, Of<Io, MergeTensors>& edit) {
   io.required("sources", edit.sources);
   choice(io, "keys", edit.keys, {"base", "union", "intersection", "equal"});
   choice(io, "on_shape_mismatch", edit.on_shape_mismatch, {"error", "keep-base", "take-other"});
   choice(io, "dtype", edit.on_dtype_mismatch, {"error", "base", "other"});
+  io.field("method", edit.method);
+  io.field("output_dtype", edit.dtype);
   io.expect(!edit.sources.empty(), "at least one source");
+  io.expect(edit.method || !edit.dtype, "'method' beside 'output_dtype'");
+  if constexpr (Io::kReads) {
+    if (edit.method) io.require(check_recipe(*edit.method, edit.sources.size() + 1));
+  }
 }
 
 template <typename Io>
@@ -181,13 +217,22 @@ void fields(Io& io, Of<Io, DropEntries>& edit) {
 }
 
 template <typename Io>
+void fields(Io& io, Of<Io, DtypeRule>& rule) {
+  io.field("pattern", rule.pattern);
+  io.required("dtype", rule.dtype);
+}
+
+template <typename Io>
 void fields(Io& io, Of<Io, Convert>& edit) {
   io.field("state_dict", edit.state_dict);
   io.field("tensors_only", edit.tensors_only);
   io.field("weights_only", edit.weights_only);
   io.field("device_tag_cpu", edit.device_tag_cpu);
+  io.field("dtypes", edit.dtypes);
+  choice(io, "on_overflow", edit.on_overflow, {"error", "clamp", "inf"});
   io.field("compact", edit.compact);
   io.field("dedupe", edit.dedupe);
+  io.expect(!edit.dtypes.empty() || edit.on_overflow == OnOverflow::kError, "'dtypes' beside 'on_overflow'");
 }
 
 template <typename Io>

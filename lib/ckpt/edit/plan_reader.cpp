@@ -69,6 +69,10 @@ class Reader {
     if (!holds && complaint_.empty()) complaint_ = fmt::format("expected {}", what);
   }
 
+  void require(const Status& status) {
+    if (!status.ok()) fail(status.error().message(), status.error().code(), status.error().hint());
+  }
+
   void unknown(std::string_view what, const std::string& name, const std::vector<std::string>& known) {
     const auto near = nearest(name, known);
     fail(fmt::format("unknown {} {}", what, quoted(name)), ErrorCode::kUsage,
@@ -191,6 +195,10 @@ class Reader {
 
   void read(Index at, FormatId& value) {
     if (is(at, Kind::kString, "a word")) value = value_of(parse_target_format(tape_.string(at)));
+  }
+
+  void read(Index at, MergeMethod& value) {
+    if (is(at, Kind::kString, "a method")) value = value_of(parse_merge_method(tape_.string(at)));
   }
 
   void read(Index at, InitMethod& value) {

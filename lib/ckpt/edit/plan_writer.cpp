@@ -94,6 +94,8 @@ class Writer {
 
   void write(Dtype dtype) { out_ += json_string(dtype_info(dtype).name); }
 
+  void write(MergeMethod method) { out_ += json_string(merge_method_info(method).name); }
+
   void write(const InitMethod& method) { out_ += json_string(init_method_text(method)); }
 
   void write(TorchVersion version) { out_ += json_string(torch_version_text(version)); }

@@ -100,8 +100,7 @@ NewValue ModuleSpeller::spell_value(const StateDictEntry& entry) {
 /// Each key has a tensor of its own, as from `detach()`, also where several share a Parameter.
 NewValue ModuleSpeller::spell_detached(const TensorInfo& row, Use value) {
   const auto tensor = graph_.resolve(inner(value));
-  const bool is_dense = row.layout == TensorLayout::kStrided && row.storage != kNoIndex &&
-                        !row.has(kConjugate) && !row.has(kNegative);
+  const bool is_dense = row.layout == TensorLayout::kStrided && row.storage != kNoIndex && !row.is_lazy();
   const bool is_first = moved_.insert(tensor).second;
   const auto made = graph_.opcode(tensor) == Opcode::kReduce ? operands(tensor) : std::vector<Use>();
   if (made.size() == 2 && reader_.kind(made[0]) == Rebuild::kFromType) {

@@ -97,7 +97,6 @@ class SafetensorsTarget {
       return refuse(tensor_layout_name(info.layout));
     const auto& dtype = dtype_info(info.dtype);
     if (dtype.safetensors.empty()) return refuse(dtype.name);
-    if (info.has(kConjugate) || info.has(kNegative)) return refuse("a conjugate or negative view");
     const auto shape = checkpoint_.shape(info);
     if (dtype.bits < 8 && (shape.empty() || shape.back() > std::numeric_limits<std::int64_t>::max() / 2))
       return refuse("pairs of values in a last dimension that can't be doubled");

@@ -79,7 +79,8 @@ class ViewGroups {
   }
 
   bool same_view(const TensorInfo& a, const TensorInfo& b) const {
-    return a.offset == b.offset && a.dtype == b.dtype &&
+    return a.offset == b.offset && a.dtype == b.dtype && a.has(kConjugate) == b.has(kConjugate) &&
+           a.has(kNegative) == b.has(kNegative) &&
            std::ranges::equal(checkpoint_.shape(a), checkpoint_.shape(b)) &&
            checkpoint_.strides(a) == checkpoint_.strides(b);
   }

@@ -51,7 +51,7 @@ class StateDictPickler {
     if (row.layout != TensorLayout::kStrided || row.storage == kNoIndex)
       return refuse(fmt::format("is of layout {}: only strided tensors can be spelled anew",
                                 tensor_layout_name(row.layout)));
-    if (row.has(kConjugate) || row.has(kNegative)) return refuse("is a conjugate or negative view");
+    if (row.is_lazy()) return refuse("is a conjugate or negative view");
     if (row.dtype == Dtype::kFloat6E2m3 || row.dtype == Dtype::kFloat6E3m2)
       return refuse(
           fmt::format("is of dtype {}, which PyTorch does not have", dtype_info(row.dtype).safetensors));

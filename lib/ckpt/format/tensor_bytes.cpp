@@ -62,7 +62,7 @@ Result<DataRef> TensorBytes::tensor(const TensorInfo& row) {
                     quoted(row.name), dtype_info(row.dtype).name));
   }
   const bool swapped = checkpoint_.big_endian && item > 1;
-  if (!swapped && is_c_order(shape, strides)) {
+  if (!swapped && !row.is_lazy() && is_c_order(shape, strides)) {
     const auto bytes = checkpoint_.bytes(row);
     auto& data = place.data;
     if (bytes == data.size()) return data;
@@ -79,6 +79,7 @@ Result<DataRef> TensorBytes::tensor(const TensorInfo& row) {
   dense.strides = strides;
   dense.from = dense.to = row.dtype;
   dense.swapped = swapped;
+  dense.lazy = lazy_bits_of(row);
   return gather(place, std::move(dense));
 }
 

@@ -5,6 +5,8 @@
 #include <span>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace ckpt {
 namespace {
 
@@ -91,8 +93,52 @@ Status TensorSpeller::relocate(const TensorInfo& row, GraphEdits& edits) {
   const auto is_tensor = reader_.read(call.use, old_);
   if (call.kind == Rebuild::kNotATensor || !is_tensor.ok() || !*is_tensor || !old_.storage)
     return Error(ErrorCode::kInternal, "a tensor that views no storage can't be given another one");
+  if (old_.dtype != row.dtype) return respell_dtype(call, row, edits);
   respell_place(call, row, edits);
   return {};
+}
+
+/// The call that `old_` was read from says the row's dtype and place.
+Status TensorSpeller::respell_dtype(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const {
+  if (call.dtype != kNoUse) edits.replace(call.dtype, spell_dtype(row.dtype));
+  if (is_untyped(row.storage) != (call.kind == Rebuild::kTensorV3) && call.kind != Rebuild::kLegacyTensor) {
+    respell_function(call, row, edits);
+    return {};
+  }
+  respell_place(call, row, edits);
+  if (call.kind == Rebuild::kTensorV3) edits.replace(call.arguments[6], spell_dtype(row.dtype));
+  if (call.kind != Rebuild::kLegacyTensor) return {};
+  std::string name(dtype_info(row.dtype).storage_class);
+  const auto stem = name.rfind("Storage");
+  const auto old = graph_.global(graph_.resolve(call.function));
+  if (stem == std::string::npos || !old) {
+    return Error(ErrorCode::kUnsupported,
+                 fmt::format("a tensor pickled as one of PyTorch's old classes can't be {}",
+                             dtype_info(row.dtype).name));
+  }
+  edits.replace(call.function, NewValue::global(old->module, name.replace(stem, name.npos, "Tensor")));
+  return {};
+}
+
+/// _rebuild_tensor_v2 becomes _v3, or the other way round: only the latter has untyped storages. The call
+/// stays the same instruction, so that all who use its result follow.
+void TensorSpeller::respell_function(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const {
+  const bool untyped = is_untyped(row.storage);
+  std::vector<NewValue> arguments = {persistent_id(row.storage), number(row.offset),
+                                     sizes(checkpoint_.shape(row)), sizes(checkpoint_.strides(row))};
+  if (call.kind == Rebuild::kTensor) {
+    arguments.push_back(NewValue::boolean(false));                                            // requires_grad
+    arguments.push_back(NewValue::call(NewValue::global("collections", "OrderedDict"), {}));  // hooks
+  } else {
+    arguments.push_back(NewValue::move_of(call.arguments[4]));
+    arguments.push_back(NewValue::move_of(call.arguments[5]));
+  }
+  if (untyped) arguments.push_back(spell_dtype(row.dtype));
+  const std::size_t metadata = call.kind == Rebuild::kTensorV3 ? 7 : 6;
+  if (call.arguments.size() > metadata) arguments.push_back(NewValue::move_of(call.arguments[metadata]));
+  edits.replace(call.function,
+                NewValue::global("torch._utils", untyped ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2"));
+  edits.replace(call.tuple, NewValue::tuple(std::move(arguments)));
 }
 
 /// Storage, offset and strides of the call that `old_` was read from become the row's.
@@ -182,6 +228,7 @@ TensorSpeller::DenseCall TensorSpeller::innermost(Use use, OtherUses others) {
 /// The call below all that wraps the tensor used at `use`, whoever else uses it.
 TensorSpeller::DenseCall TensorSpeller::call_with_storage(Use use) {
   const DenseCall none{graph_.resolve(use), Rebuild::kNotATensor, {}};
+  Use dtype = kNoUse;
   for (int depth = 0; depth < kNesting; ++depth) {
     const auto node = graph_.resolve(use);
     const auto opcode = graph_.opcode(node);
@@ -192,10 +239,14 @@ TensorSpeller::DenseCall TensorSpeller::call_with_storage(Use use) {
     if (made.size() != 2) return none;
     auto kind = reader_.kind(made[0]);
     const bool legacy = kind == Rebuild::kLegacyTensor && opcode == Opcode::kBuild;
-    auto arguments = operands(graph_.resolve(legacy ? outer[1] : made[1]));
+    auto function = made[0];
+    auto tuple = legacy ? outer[1] : made[1];
+    auto arguments = operands(graph_.resolve(tuple));
     if (kind == Rebuild::kFromType && arguments.size() == 4) {
       kind = reader_.kind(arguments[0]);
-      arguments = operands(graph_.resolve(arguments[2]));
+      function = arguments[0];
+      tuple = arguments[2];
+      arguments = operands(graph_.resolve(tuple));
     }
     switch (kind) {
       case Rebuild::kTensor:
@@ -204,11 +255,15 @@ TensorSpeller::DenseCall TensorSpeller::call_with_storage(Use use) {
       case Rebuild::kQuantized:
       case Rebuild::kLegacyTensor:
         if (arguments.size() < 4) return none;
-        return {node, kind, std::move(arguments)};
+        return {node, kind, std::move(arguments), function, tuple, dtype};
+      case Rebuild::kDeviceFromCpu:
+        if (arguments.size() < 2) return none;
+        dtype = arguments[1];
+        use = arguments[0];
+        break;
       case Rebuild::kParameter:
       case Rebuild::kParameterWithState:
       case Rebuild::kParameterClass:
-      case Rebuild::kDeviceFromCpu:
         if (arguments.empty()) return none;
         use = arguments[0];
         break;

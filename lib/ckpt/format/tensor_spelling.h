@@ -40,8 +40,9 @@ class TensorSpeller {
   /// TorchScript changes for all who use it. Errors: kUnsupported where some of them would keep the old one.
   Status respell(const TensorInfo& row, Use use, GraphEdits& edits, OtherUses others = OtherUses::kStay);
 
-  /// Edits that lay the tensor at the row's use where the row says. All that use the same object see them.
-  /// Errors: kInternal for a row without a storage.
+  /// Edits that lay the tensor at the row's use where the row says, as values of its dtype. All that use the
+  /// same object see them. Errors: kInternal for a row without a storage; kUnsupported for a dtype that a
+  /// tensor of a class of its own (torch.FloatTensor) can't have.
   Status relocate(const TensorInfo& row, GraphEdits& edits);
 
  private:
@@ -50,6 +51,9 @@ class TensorSpeller {
     Use use = kNoUse;                     ///< the outermost value that can be replaced without losing more
     Rebuild kind = Rebuild::kNotATensor;  ///< kNotATensor: nothing inside can be changed
     std::vector<Use> arguments;
+    Use function = kNoUse;  ///< these three where others may use the tensor, too
+    Use tuple = kNoUse;     ///< of the arguments
+    Use dtype = kNoUse;     ///< where a call around it names the dtype once more
   };
 
   NewValue spell(const TensorInfo& row, bool requires_grad) const;
@@ -58,6 +62,8 @@ class TensorSpeller {
   DenseCall innermost(Use use, OtherUses others);
   DenseCall call_with_storage(Use use);
   void respell_place(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const;
+  Status respell_dtype(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const;
+  void respell_function(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const;
   bool asks_too_much(Use use, const TensorInfo& row);
   bool is_shared(Use use) const;
   bool fits(const DenseCall& call, const TensorInfo& row);

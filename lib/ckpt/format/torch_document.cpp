@@ -16,6 +16,7 @@
 #include "ckpt/format/module_spelling.h"
 #include "ckpt/format/tensor_rebuild.h"
 #include "ckpt/model/anatomy.h"
+#include "ckpt/model/key_path.h"
 #include "ckpt/model/module_names.h"
 #include "ckpt/pickle/decoder.h"
 #include "ckpt/pickle/restricted_spelling.h"
@@ -248,8 +249,16 @@ class Speller {
 
   /// Rows whose bytes lie elsewhere now, wherever they stand.
   Status relocate_tensors() {
+    std::unordered_set<Use> done;
     for (const auto& row : checkpoint_.tensors) {
-      if (row.has(kRelocated) && !row.has(kReplaced)) CKPT_RETURN_IF_ERROR(tensors().relocate(row, edits_));
+      if (!row.has(kRelocated) || row.has(kReplaced) || !done.insert(graph_.resolve(row.use)).second)
+        continue;
+      auto status = tensors().relocate(row, edits_);
+      if (!status.ok()) {
+        return Error(
+            status.error().code(),
+            fmt::format("tensor {}: {}", quoted_path(checkpoint_.path(row.place)), status.error().message()));
+      }
     }
     return {};
   }

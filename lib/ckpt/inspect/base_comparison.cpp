@@ -55,10 +55,6 @@ struct Compared {
   std::optional<Differences> differences;
 };
 
-LazyBits lazy_bits(const TensorInfo& tensor) {
-  return {tensor.has(kNegative), tensor.has(kConjugate)};
-}
-
 /// Compares tensor after tensor, on one thread.
 class Comparer {
  public:
@@ -103,8 +99,8 @@ class Comparer {
       const auto y = std::span(right_).first(size);
       CKPT_RETURN_IF_ERROR(left.read(x));
       CKPT_RETURN_IF_ERROR(right.read(y));
-      resolve_lazy_bits(a.tensor.dtype, lazy_bits(a.tensor), x);
-      resolve_lazy_bits(b.tensor.dtype, lazy_bits(b.tensor), y);
+      resolve_lazy_bits(a.tensor.dtype, lazy_bits_of(a.tensor), x);
+      resolve_lazy_bits(b.tensor.dtype, lazy_bits_of(b.tensor), y);
       if (std::memcmp(x.data(), y.data(), size) != 0) out.verdict = BaseVerdict::kChanged;
       if (out.differences) add_differences(*out.differences, differences_of(a.tensor.dtype, x, y));
       at += size;

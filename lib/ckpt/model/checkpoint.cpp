@@ -296,6 +296,14 @@ void Checkpoint::relocate(TensorId tensor, StorageId storage, std::uint64_t offs
   has_new_rows_ = true;
 }
 
+void Checkpoint::recast(TensorId tensor, Dtype dtype, StorageId storage, std::uint64_t offset,
+                        const std::vector<std::int64_t>& strides) {
+  relocate(tensor, storage, offset, strides);
+  auto& row = tensors[tensor];
+  row.dtype = dtype;
+  if (!has_document() && !row.has(kInserted)) row.flags |= kReplaced;
+}
+
 void Checkpoint::merge_storages(const std::vector<StorageId>& twins) {
   for (StorageId id = 0; id < twins.size(); ++id) {
     if (twins[id] == id) continue;

@@ -242,6 +242,10 @@ class CKPT_EXPORT Checkpoint {
   /// else stays as it is. Precondition: the bytes are the same, and rows that are one object move alike.
   void relocate(TensorId tensor, StorageId storage, std::uint64_t offset,
                 const std::vector<std::int64_t>& strides);
+  /// The same with values of `dtype`, which lie in `storage` as they were cast. Without a document the row
+  /// counts as replaced.
+  void recast(TensorId tensor, Dtype dtype, StorageId storage, std::uint64_t offset,
+              const std::vector<std::int64_t>& strides);
   /// Whatever uses a storage uses its twin from now on. `twins`: by storage, itself where it stays.
   /// Preconditions: bytes, dtype and device are the same; a twin stays, and is no added one unless the
   /// storage is one.

@@ -22,7 +22,7 @@ constexpr std::array<DtypeInfo, 35> kDtypes = {{
     {Dtype::kFloat16, "float16", "HalfStorage", "F16", 2, 16, 1, C::kFloat},
     {Dtype::kFloat32, "float32", "FloatStorage", "F32", 4, 32, 1, C::kFloat},
     {Dtype::kFloat64, "float64", "DoubleStorage", "F64", 8, 64, 1, C::kFloat},
-    {Dtype::kComplex32, "complex32", "ComplexHalfStorage", "", 4, 32, 1, C::kComplex},
+    {Dtype::kComplex32, "complex32", "", "", 4, 32, 1, C::kComplex},
     {Dtype::kComplex64, "complex64", "ComplexFloatStorage", "C64", 8, 64, 1, C::kComplex},
     {Dtype::kComplex128, "complex128", "ComplexDoubleStorage", "", 16, 128, 1, C::kComplex},
     {Dtype::kBool, "bool", "BoolStorage", "BOOL", 1, 8, 1, C::kBool},
@@ -54,7 +54,8 @@ constexpr std::array<DtypeInfo, 35> kDtypes = {{
 using OtherName = std::pair<std::string_view, Dtype>;
 
 /// c10::toString of a ScalarType and "Storage", where torch.save writes untyped storages.
-constexpr std::array<OtherName, 15> kScriptStorages = {{
+constexpr std::array<OtherName, 16> kScriptStorages = {{
+    {"ComplexHalfStorage", Dtype::kComplex32},
     {"Bits1x8Storage", Dtype::kBits1x8},
     {"Bits2x4Storage", Dtype::kBits2x4},
     {"Bits4x2Storage", Dtype::kBits4x2},

@@ -83,6 +83,9 @@ struct TensorInfo {
   TensorRole noted;        ///< what the rest of the file tells about it, after `note_roles`
 
   bool has(TensorFlag flag) const { return (flags & flag) != 0; }
+
+  /// Do its bytes stand for other values?
+  bool is_lazy() const { return has(kConjugate) || has(kNegative); }
 };
 
 }  // namespace ckpt

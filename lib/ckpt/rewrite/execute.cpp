@@ -116,4 +116,8 @@ Status rehearse(const Layout& layout, std::size_t part, const Checkpoint& checkp
   return ComputedSegments(layout.parts[part], checkpoint).rehearse(progress, options);
 }
 
+std::uint64_t computed_bytes(const Layout& layout, std::size_t part, const Checkpoint& checkpoint) {
+  return ComputedSegments(layout.parts[part], checkpoint).size();
+}
+
 }  // namespace ckpt

@@ -23,4 +23,8 @@ CKPT_EXPORT Status execute(const Layout& layout, std::size_t part, const Checkpo
 CKPT_EXPORT Status rehearse(const Layout& layout, std::size_t part, const Checkpoint& checkpoint,
                             Progress* progress, const ComputeOptions& options = {});
 
+/// Bytes of the output that `execute` computes.
+CKPT_EXPORT std::uint64_t computed_bytes(const Layout& layout, std::size_t part,
+                                         const Checkpoint& checkpoint);
+
 }  // namespace ckpt

@@ -32,7 +32,7 @@ TEST_CASE("every half survives the way through float32", "[compute]") {
   for (std::uint32_t bits = 0; bits < 0x10000U; ++bits) {
     const auto value = float16_value(static_cast<std::uint16_t>(bits));
     if (std::isnan(value)) {
-      CHECK((float16_bits(value) & 0x7FFFU) == 0x7E00U);
+      CHECK(float16_bits(value) == (bits | 0x0200U));  // quiet
     } else if (float16_bits(value) != bits) {
       FAIL_CHECK(bits);
     }
@@ -80,7 +80,90 @@ TEST_CASE("numbers can be converted among each other, other dtypes only to thems
   CHECK(can_convert(Dtype::kComplex64, Dtype::kComplex64));
   CHECK_FALSE(can_convert(Dtype::kComplex64, Dtype::kFloat32));
   CHECK_FALSE(can_convert(Dtype::kQint8, Dtype::kInt8));
-  CHECK_FALSE(can_convert(Dtype::kFloat8E5m2, Dtype::kFloat32));
+  CHECK(can_convert(Dtype::kFloat8E5m2, Dtype::kFloat32));
+  CHECK(can_convert(Dtype::kComplex128, Dtype::kComplex32));
+}
+
+TEST_CASE("a cast gives the bits of PyTorch's vector code", "[compute]") {
+  struct Case {
+    Dtype from;
+    std::uint64_t value;
+    Dtype to;
+    std::uint64_t expected;
+  };
+
+  const Case cases[] = {
+      {Dtype::kFloat32, 0x7FA13AAE, Dtype::kFloat16, 0x7F09},  // a NaN keeps sign and payload
+      {Dtype::kFloat32, 0xFFC9495A, Dtype::kBfloat16, 0xFFFF},
+      {Dtype::kFloat16, 0xFE00, Dtype::kBfloat16, 0x7FC0},
+      {Dtype::kFloat16, 0x7C01, Dtype::kFloat32, 0x7FC02000},  // and becomes quiet
+      {Dtype::kFloat64, 0xFFF90D256333BFCE, Dtype::kFloat32, 0xFFC8692B},
+      {Dtype::kFloat32, 0x43E80000, Dtype::kFloat8E4m3fn, 0x7E},  // 464: the largest number
+      {Dtype::kFloat32, 0xFF800000, Dtype::kFloat8E4m3fn, 0xFE},
+      {Dtype::kFloat32, 0x47700000, Dtype::kFloat8E5m2, 0x7C},      // 61440: infinite
+      {Dtype::kFloat32, 0x43780000, Dtype::kFloat8E4m3fnuz, 0x80},  // 248: the NaN
+      {Dtype::kFloat32, 0x80000001, Dtype::kFloat8E4m3fnuz, 0x00},  // there is one zero
+      {Dtype::kFloat32, 0xC0400000, Dtype::kFloat8E8m0fnu, 0x81},   // -3 becomes 4
+      {Dtype::kFloat8E8m0fnu, 0x00, Dtype::kFloat32, 0x00400000},
+      {Dtype::kFloat64, 0x40EFFDFFFFFFFFFF, Dtype::kFloat16, 0x7C00},  // rounded twice, by way of float32
+      {Dtype::kFloat32, 0x7FC00000, Dtype::kInt32, 0x80000000},
+      {Dtype::kFloat32, 0x7FC00000, Dtype::kInt16, 0},
+      {Dtype::kFloat32, 0xBF800000, Dtype::kUint8, 0xFF},
+      {Dtype::kFloat32, 0x4F800000, Dtype::kUint32, 0},
+      {Dtype::kFloat32, 0xCF800000, Dtype::kUint32, 0x80000000},
+      {Dtype::kFloat16, 0xFC00, Dtype::kUint32, 0},
+      {Dtype::kFloat8E5m2fnuz, 0x80, Dtype::kInt64, 0},
+      {Dtype::kFloat32, 0x7F800000, Dtype::kUint64, 0},
+      {Dtype::kFloat32, 0x7FC00000, Dtype::kBool, 1},
+      {Dtype::kBool, 0x02, Dtype::kFloat32, 0x3F800000},
+      {Dtype::kUint64, 0xFFFFFFFFFFFFFFFF, Dtype::kFloat32, 0x5F800000},
+      {Dtype::kInt64, 0x8000000000000000, Dtype::kInt8, 0},
+      {Dtype::kComplex64, 0x3F8000007F7FFFFF, Dtype::kComplex32, 0x3C007C00},
+  };
+  for (const auto& [from, value, to, expected] : cases) {
+    Bytes bytes;
+    append_le(bytes, value);
+    bytes.resize(dtype_info(from).item_size);
+    Bytes out(dtype_info(to).item_size);
+    convert(from, bytes, to, out.data());
+    Bytes wanted;
+    append_le(wanted, expected);
+    wanted.resize(out.size());
+    INFO(dtype_info(from).name << " " << std::hex << value << " to " << dtype_info(to).name);
+    CHECK(out == wanted);
+  }
+}
+
+TEST_CASE("whole blocks are cast like one value after the other", "[compute]") {
+  Bytes bytes;
+  std::uint64_t state = 1;
+  for (int i = 0; i < 1 << 13; ++i)
+    append_le(bytes, state = state * 6364136223846793005U + 1442695040888963407U);
+  const auto names = {Dtype::kFloat16,
+                      Dtype::kBfloat16,
+                      Dtype::kFloat32,
+                      Dtype::kFloat64,
+                      Dtype::kFloat8E4m3fn,
+                      Dtype::kFloat8E5m2,
+                      Dtype::kFloat8E4m3fnuz,
+                      Dtype::kFloat8E5m2fnuz,
+                      Dtype::kInt64,
+                      Dtype::kUint8,
+                      Dtype::kBool};
+  for (const auto from : names) {
+    for (const auto to : names) {
+      const std::size_t from_size = dtype_info(from).item_size;
+      const std::size_t to_size = dtype_info(to).item_size;
+      const auto count = bytes.size() / from_size;
+      Bytes at_once(count * to_size);
+      Bytes one_by_one(count * to_size);
+      convert(from, bytes, to, at_once.data());
+      for (std::size_t i = 0; i < count; ++i)
+        convert(from, ByteView(bytes).subspan(i * from_size, from_size), to, one_by_one.data() + i * to_size);
+      INFO(dtype_info(from).name << " to " << dtype_info(to).name);
+      CHECK(at_once == one_by_one);
+    }
+  }
 }
 
 TEST_CASE("both halves of a complex number are turned round on their own", "[compute]") {

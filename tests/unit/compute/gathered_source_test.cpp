@@ -167,7 +167,7 @@ TEST_CASE("what threads produce is what one reader reads, each byte once, wherev
       std::copy(bytes.begin(), bytes.end(), got.at(piece).begin() + static_cast<std::ptrdiff_t>(offset));
       return Status();
     };
-    REQUIRE(source.produce(pieces, {threads, nullptr}, deliver, [] {}).ok());
+    REQUIRE(source.produce(pieces, {threads, nullptr, nullptr}, deliver, [] {}).ok());
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       CHECK(delivered[i] == pieces[i].size);
       CHECK(got[i] == *source.read(pieces[i]));
@@ -184,7 +184,7 @@ TEST_CASE("who takes what is produced can end it", "[compute]") {
     if (++taken < 3) return {};
     return Error(ErrorCode::kIo, "the disk is full");
   };
-  const auto done = source.produce(std::vector{extent}, {2, nullptr}, deliver, [] {});
+  const auto done = source.produce(std::vector{extent}, {2, nullptr, nullptr}, deliver, [] {});
   REQUIRE_FALSE(done.ok());
   CHECK(done.error().message() == "the disk is full");
   CHECK(taken < 8);

@@ -299,6 +299,53 @@ TEST_CASE("mistakes around the edits", "[edit][plan]") {
   CHECK(around(R"("roots": [null])") == "usage: roots[0]: expected a string, found null");
 }
 
+TEST_CASE("a plan that merges by a method says how", "[edit][plan]") {
+  MergeTensors edit;
+  edit.sources = {{"a.pt", std::nullopt}, {"b.pt", std::nullopt}};
+  edit.method.emplace();
+  edit.method->method = MergeMethod::kDella;
+  edit.method->settings = {*parse_named_setting("weight=1,[0,0.5]"), *parse_named_setting("fc:normalize=no"),
+                           *parse_named_setting("rescale_by=density")};
+  edit.method->seed = ~std::uint64_t{0};
+  edit.method->accumulate = Accumulate::kFloat32;
+  edit.method->integers = IntegerRule::kMax;
+  edit.method->allow_unrelated = true;
+  edit.dtype = Dtype::kBfloat16;
+  CHECK(there_and_back(plan_of(edit)) == R"({
+  "schema": "ckpt.plan/1",
+  "edits": [
+    {
+      "edit": "merge",
+      "sources": [
+        {"file": "a.pt"},
+        {"file": "b.pt"}
+      ],
+      "method": {"name": "della", "settings": [
+        {"parameter": "weight", "value": "1,[0,0.5]"},
+        {"parameter": "normalize", "keys": "fc", "value": "no"},
+        {"parameter": "rescale_by", "value": "density"}
+      ], "seed": 18446744073709551615, "accumulate": "float32", "integers": "max", "allow_unrelated": true},
+      "output_dtype": "bfloat16"
+    }
+  ]
+}
+)");
+  const auto mistake_of = [](const std::string& fields) {
+    return mistake_in_edit(R"({"edit": "merge", "sources": [{"file": "a"}], )" + fields + "}");
+  };
+  CHECK(mistake_of(R"("output_dtype": "float16")") ==
+        "usage: edits[0]: expected 'method' beside 'output_dtype'");
+  CHECK(mistake_of(R"("method": {"name": "tis", "seed": 0})") ==
+        "usage: edits[0].method.name: unknown method 'tis'; hint: did you mean 'ties'?");
+  CHECK(mistake_of(
+            R"("method": {"name": "mean", "seed": 0, "settings": [{"parameter": "t", "value": "1"}]})") ==
+        "usage: edits[0]: 'mean' has no parameter 't'; hint: it has none");
+  CHECK(mistake_of(R"("method": {"name": "mean", "seed": 0, "settings": [{"parameter": "t", "value": "x"}]})")
+            .starts_with("usage: edits[0].method.settings[0]: 'x': expected a number, found 'x'"));
+  CHECK(mistake_of(R"("method": {"name": "mean", "seed": 0, "integers": "min"})") ==
+        "usage: edits[0].method: expected equal, first, max or sum, found 'min'");
+}
+
 TEST_CASE("a plan that converts says what it is asked for, and the container", "[edit][plan]") {
   Convert edit;
   edit.state_dict = true;

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Adapters (LoRA) as PEFT writes them, added to the weights that they are made for: W + alpha / r · B·A.
+// Kernels of convolutions are matrices whose columns are all that stands behind the first dimension.
+#include <cmath>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "ckpt/base/text.h"
+#include "ckpt/edit/adapter_config.h"
+#include "ckpt/edit/layer_positions.h"
+#include "ckpt/edit/merge_import.h"
+#include "ckpt/edit/merge_jobs.h"
+#include "ckpt/edit/merge_methods.h"
+#include "ckpt/model/dense_order.h"
+
+namespace ckpt {
+namespace {
+
+/// What a key of an adapter's file is.
+struct AdapterKey {
+  enum class Part : std::uint8_t { kA, kB, kWhole };
+
+  std::string module;  ///< of the model; the whole key for kWhole
+  Part part = Part::kWhole;
+  bool of_embedding = false;
+};
+
+/// "X.lora_A.weight", "X.lora_A.default.weight", "X.lora_embedding_A"; PEFT puts "base_model.model." in
+/// front. Errors: kUnsupported for parts of adapters that are no products of two matrices.
+Result<AdapterKey> parse_key(std::string_view key) {
+  constexpr std::string_view kPrefix = "base_model.model.";
+  constexpr std::string_view kSaved = ".modules_to_save.";
+  auto name = key;
+  if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
+  const auto at = name.find(".lora_");
+  if (at == name.npos) {
+    AdapterKey whole{std::string(name)};
+    if (const auto saved = name.find(kSaved); saved != name.npos) {
+      const auto rest = name.find('.', saved + kSaved.size());
+      if (rest != name.npos)
+        whole.module = std::string(name.substr(0, saved)) + std::string(name.substr(rest));
+    }
+    return whole;
+  }
+  const auto rest = name.substr(at + 1);
+  const auto word = rest.substr(0, rest.find('.'));
+  AdapterKey adapter{std::string(name.substr(0, at))};
+  adapter.of_embedding = word == "lora_embedding_A" || word == "lora_embedding_B";
+  const bool known =
+      adapter.of_embedding || ((word == "lora_A" || word == "lora_B") && rest.ends_with(".weight"));
+  if (!known) {
+    return Error(ErrorCode::kUnsupported,
+                 fmt::format("{} is no factor of a product: of adapters only lora_A and "
+                             "lora_B are merged, and lora_embedding_A and _B",
+                             quoted(key)));
+  }
+  adapter.part = word.ends_with("_A") ? AdapterKey::Part::kA : AdapterKey::Part::kB;
+  return adapter;
+}
+
+/// The two factors of one module in one file.
+struct Factors {
+  std::optional<std::uint32_t> a;  ///< entries of the offer
+  std::optional<std::uint32_t> b;
+  bool of_embedding = false;
+};
+
+/// A file of an adapter, taken apart.
+struct Adapter {
+  Offer* offer = nullptr;
+  AdapterConfig config;
+  std::map<std::string, Factors> modules;
+  std::map<std::string, std::uint32_t> whole;  ///< tensors that were trained besides, by key
+
+  PlacedTensor placed(std::uint32_t entry) const {
+    return {&offer->checkpoint(), offer->checkpoint().tensors[offer->tensor(entry)], offer->source->file,
+            offer->number + 1U};
+  }
+};
+
+Result<Adapter> take_apart(Offer& offer) {
+  Adapter adapter{&offer, {}, {}, {}};
+  if (offer.source->adapter_config) {
+    CKPT_ASSIGN_OR_RETURN(adapter.config, parse_adapter_config(*offer.source->adapter_config));
+  }
+  for (const auto& [name, entry] : offer.entries) {
+    CKPT_ASSIGN_OR_RETURN(const auto key, parse_key(name));
+    if (key.part == AdapterKey::Part::kWhole) {
+      adapter.whole[key.module] = entry;
+      continue;
+    }
+    auto& factors = adapter.modules[key.module];
+    auto& factor = key.part == AdapterKey::Part::kA ? factors.a : factors.b;
+    if (factor) {
+      return Error(ErrorCode::kUnsupported,
+                   fmt::format("holds more than one adapter for {}", quoted(key.module)));
+    }
+    factor = entry;
+    factors.of_embedding = key.of_embedding;
+  }
+  for (const auto& [module, factors] : adapter.modules) {
+    if (factors.a && factors.b) continue;
+    return Error(ErrorCode::kNotFound,
+                 fmt::format("{} of {} is missing", factors.a ? "lora_B" : "lora_A", quoted(module)));
+  }
+  if (adapter.modules.empty()) {
+    return Error(ErrorCode::kNotFound, "holds no adapter: none of its keys has lora_A or lora_B in it");
+  }
+  return adapter;
+}
+
+class DictAdapters {
+ public:
+  DictAdapters(const MergeTensors& edit, EditContext& context, EditedStateDict& dict, Importer& importer,
+               MergeJobs& jobs, MergeReport& report)
+      : edit_(edit),
+        base_(context.checkpoint),
+        dict_(dict),
+        importer_(importer),
+        jobs_(jobs),
+        merge_report_(report),
+        report_(report_of(context.report, dict.root)) {
+    std::vector<std::string_view> names;
+    for (const auto& key : dict.keys) names.push_back(key.name);
+    depths_ = layer_positions(names);
+    for (std::size_t i = 0; i < dict.keys.size(); ++i) {
+      const auto& key = dict.keys[i];
+      if (key.dropped || key.tensor == kNoIndex) continue;
+      keys_.emplace(key.name, i);
+      const auto& tensor = base_.tensors[key.tensor];
+      if (tensor.storage != kNoIndex) views_[view_of(tensor)].push_back(i);
+    }
+  }
+
+  Status run(const std::vector<Adapter>& adapters) {
+    std::map<std::size_t, std::vector<const Adapter*>> of_key;  // in the order of the base
+    for (const auto& adapter : adapters) {
+      for (const auto& [module, factors] : adapter.modules) {
+        CKPT_ASSIGN_OR_RETURN(const auto key, find(adapter, module + ".weight"));
+        of_key[key].push_back(&adapter);
+      }
+      for (const auto& [name, entry] : adapter.whole) CKPT_RETURN_IF_ERROR(replace(adapter, name, entry));
+    }
+    for (const auto& [key, several] : of_key) CKPT_RETURN_IF_ERROR(merge(key, several));
+    for (const auto& adapter : adapters) {
+      if (adapter.offer->taken > 0)
+        report_.taken.emplace_back(adapter.offer->source->file, adapter.offer->taken);
+    }
+    return {};
+  }
+
+ private:
+  using ViewKey = std::tuple<StorageId, std::uint64_t, Shape, Shape>;
+
+  ViewKey view_of(const TensorInfo& tensor) const {
+    const auto shape = base_.shape(tensor);
+    return {tensor.storage, tensor.offset, Shape(shape.begin(), shape.end()), base_.strides(tensor)};
+  }
+
+  Error in_file(const Adapter& adapter, ErrorCode code, std::string message) const {
+    return Error(code, std::move(message)).in_file(adapter.offer->source->file);
+  }
+
+  Result<std::size_t> find(const Adapter& adapter, const std::string& name) const {
+    const auto found = keys_.find(name);
+    if (found != keys_.end()) return found->second;
+    std::vector<std::string> names;
+    for (const auto& [known, key] : keys_) names.push_back(known);
+    const auto near = nearest(name, names);
+    auto error =
+        in_file(adapter, ErrorCode::kNotFound,
+                fmt::format("it adapts {}, which the base does not have at {}", quoted(name), at(dict_)));
+    if (near.empty()) return error;
+    return std::move(error).with_hint(fmt::format("did you mean {}?", quoted(near)));
+  }
+
+  /// A tensor that was trained as a whole, beside the adapter.
+  Status replace(const Adapter& adapter, const std::string& name, std::uint32_t entry) {
+    CKPT_ASSIGN_OR_RETURN(const auto index, find(adapter, name));
+    auto& key = dict_.keys[index];
+    const auto ours = base_.tensors[key.tensor];
+    const Offered offered{adapter.offer, entry};
+    const auto our_shape = base_.shape(ours);
+    const auto their_shape = offered.checkpoint().shape(offered.tensor());
+    if (!std::equal(our_shape.begin(), our_shape.end(), their_shape.begin(), their_shape.end())) {
+      return in_file(adapter, ErrorCode::kRefused,
+                     fmt::format("size mismatch for {}: {} in the adapter, {} in the base", printable(name),
+                                 torch_size(their_shape), torch_size(our_shape)));
+    }
+    CKPT_ASSIGN_OR_RETURN(const auto view, importer_.import(offered, dtype_for(ours), {}, device_of(ours)));
+    base_.replace(dict_.index, key.entry, view);
+    ++adapter.offer->taken;
+    return {};
+  }
+
+  /// All keys that show the weight get the sum: it is one parameter.
+  Status merge(std::size_t index, const std::vector<const Adapter*>& adapters) {
+    const auto& key = dict_.keys[index];
+    const auto ours = base_.tensors[key.tensor];
+    const auto shape = base_.shape(ours);
+    if (shape.size() < 2) {
+      return in_file(*adapters.front(), ErrorCode::kUnsupported,
+                     fmt::format("it adapts {}, which is no matrix", quoted(key.name)));
+    }
+    const auto rows = shape.front();
+    const auto count = static_cast<std::int64_t>(base_.numel(ours));
+    MergeJob job;
+    job.name = key.name;
+    job.method = MergeMethod::kLora;
+    job.accumulate = edit_.method->accumulate;
+    job.dtype = dtype_for(ours);
+    job.base = 0;
+    job.shape = {rows, rows == 0 ? 0 : count / rows};
+    job.parameters = edit_.method->parameters_for(key.name, depths_[index], edit_.sources.size() + 1);
+    const auto weights = std::exchange(job.parameters.weights, {});
+    CKPT_ASSIGN_OR_RETURN(auto base, jobs_.input({&base_, ours, {}, 0}, all_axes(shape.size())));
+    job.inputs.push_back(std::move(base));
+    MergedTensor merged{dict_.root, key.name, 0, {0}};
+    const auto module = key.name.substr(0, key.name.size() - std::string_view(".weight").size());
+    for (const auto* adapter : adapters) {
+      CKPT_RETURN_IF_ERROR(add_factors(*adapter, module, shape, weights[adapter->offer->number], job));
+      merged.files.push_back(adapter->offer->number + 1U);
+    }
+    job.parameters[MergeParameter::kR] = 1;  // the weights have the whole scale
+    job.parameters[MergeParameter::kAlpha] = 1;
+    job.parameters[MergeParameter::kRankStabilized] = 0;
+    TensorView view{job.dtype, kNoIndex, 0, Shape(shape.begin(), shape.end()), {}};
+    CKPT_ASSIGN_OR_RETURN(const auto result, jobs_.add(std::move(job), device_of(ours)));
+    view.storage = result.first;
+    merged.job = result.second;
+    for (const auto tied : views_.at(view_of(ours))) {
+      if (keys_merged_.contains(tied)) {
+        return in_file(*adapters.front(), ErrorCode::kUnsupported,
+                       fmt::format("{} and {} are one tensor in the base, and both are adapted",
+                                   quoted(key.name), quoted(dict_.keys[tied].name)));
+      }
+      keys_merged_[tied] = true;
+    }
+    for (const auto tied : std::vector<std::size_t>(views_.at(view_of(ours))))
+      base_.replace(dict_.index, dict_.keys[tied].entry, view);
+    ++merge_report_.computed;
+    merge_report_.tensors.push_back(std::move(merged));
+    return {};
+  }
+
+  /// A, then B, so that their product lies as the weight does.
+  Status add_factors(const Adapter& adapter, const std::string& module, std::span<const std::int64_t> shape,
+                     double weight, MergeJob& job) {
+    const auto& factors = adapter.modules.at(module);
+    const auto a = adapter.placed(*factors.a);
+    const auto b = adapter.placed(*factors.b);
+    const auto a_shape = a.checkpoint->shape(a.tensor);
+    const auto b_shape = b.checkpoint->shape(b.tensor);
+    if (a_shape.empty() || b_shape.size() < 2 || a_shape[0] != b_shape[1] || a_shape[0] == 0) {
+      return in_file(adapter, ErrorCode::kUnsupported,
+                     fmt::format("lora_A and lora_B of {} don't fit: {} and {}", quoted(module),
+                                 torch_size(a_shape), torch_size(b_shape)));
+    }
+    const auto rank = a_shape[0];
+    const auto inner = static_cast<std::int64_t>(a.checkpoint->numel(a.tensor)) / rank;
+    const auto outer = static_cast<std::int64_t>(b.checkpoint->numel(b.tensor)) / rank;
+    const bool is_matrix = shape.size() == 2 && a_shape.size() == 2 && b_shape.size() == 2;
+    const bool straight = outer == job.shape[0] && inner == job.shape[1] && b_shape[0] == outer;
+    const bool turned = is_matrix && inner == job.shape[0] && outer == job.shape[1];
+    const bool turns = turned && (!straight || factors.of_embedding || adapter.config.fan_in_fan_out);
+    if (!straight && !turned) {
+      return in_file(
+          adapter, ErrorCode::kRefused,
+          fmt::format("size mismatch for {}: the product of lora_B and lora_A is {} x {}, the weight {}",
+                      printable(module), outer, inner, torch_size(shape)));
+    }
+    CKPT_ASSIGN_OR_RETURN(auto first, turns ? jobs_.transposed(b) : jobs_.input(a, all_axes(a_shape.size())));
+    CKPT_ASSIGN_OR_RETURN(auto second,
+                          turns ? jobs_.transposed(a) : jobs_.input(b, all_axes(b_shape.size())));
+    job.inputs.push_back(std::move(first));
+    job.inputs.push_back(std::move(second));
+    job.ranks.push_back(static_cast<std::uint64_t>(rank));
+    CKPT_ASSIGN_OR_RETURN(const auto scale,
+                          scale_of(adapter, module, static_cast<double>(rank), job.parameters));
+    job.parameters.weights.push_back(weight * scale);
+    return {};
+  }
+
+  /// What the command line says counts before the adapter's own file.
+  Result<double> scale_of(const Adapter& adapter, const std::string& module, double rank,
+                          const MergeParameters& told) const {
+    const auto said = [&](MergeParameter parameter) -> std::optional<double> {
+      const auto value = told[parameter];
+      return std::isnan(value) ? std::nullopt : std::optional<double>(value);
+    };
+    const auto from_file = adapter.config.alpha_of(module);
+    const auto alpha = said(MergeParameter::kAlpha);
+    if (!alpha && !from_file) {
+      return in_file(adapter, ErrorCode::kUsage,
+                     "nothing says how much it counts: there is no adapter_config.json "
+                     "beside it")
+          .with_hint("give its alpha: --param alpha=VALUE");
+    }
+    const auto r = said(MergeParameter::kR).value_or(rank);
+    const bool root = told.flag(MergeParameter::kRankStabilized) || adapter.config.rank_stabilized;
+    return alpha.value_or(from_file.value_or(0)) / (root ? std::sqrt(r) : r);
+  }
+
+  Dtype dtype_for(const TensorInfo& ours) const {
+    const bool is_float = dtype_info(ours.dtype).dtype_class == DtypeClass::kFloat;
+    return edit_.dtype && is_float ? *edit_.dtype : ours.dtype;
+  }
+
+  std::string device_of(const TensorInfo& ours) const {
+    return ours.storage == kNoIndex ? std::string("cpu") : base_.devices[base_.storages[ours.storage].device];
+  }
+
+  static std::vector<std::size_t> all_axes(std::size_t rank) {
+    std::vector<std::size_t> axes(rank);
+    for (std::size_t i = 0; i < rank; ++i) axes[i] = i;
+    return axes;
+  }
+
+  const MergeTensors& edit_;
+  Checkpoint& base_;
+  EditedStateDict& dict_;
+  Importer& importer_;
+  MergeJobs& jobs_;
+  MergeReport& merge_report_;
+  StateDictReport& report_;
+  std::vector<double> depths_;                         ///< by key
+  std::unordered_map<std::string, std::size_t> keys_;  ///< of tensors, by name
+  std::map<ViewKey, std::vector<std::size_t>> views_;  ///< keys that show one
+  std::map<std::size_t, bool> keys_merged_;
+};
+
+}  // namespace
+
+Status apply_merge_adapters(const MergeTensors& edit, EditContext& context) {
+  if (edit.keys != MergeTensors::Keys::kBase)
+    return Error(ErrorCode::kUsage, "the keys of adapters are not those of the base: --keys has no meaning");
+  for (const auto& setting : edit.method->settings) {
+    if (setting.keys) CKPT_RETURN_IF_ERROR(require_match(*setting.keys, context));
+  }
+  CKPT_ASSIGN_OR_RETURN(auto offers, pair_sources(edit, context));
+  const auto parts = static_cast<std::uint32_t>(context.checkpoint.parts.size());
+  Importer importer(context.checkpoint, edit.sources.size());
+  MergeJobs jobs(context.checkpoint, *edit.method,
+                 parts + static_cast<std::uint32_t>(edit.sources.size()) + 1);
+  MergeReport report{*edit.method, {}, {}, 0, 0, {}, {}, jobs.source()};
+  for (const auto& source : edit.sources) report.sources.push_back(source.file);
+  for (std::size_t i = 0; i < offers.size(); ++i) {
+    std::vector<Adapter> adapters;
+    for (auto& offer : offers[i]) {
+      auto adapter = take_apart(offer);
+      if (!adapter.ok()) return std::move(adapter).error().in_file(offer.source->file);
+      adapters.push_back(std::move(adapter).value());
+    }
+    if (adapters.empty()) continue;
+    CKPT_RETURN_IF_ERROR(DictAdapters(edit, context, context.dicts[i], importer, jobs, report).run(adapters));
+  }
+  importer.finish(edit.sources);
+  jobs.finish();
+  context.report.merges.push_back(std::move(report));
+  return {};
+}
+
+}  // namespace ckpt

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Tensors of several files become one by a method.
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "ckpt/base/text.h"
+#include "ckpt/edit/layer_positions.h"
+#include "ckpt/edit/merge_dict.h"
+#include "ckpt/edit/merge_jobs.h"
+#include "ckpt/edit/merge_methods.h"
+#include "ckpt/model/dense_order.h"
+
+namespace ckpt {
+namespace {
+
+/// Is the last segment of `key` this one?
+bool ends_in(std::string_view key, std::string_view segment) {
+  return key.ends_with(segment) &&
+         (key.size() == segment.size() || key[key.size() - segment.size() - 1] == '.');
+}
+
+bool is_float(Dtype dtype) {
+  return dtype_info(dtype).dtype_class == DtypeClass::kFloat;
+}
+
+bool is_computed(Dtype dtype) {
+  return is_float(dtype) || dtype_info(dtype).dtype_class == DtypeClass::kComplex;
+}
+
+/// Does it matter where in the tensor an element is? Then the result is computed in C order.
+bool depends_on_order(MergeMethod method, const MergeParameters& parameters) {
+  switch (method) {
+    case MergeMethod::kNuslerp: return !parameters.flag(MergeParameter::kFlatten);
+    case MergeMethod::kModelStock: return parameters.flag(MergeParameter::kFilterWise);
+    case MergeMethod::kTies:
+    case MergeMethod::kDareLinear:
+    case MergeMethod::kDareTies:
+    case MergeMethod::kDella:
+    case MergeMethod::kDellaLinear:
+    case MergeMethod::kBreadcrumbs:
+    case MergeMethod::kBreadcrumbsTies:
+    case MergeMethod::kSce:
+    case MergeMethod::kArceeFusion: return true;
+    default: return false;
+  }
+}
+
+/// What is worth a note.
+struct Noted {
+  std::uint64_t counters = 0;
+  std::uint64_t statistics = 0;  ///< layers
+  std::uint64_t reordered = 0;
+};
+
+using Axes = std::vector<std::size_t>;
+
+class DictMethod final : public DictMerge {
+ public:
+  DictMethod(const MergeTensors& edit, EditContext& context, EditedStateDict& dict, Offers& offers,
+             Importer& importer, MergeJobs& jobs, MergeReport& report, Noted& noted)
+      : DictMerge(edit, context, dict, offers, importer),
+        recipe_(*edit.method),
+        jobs_(jobs),
+        merge_report_(report),
+        noted_(noted) {
+    std::vector<std::string_view> names;
+    for (const auto& key : dict.keys) names.push_back(key.name);
+    depths_ = layer_positions(names);
+  }
+
+ private:
+  const MergeMethodInfo& method() const { return merge_method_info(recipe_.method); }
+
+  std::vector<Offered> offered_under(const std::string& name) {
+    std::vector<Offered> found;
+    for (auto& offer : offers_) {
+      if (const auto offered = offered_by(offer, name)) found.push_back(offered);
+    }
+    return found;
+  }
+
+  Status take(EditedKey& key) override {
+    const auto offered = offered_under(key.name);
+    const auto ours = base_.tensors[key.tensor];  // a copy: the row changes
+    if (offered.size() < offers_.size()) {
+      if (edit_.keys == MergeTensors::Keys::kIntersection) return {};  // it goes
+      if (edit_.keys == MergeTensors::Keys::kBase || offered.size() + 1 < method().least) {
+        merge_report_.kept.push_back(key.name);
+        return lonely(key);
+      }
+      merge_report_.fewer.push_back(key.name);
+    }
+    std::optional<Offered> misfit;
+    for (const auto& one : offered) {
+      if (shape_of(one.checkpoint(), one.tensor()) == shape_of(base_, ours)) continue;
+      if (!fits_or_goes(key, one)) return lonely(key);
+      misfit = one;
+    }
+    if (misfit) {
+      const auto theirs = misfit->tensor().dtype;
+      return replace(key, *misfit, is_float(theirs) && is_float(ours.dtype) ? dtype_for(ours) : theirs);
+    }
+    const auto rule = rule_for(key.name);
+    if (!is_computed(ours.dtype)) {
+      ++merge_report_.integers;
+      if (ends_in(key.name, "num_batches_tracked") && !recipe_.integers) ++noted_.counters;
+      if (rule == IntegerRule::kFirst) return {};
+    }
+    if (ends_in(key.name, "running_var")) ++noted_.statistics;
+    std::vector<PlacedTensor> inputs = {{&base_, ours, {}, 0}};
+    for (const auto& one : offered) inputs.push_back(placed(one));
+    auto job = job_for(key.name, depths_[static_cast<std::size_t>(&key - dict_.keys.data())], inputs);
+    job.dtype = dtype_for(ours);
+    const auto shape = shape_of(base_, ours);
+    auto strides = strides_for(ours, job.dtype, true);
+    if (is_computed(ours.dtype) && !strides.empty() && !is_c_order(shape, strides) &&
+        depends_on_order(recipe_.method, job.parameters)) {
+      strides.clear();
+      ++noted_.reordered;
+    }
+    TensorView view{job.dtype, kNoIndex, 0, shape, strides};
+    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device_of(ours)));
+    base_.replace(dict_.index, key.entry, view);
+    return {};
+  }
+
+  /// What stays gets the output's dtype all the same.
+  Status lonely(EditedKey& key) override {
+    const auto ours = base_.tensors[key.tensor];
+    const auto dtype = dtype_for(ours);
+    if (dtype == ours.dtype || ours.layout != TensorLayout::kStrided || ours.storage == kNoIndex) return {};
+    const auto shape = shape_of(base_, ours);
+    TensorView view{dtype, kNoIndex, 0, shape, strides_for(ours, dtype, true)};
+    CKPT_ASSIGN_OR_RETURN(
+        view.storage,
+        jobs_.convert({&base_, ours, {}, 0}, *dense_order(shape, view.strides), dtype, device_of(ours)));
+    base_.replace(dict_.index, key.entry, view);
+    return {};
+  }
+
+  /// Around a base there is nothing to change, and one file alone is what it is.
+  Status add(const std::string& name) override {
+    const auto offered = offered_under(name);
+    const auto first = offered.front().tensor();  // a copy
+    const auto& other = offered.front().checkpoint();
+    if (recipe_.has_base() || offered.size() < std::max<std::size_t>(method().least, 2) ||
+        !is_computed(first.dtype)) {
+      return add_from(last_with(offers_, name), name);
+    }
+    std::vector<PlacedTensor> inputs;
+    for (const auto& one : offered) {
+      if (shape_of(one.checkpoint(), one.tensor()) != shape_of(other, first))
+        return add_from(last_with(offers_, name), name);
+      inputs.push_back(placed(one));
+    }
+    auto job = job_for(name, 1, inputs);
+    job.dtype = dtype_for(first);
+    TensorView view{job.dtype, kNoIndex, 0, shape_of(other, first), {}, first.has(kRequiresGrad)};
+    const auto device = other.devices[other.storages[first.storage].device];
+    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device));
+    insert(name, view);
+    return {};
+  }
+
+  Dtype dtype_for(const TensorInfo& ours) const {
+    return edit_.dtype && is_float(ours.dtype) ? *edit_.dtype : ours.dtype;
+  }
+
+  IntegerRule rule_for(std::string_view name) const {
+    const bool is_counter = ends_in(name, "num_batches_tracked");
+    return recipe_.integers.value_or(is_counter ? IntegerRule::kMax : IntegerRule::kEqual);
+  }
+
+  static PlacedTensor placed(const Offered& offered) {
+    return {&offered.checkpoint(), offered.tensor(), offered.offer->source->file, offered.offer->number + 1U};
+  }
+
+  /// Without inputs, shape and dtype. Files that lack the tensor have no weight.
+  MergeJob job_for(const std::string& name, double depth, const std::vector<PlacedTensor>& inputs) const {
+    const auto files = edit_.sources.size() + 1;
+    MergeJob job;
+    job.name = name;
+    job.method = recipe_.method;
+    job.accumulate = recipe_.accumulate;
+    job.integers = rule_for(name);
+    if (recipe_.has_base()) job.base = 0;
+    const auto all = recipe_.parameters_for(name, depth, files);
+    job.parameters = all;
+    job.parameters.weights.clear();
+    job.parameters.densities.clear();
+    for (const auto& input : inputs) {
+      if (recipe_.has_base() && input.number == 0) continue;
+      const auto at = input.number - (recipe_.has_base() ? 1 : 0);
+      job.parameters.weights.push_back(all.weights[at]);
+      if (!all.densities.empty()) job.parameters.densities.push_back(all.densities[at]);
+    }
+    return job;
+  }
+
+  Result<StorageId> compute(MergeJob job, const std::vector<PlacedTensor>& inputs, const TensorView& view,
+                            const std::string& device) {
+    const auto axes = *dense_order(view.shape, view.strides);
+    for (const auto axis : axes) job.shape.push_back(view.shape[axis]);
+    MergedTensor merged{dict_.root, job.name, 0, {}};
+    for (const auto& placed : inputs) {
+      CKPT_ASSIGN_OR_RETURN(auto input, jobs_.input(placed, axes));
+      job.inputs.push_back(std::move(input));
+      merged.files.push_back(placed.number);
+    }
+    const bool computed = is_computed(job.inputs.front().dtype);
+    const auto before = jobs_.source()->jobs().size();
+    CKPT_ASSIGN_OR_RETURN(const auto result, jobs_.add(std::move(job), device));
+    merged.job = result.second;
+    if (computed && merged.job == before) merge_report_.tensors.push_back(std::move(merged));
+    if (computed) ++merge_report_.computed;
+    return result.first;
+  }
+
+  const MergeRecipe& recipe_;
+  MergeJobs& jobs_;
+  MergeReport& merge_report_;
+  Noted& noted_;
+  std::vector<double> depths_;  ///< by key
+};
+
+void add_notes(const Noted& noted, EditContext& context) {
+  auto& notes = context.report.notes;
+  if (noted.counters > 0) {
+    notes.push_back(fmt::format("{} of batches (num_batches_tracked) {} the largest of all files",
+                                counted(noted.counters, "counter"), noted.counters == 1 ? "is" : "are"));
+  }
+  if (noted.statistics > 0) {
+    notes.push_back(fmt::format(
+        "running_mean and running_var of {} are merged as weights are, and are not what the merged "
+        "model would see: estimate them anew (torch.optim.swa_utils.update_bn)",
+        counted(noted.statistics, "layer")));
+  }
+  if (noted.reordered > 0) {
+    notes.push_back(fmt::format("{} {} the strides of C order, which the method counts in",
+                                counted(noted.reordered, "tensor"), noted.reordered == 1 ? "gets" : "get"));
+  }
+}
+
+}  // namespace
+
+Status apply_merge_method(const MergeTensors& edit, EditContext& context, std::vector<Offers>& offers) {
+  for (const auto& setting : edit.method->settings) {
+    if (setting.keys) CKPT_RETURN_IF_ERROR(require_match(*setting.keys, context));
+  }
+  const auto parts = static_cast<std::uint32_t>(context.checkpoint.parts.size());
+  const auto behind = static_cast<std::uint32_t>(edit.sources.size()) + 1;  // what the importer adds
+  Importer importer(context.checkpoint, edit.sources.size());
+  MergeJobs jobs(context.checkpoint, *edit.method, parts + behind);
+  MergeReport report{*edit.method, {}, {}, 0, 0, {}, {}, jobs.source()};
+  for (const auto& source : edit.sources) report.sources.push_back(source.file);
+  Noted noted;
+  for (std::size_t i = 0; i < offers.size(); ++i) {
+    if (offers[i].size() == edit.sources.size()) {
+      CKPT_RETURN_IF_ERROR(
+          DictMethod(edit, context, context.dicts[i], offers[i], importer, jobs, report, noted).run());
+    } else if (!offers[i].empty()) {
+      context.report.notes.push_back(
+          fmt::format("the state dict at {} stays as it is: not every file has one", at(context.dicts[i])));
+    }
+  }
+  importer.finish(edit.sources);
+  jobs.finish();
+  add_notes(noted, context);
+  context.report.merges.push_back(std::move(report));
+  return {};
+}
+
+}  // namespace ckpt

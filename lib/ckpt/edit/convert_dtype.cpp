@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Tensors become values of another dtype. A storage whose views all become the same is cast as a whole, and
+// they view the new one as they did the old; else each view is cast on its own. Tensors that are one object
+// in the file stay one.
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ckpt/base/checked_math.h"
+#include "ckpt/base/text.h"
+#include "ckpt/compute/convert.h"
+#include "ckpt/compute/gathered_source.h"
+#include "ckpt/edit/conversions.h"
+#include "ckpt/edit/storage_bytes.h"
+#include "ckpt/edit/surroundings.h"
+#include "ckpt/model/dense_order.h"
+#include "ckpt/model/key_path.h"
+#include "ckpt/model/optimizer_state.h"
+
+namespace ckpt {
+namespace {
+
+using Shape = std::vector<std::int64_t>;
+
+constexpr std::uint64_t kMost = std::uint64_t{1} << 62U;  // bytes that an output may ask for
+
+/// A row that is cast.
+struct Wanted {
+  Dtype to;
+  std::optional<CastKey> key;  ///< none: it is the same object as one that has a key
+};
+
+bool names_exactly(const NamePattern& pattern, std::string_view key) {
+  return pattern.text() == key || (pattern.text().starts_with('=') && pattern.text().substr(1) == key);
+}
+
+class Casting {
+ public:
+  Casting(const Convert& edit, EditContext& context)
+      : edit_(edit),
+        context_(context),
+        checkpoint_(context.checkpoint),
+        around_(context),
+        part_(static_cast<std::uint32_t>(checkpoint_.parts.size())) {
+    report_.on_overflow = edit.on_overflow;
+  }
+
+  Status run() {
+    for (const auto& rule : edit_.dtypes) {
+      if (rule.pattern) CKPT_RETURN_IF_ERROR(require_match(*rule.pattern, context_));
+    }
+    CKPT_RETURN_IF_ERROR(apply_rules());
+    CKPT_RETURN_IF_ERROR(follow_objects());
+    for (const auto& [storage, rows] : rows_by_storage()) CKPT_RETURN_IF_ERROR(cast_storage(storage, rows));
+    if (gathered_->size() > 0) checkpoint_.parts.push_back({gathered_, {}, {}});
+    note_optimizers();
+    context_.report.conversion->cast = std::move(report_);
+    return {};
+  }
+
+ private:
+  // ---- which rows
+
+  Status apply_rules() {
+    for (const auto& dict : context_.dicts) {
+      for (const auto& key : dict.keys) {
+        if (key.dropped || key.tensor == kNoIndex || !around_.is_kept(key.tensor)) continue;
+        const auto* rule = rule_for(key);
+        if (rule == nullptr) continue;
+        CKPT_RETURN_IF_ERROR(want(key.tensor, {dict.root, key.name}, *rule));
+      }
+    }
+    return {};
+  }
+
+  /// The last that means the key. Only one that names it alone changes the kind of its numbers.
+  const DtypeRule* rule_for(const EditedKey& key) const {
+    const auto kind = dtype_info(checkpoint_.tensors[key.tensor].dtype).dtype_class;
+    const DtypeRule* found = nullptr;
+    for (const auto& rule : edit_.dtypes) {
+      if (rule.pattern && !rule.pattern->matches(key.name)) continue;
+      const bool is_same_kind = kind == dtype_info(rule.dtype).dtype_class;
+      if (is_same_kind || (rule.pattern && names_exactly(*rule.pattern, key.name))) found = &rule;
+    }
+    return found;
+  }
+
+  Status want(TensorId id, CastKey key, const DtypeRule& rule) {
+    const auto& row = checkpoint_.tensors[id];
+    if (row.dtype == rule.dtype) return {};
+    const auto refuse = [&](ErrorCode code, std::string_view why) {
+      return Error(code, fmt::format("tensor {} {}", quoted(key.name), why));
+    };
+    if (row.layout != TensorLayout::kStrided || row.storage == kNoIndex) {
+      report_.left.push_back({std::move(key), std::string(tensor_layout_name(row.layout))});
+      return {};
+    }
+    if (!can_convert(row.dtype, rule.dtype)) {
+      return refuse(ErrorCode::kUnsupported,
+                    fmt::format("is {}, which can't become {}", dtype_info(row.dtype).name,
+                                dtype_info(rule.dtype).name));
+    }
+    if (row.has(kRequiresGrad) && !is_differentiable(rule.dtype)) {
+      return refuse(ErrorCode::kRefused,
+                    fmt::format("requires a gradient, which {} can't have", dtype_info(rule.dtype).name));
+    }
+    if (row.has(kNegative) && dtype_info(rule.dtype).dtype_class != dtype_info(row.dtype).dtype_class)
+      return refuse(ErrorCode::kUnsupported, "is lazily negated, so its bytes are not its values");
+    const auto wanted = wanted_.try_emplace(id, Wanted{rule.dtype, std::move(key)});
+    if (!wanted.second && wanted.first->second.to != rule.dtype) return two_dtypes(id, rule.dtype);
+    return {};
+  }
+
+  Error two_dtypes(TensorId id, Dtype other) const {
+    const auto& [to, key] = wanted_.at(id);
+    return Error(
+        ErrorCode::kRefused,
+        fmt::format("tensor {} would become both {} and {}, and it is one",
+                    key ? quoted(key->name) : quoted_path(checkpoint_.path(checkpoint_.tensors[id].place)),
+                    dtype_info(to).name, dtype_info(other).name));
+  }
+
+  /// Rows that are the same object as one that is cast are cast with it, wherever they stand.
+  Status follow_objects() {
+    if (!checkpoint_.has_document()) return {};
+    std::unordered_map<Use, TensorId> objects;
+    for (const auto& [id, wanted] : wanted_) {
+      if (!is_object(id)) continue;
+      const auto [found, is_new] = objects.emplace(object(id), id);
+      if (!is_new && wanted_.at(found->second).to != wanted.to) return two_dtypes(found->second, wanted.to);
+    }
+    for (TensorId id = 0; id < checkpoint_.tensors.size(); ++id) {
+      if (!is_object(id) || wanted_.contains(id)) continue;
+      const auto found = objects.find(object(id));
+      if (found != objects.end()) wanted_.emplace(id, Wanted{wanted_.at(found->second).to, std::nullopt});
+    }
+    return {};
+  }
+
+  bool is_object(TensorId id) const {
+    const auto& row = checkpoint_.tensors[id];
+    return row.use != kNoUse && row.place != kNoIndex && checkpoint_.places[row.place].document == 0 &&
+           !row.has(kReplaced) && !row.has(kInserted);
+  }
+
+  Use object(TensorId id) const { return checkpoint_.graph().resolve(checkpoint_.tensors[id].use); }
+
+  std::map<StorageId, std::vector<TensorId>> rows_by_storage() const {
+    std::map<StorageId, std::vector<TensorId>> found;
+    for (const auto& [id, wanted] : wanted_) found[checkpoint_.tensors[id].storage];
+    for (TensorId id = 0; id < checkpoint_.tensors.size(); ++id) {
+      const auto storage = found.find(checkpoint_.tensors[id].storage);
+      if (storage != found.end() && (around_.is_kept(id) || wanted_.contains(id)))
+        storage->second.push_back(id);
+    }
+    return found;
+  }
+
+  // ---- values
+
+  Status cast_storage(StorageId storage, const std::vector<TensorId>& rows) {
+    auto data = data_of(checkpoint_, storage);
+    if (!data.ok()) {
+      const auto first =
+          std::find_if(rows.begin(), rows.end(), [&](TensorId id) { return wanted_.contains(id); });
+      const auto path = checkpoint_.path(checkpoint_.tensors[*first].place);
+      return Error(data.error().code(),
+                   fmt::format("tensor {}: {}", quoted_path(path), data.error().message()));
+    }
+    if (!edit_.compact && is_cast_as_one(storage, rows)) {
+      cast_whole(storage, *data, rows);
+      return {};
+    }
+    const bool is_mixed = !is_cast_as_one(storage, rows);
+    for (const bool has_key : {true, false}) {  // who has one names what others share with it
+      for (const auto id : rows) {
+        const auto wanted = wanted_.find(id);
+        if (wanted == wanted_.end() || wanted->second.key.has_value() != has_key) continue;
+        CKPT_RETURN_IF_ERROR(cast_alone(id, wanted->second, *data));
+        if (is_mixed && has_key) report_.separated.push_back(wanted->second.key->name);
+      }
+    }
+    return {};
+  }
+
+  bool is_cast_as_one(StorageId storage, const std::vector<TensorId>& rows) const {
+    const auto from = checkpoint_.tensors[rows.front()].dtype;
+    const auto first = wanted_.find(rows.front());
+    if (first == wanted_.end() || checkpoint_.storages[storage].bytes % dtype_info(from).item_size != 0)
+      return false;
+    return std::all_of(rows.begin(), rows.end(), [&](TensorId id) {
+      const auto wanted = wanted_.find(id);
+      return wanted != wanted_.end() && wanted->second.to == first->second.to &&
+             checkpoint_.tensors[id].dtype == from;
+    });
+  }
+
+  void cast_whole(StorageId storage, const DataRef& data, const std::vector<TensorId>& rows) {
+    const auto& row = checkpoint_.tensors[rows.front()];
+    const auto from = row.dtype;
+    const auto to = wanted_.at(rows.front()).to;
+    const auto count = static_cast<std::int64_t>(data.size() / dtype_info(from).item_size);
+    std::optional<Shape> shape;
+    if (std::all_of(rows.begin(), rows.end(),
+                    [&](TensorId id) { return covers(checkpoint_.tensors[id], count); }))
+      shape = shape_of(row);
+    std::vector<CastKey> keys;
+    for (const auto id : rows) {
+      if (const auto& key = wanted_.at(id).key) keys.push_back(*key);
+    }
+    const auto made = cast(storage, data, 0, {count}, {1}, from, to, keys, std::move(shape));
+    for (const auto id : rows) {
+      const auto view = checkpoint_.tensors[id];  // a copy: the row changes
+      checkpoint_.recast(id, to, made, view.offset,
+                         view.has(kContiguous) ? Shape() : checkpoint_.strides(view));
+    }
+  }
+
+  bool covers(const TensorInfo& row, std::int64_t count) const {
+    return row.has(kContiguous) && row.offset == 0 &&
+           checkpoint_.numel(row) == static_cast<std::uint64_t>(count);
+  }
+
+  /// The tensor gets a storage of its own: in the order in which it lies if that has no gaps, else in C
+  /// order.
+  Status cast_alone(TensorId id, const Wanted& wanted, const DataRef& data) {
+    const auto row = checkpoint_.tensors[id];  // a copy: the row changes
+    added_ = checked_add(added_, checkpoint_.bytes(row)).value_or(kMost);
+    if (added_ >= kMost) {
+      return Error(ErrorCode::kUnsupported,
+                   fmt::format("tensor {} views its storage so often that it can't have one of its own",
+                               quoted_path(checkpoint_.path(row.place))));
+    }
+    auto shape = shape_of(row);
+    auto strides = checkpoint_.strides(row);
+    const auto order = dense_order(shape, strides);
+    const bool keeps_order = order.has_value() && !row.has(kContiguous);
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      if (shape[i] == 1 && !keeps_order) strides[i] = 0;  // any would do
+    }
+    const Key key{row.storage, row.offset, shape, strides, row.dtype, wanted.to};
+    const auto made = made_.try_emplace(key, kNoIndex);
+    if (made.second) {
+      Shape sizes = shape;
+      Shape steps = strides;
+      if (keeps_order) {
+        sizes = {static_cast<std::int64_t>(checkpoint_.numel(row))};
+        steps = {1};
+      }
+      std::vector<CastKey> keys;
+      if (wanted.key) keys.push_back(*wanted.key);
+      made.first->second = cast(row.storage, data, row.offset, sizes, steps, row.dtype, wanted.to, keys,
+                                keeps_order ? std::nullopt : std::optional(shape));
+    } else if (wanted.key) {
+      report_.casts[cast_of_[made.first->second]].keys.push_back(*wanted.key);
+    }
+    checkpoint_.recast(id, wanted.to, made.first->second, 0, keeps_order ? strides : Shape());
+    return {};
+  }
+
+  /// A storage of the kind that the old one is, with `to` values of what `data` holds.
+  StorageId cast(StorageId storage, const DataRef& data, std::uint64_t offset, Shape shape, Shape strides,
+                 Dtype from, Dtype to, const std::vector<CastKey>& keys, std::optional<Shape> position) {
+    const auto old = checkpoint_.storages[storage];
+    const auto placed = source_of(checkpoint_, data);
+    Gather gather{placed.source, placed.offset, offset, std::move(shape), std::move(strides), from, to};
+    gather.swapped = checkpoint_.big_endian && !old.untyped;
+    gather.result_swapped = checkpoint_.big_endian && !dtype_info(to).storage_class.empty();
+    if (!is_exact_cast(from, to) && to != Dtype::kBool && !keys.empty()) {
+      gather.watch = std::make_shared<CastWatch>(from, to, edit_.on_overflow,
+                                                 "tensor " + quoted(keys.front().name), std::move(position));
+    }
+    const auto numel = gather.numel();
+    report_.casts.push_back({keys, from, to, numel, gather.watch});
+    report_.bytes_before += numel * dtype_info(from).item_size;
+    report_.bytes_after += numel * dtype_info(to).item_size;
+    const auto extent = gathered_->add(std::move(gather));
+    const auto made = checkpoint_.add_storage({part_, extent, {}, {}}, to, checkpoint_.devices[old.device]);
+    cast_of_.emplace(made, report_.casts.size() - 1);
+    return made;
+  }
+
+  Shape shape_of(const TensorInfo& row) const {
+    const auto sizes = checkpoint_.shape(row);
+    return {sizes.begin(), sizes.end()};
+  }
+
+  void note_optimizers() {
+    if (report_.casts.empty() || checkpoint_.has_new_root()) return;
+    for (const auto optimizer : optimizers_of(checkpoint_)) {
+      context_.report.notes.push_back(
+          fmt::format("the optimizer state at {} keeps its dtypes",
+                      quoted_path(checkpoint_.path(checkpoint_.mappings[optimizer].place))));
+    }
+  }
+
+  /// By storage and what of it, and what it becomes.
+  using Key = std::tuple<StorageId, std::uint64_t, Shape, Shape, Dtype, Dtype>;
+
+  const Convert& edit_;
+  EditContext& context_;
+  Checkpoint& checkpoint_;
+  Surroundings around_;
+  CastReport report_;
+  std::map<TensorId, Wanted> wanted_;
+  std::map<Key, StorageId> made_;
+  std::unordered_map<StorageId, std::size_t> cast_of_;  ///< index in the report, by the storage that was made
+  std::shared_ptr<GatheredSource> gathered_ = std::make_shared<GatheredSource>("cast tensors");
+  std::uint32_t part_;       ///< of `gathered_`
+  std::uint64_t added_ = 0;  ///< bytes
+};
+
+}  // namespace
+
+Status cast_tensors(const Convert& edit, EditContext& context) {
+  return Casting(edit, context).run();
+}
+
+}  // namespace ckpt

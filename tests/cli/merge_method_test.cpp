@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "support/checkpoint_builder.h"
+#include "support/run_cli.h"
+
+namespace ckpt::test {
+namespace {
+
+using Keys = std::vector<std::string>;
+using Values = std::vector<float>;
+
+struct Tensor {
+  std::string name;
+  Values values;
+  std::string shape;  ///< in brackets; empty: one dimension
+};
+
+/// A safetensors file of float32 tensors.
+std::string file_of(const std::vector<Tensor>& tensors) {
+  std::string header;
+  std::string buffer;
+  for (const auto& tensor : tensors) {
+    const auto begin = buffer.size();
+    buffer.append(4 * tensor.values.size(), '\0');
+    std::memcpy(buffer.data() + begin, tensor.values.data(), 4 * tensor.values.size());
+    header += fmt::format(R"({}"{}":{{"dtype":"F32","shape":[{}],"data_offsets":[{},{}]}})",
+                          header.empty() ? "{" : ",", tensor.name,
+                          tensor.shape.empty() ? std::to_string(tensor.values.size()) : tensor.shape, begin,
+                          buffer.size());
+  }
+  return std::string(as_text(safetensors_file(header + "}", buffer)));
+}
+
+std::string zip_of(std::string_view description) {
+  return std::string(as_text(build_torch_zip(description)));
+}
+
+class MethodCli : public Cli {
+ public:
+  MethodCli() {
+    write("base.st", file_of({{"a", {1, 2, 3, 4}, "2,2"}, {"b", {1, 1}, ""}}));
+    write("x.st", file_of({{"a", {2, 2, 3, 4}, "2,2"}, {"b", {2, 1}, ""}}));
+    write("y.st", file_of({{"a", {3, 5, 3, 4}, "2,2"}, {"b", {6, 1}, ""}}));
+  }
+
+  /// What --values prints of a key of out.st, on one line.
+  std::string values(const std::string& key, const std::string& file = "out.st") const {
+    auto text = good("inspect " + file + " --get '[\"" + key + "\"]' --values 99");
+    for (auto& c : text) c = c == '\n' ? ' ' : c;
+    return text;
+  }
+
+  std::string merged(const std::string& arguments) const {
+    return good("merge base.st x.st y.st -f -o out.st " + arguments);
+  }
+
+  std::string refused(const std::string& arguments) const { return bad("merge -n " + arguments); }
+};
+
+bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != text.npos;
+}
+
+TEST_CASE("the mean of files is in every tensor, and the report tells of it", "[cli][merge]") {
+  const MethodCli cli;
+  const auto report = cli.merged("--method mean");
+  CHECK(has(report, "  mean of 'base.st', 'x.st' and 'y.st'\n    2 tensors computed\n"));
+  CHECK(has(report, "cosine with 'base.st': 'x.st' 0.9"));
+  CHECK(has(cli.values("a"), "2 3 3 4"));
+  CHECK(has(cli.values("b"), "3 1"));
+}
+
+TEST_CASE("weights are one for each file that counts", "[cli][merge]") {
+  const MethodCli cli;
+  cli.merged("--method linear --weights 1,0,3");
+  CHECK(has(cli.values("a"), "2.5 4.25 3 4"));
+  cli.merged("--method linear --weights 1,0,3 --normalize no");
+  CHECK(has(cli.values("b"), "19 4"));
+  cli.merged("--method task-arithmetic --weights 1,0.5");
+  CHECK(has(cli.values("a"), "3 3.5 3 4"));
+  CHECK(has(cli.refused("base.st x.st --method linear --weights 1"),
+            "weight has 1 value: 'linear' takes one for each of 2 files"));
+  CHECK(has(cli.refused("base.st x.st --method ties --weights 1,2"),
+            "weight has 2 values: 'ties' takes one for each of 1 file around BASE"));
+}
+
+TEST_CASE("parameters can be other ones for some keys, the last that matches decides", "[cli][merge]") {
+  const MethodCli cli;
+  const auto report =
+      cli.merged("--method task-arithmetic --weights 1,1 --weights b=0,0 --lambda =b=2 --param b:lambda=1");
+  CHECK(has(cli.values("a"), "4 5 3 4"));
+  CHECK(has(cli.values("b"), "1 1"));
+  CHECK(has(report, "'=b': lambda 2"));
+  cli.write("keys.txt", "b\n");
+  cli.merged("--method task-arithmetic --weights 1,1 --weights @keys.txt=0,0");
+  CHECK(has(cli.values("b"), "1 1"));
+  CHECK(has(cli.refused("base.st x.st --method ties --lambda c=2"), "'c' matches no key"));
+  cli.good("merge -n base.st x.st --method ties --lambda c=2 --allow-unmatched");
+}
+
+TEST_CASE("a list of values lies over the layers", "[cli][merge]") {
+  const MethodCli cli;
+  const std::vector<Tensor> zeros = {
+      {"embed", {0}, ""}, {"h.0.w", {0}, ""}, {"h.1.w", {0}, ""}, {"h.2.w", {0}, ""}, {"norm", {0}, ""}};
+  auto ones = zeros;
+  for (auto& tensor : ones) tensor.values = {1};
+  cli.write("zeros.st", file_of(zeros));
+  cli.write("ones.st", file_of(ones));
+  cli.good("merge zeros.st ones.st --method linear --weights '[1,0],[0,1]' -o out.st");
+  const std::vector<std::pair<std::string, std::string>> expected = {
+      {"embed", "0 "}, {"h.0.w", "0 "}, {"h.1.w", "0.5 "}, {"h.2.w", "1 "}, {"norm", "1 "}};
+  for (const auto& [key, value] : expected) CHECK(cli.values(key).ends_with(value));
+}
+
+TEST_CASE("what a method does not know is refused with the nearest", "[cli][merge]") {
+  const MethodCli cli;
+  CHECK(has(cli.refused("base.st x.st --method tis"), "unknown method 'tis'\n  hint: did you mean 'ties'?"));
+  CHECK(has(cli.refused("base.st x.st --method ties --param densty=1"), "did you mean 'density'?"));
+  CHECK(has(cli.refused("base.st x.st --method mean --density 1"), "'mean' has no parameter 'density'"));
+  CHECK(has(cli.refused("base.st x.st --method slerp"), "'slerp' needs t"));
+  CHECK(has(cli.refused("base.st x.st --method slerp --t 2"), "t is 2: expected a number from 0 to 1"));
+  CHECK(has(cli.refused("base.st x.st --method slerp --t x"), "--t: 'x': expected a number, found 'x'"));
+  CHECK(has(cli.refused("base.st x.st y.st --method slerp --t 0"), "'slerp' merges 2 files, found 3"));
+  CHECK(has(cli.refused("base.st x.st y.st --method nuslerp"), "--around-base"));
+  CHECK(has(cli.refused("base.st x.st --seed 1"), "--seed goes with --method"));
+  CHECK(has(cli.refused("base.st x.st --dtype float16"), "--dtype float16 goes with --method"));
+  CHECK(has(cli.refused("base.st x.st --method mean --dtype other"), "--dtype other goes without --method"));
+}
+
+TEST_CASE("files that have nothing to do with each other are refused before anything is written",
+          "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("other.st", file_of({{"a", {-4, 3, -2, 1}, "2,2"}, {"b", {-1, 1}, ""}}));
+  const auto error = cli.bad("merge base.st other.st --method mean -o out.st");
+  CHECK(has(error, "'base.st' and 'other.st' are not related"));
+  CHECK(has(error, "--allow-unrelated"));
+  CHECK_FALSE(cli.exists("out.st"));
+  CHECK(has(cli.refused("base.st other.st --method mean"), "are not related"));
+  cli.good("merge base.st other.st --method mean --allow-unrelated -o out.st");
+}
+
+TEST_CASE("a tensor that not every file has stays the base's, and that is said", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("part.st", file_of({{"a", {2, 2, 3, 4}, "2,2"}, {"c", {7}, ""}}));
+  const auto report = cli.good("merge base.st part.st x.st --method mean -o out.st");
+  CHECK(has(report, "1 tensor as it is, for not every file has it: 'b'"));
+  CHECK(has(cli.values("b"), "1 1"));
+  CHECK(cli.keys("out.st") == Keys{"a", "b"});
+  const auto all = cli.good("merge base.st part.st x.st --method mean --keys union -f -o out.st");
+  CHECK(has(all, "1 tensor of fewer files, as others lack it: 'b'"));
+  CHECK(has(cli.values("b"), "1.5 1"));
+  CHECK(has(cli.values("c"), "7"));
+  cli.good("merge base.st part.st x.st --method mean --keys intersection -f -o out.st");
+  CHECK(cli.keys("out.st") == Keys{"a"});
+  CHECK(has(cli.refused("base.st part.st --method mean --keys equal"), "(--keys equal)"));
+}
+
+TEST_CASE("shapes that differ are refused until an option decides", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("more.st", file_of({{"a", {2, 2, 3, 4, 5, 6}, "3,2"}, {"b", {3, 1}, ""}}));
+  CHECK(has(cli.refused("base.st more.st --method mean"), "size mismatch for a"));
+  cli.good("merge base.st more.st --method mean --on-shape-mismatch keep-base -o out.st");
+  CHECK(has(cli.values("a"), "1 2 3 4"));
+  CHECK(has(cli.values("b"), "2 1"));
+  cli.good("merge base.st more.st --method mean --on-shape-mismatch take-other -f -o out.st");
+  CHECK(has(cli.values("a"), "2 2 3 4 5 6"));
+}
+
+TEST_CASE("the result has the base's dtype or the one that is asked for, also where nothing is merged",
+          "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("part.st", file_of({{"a", {2, 2, 3, 4}, "2,2"}}));
+  cli.good("merge base.st part.st --method mean --dtype float16 -o out.st");
+  for (const auto* key : {"a", "b"})
+    CHECK(has(cli.good(std::string("inspect out.st --get ") + key), "float16"));
+  CHECK(has(cli.values("b"), "1 1"));
+}
+
+TEST_CASE("integers follow their rule and never become floats", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("i.pt", zip_of("w float32 3; n int64 2"));
+  cli.write("j.pt", zip_of("w float32 3; q int64 5; n int64 2 storage=q offset=2"));
+  const auto error = cli.refused("i.pt j.pt --method mean --allow-unrelated");
+  CHECK(has(error, "'n'"));
+  CHECK(has(error, "--integers"));
+  cli.good("merge i.pt j.pt --method mean --integers first --allow-unrelated -o out.pt");
+  CHECK(cli.values("n", "out.pt") == cli.values("n", "i.pt"));
+  for (const std::string rule : {"max", "sum"}) {
+    cli.good("merge i.pt j.pt --method mean --allow-unrelated -f -o out.pt --integers " + rule);
+    CHECK(has(cli.good("inspect out.pt --get n"), "int64"));
+  }
+}
+
+TEST_CASE("counters of batches become the largest, and statistics of batches are remarked on",
+          "[cli][merge]") {
+  const MethodCli cli;
+  const char* description =
+      "bn.running_mean float32 2; bn.running_var float32 2; bn.num_batches_tracked int64 ";
+  cli.write("i.pt", zip_of(std::string(description) + "scalar"));
+  cli.write("j.pt", zip_of("q int64 9; " + std::string(description) + "scalar storage=q offset=5"));
+  const auto report = cli.good("merge i.pt j.pt --method mean --allow-unrelated -o out.pt");
+  CHECK(has(report, "1 counter of batches (num_batches_tracked) is the largest of all files"));
+  CHECK(has(report, "running_mean and running_var of 1 layer"));
+  CHECK(has(report, "2 tensors computed, 1 of integers by rule"));
+}
+
+TEST_CASE("tensors that are one in every file stay one, others get their own", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("tied.pt", zip_of("a float32 3; b float32 3 storage=a"));
+  cli.write("same.pt", zip_of("x float32 9; a float32 3 storage=x offset=2; b float32 3 storage=x offset=2"));
+  cli.write("apart.pt", zip_of("a float32 3; b float32 3"));
+  const std::string options = " --method mean --allow-unrelated -f -o out.pt";
+  CHECK_FALSE(has(cli.good("merge tied.pt same.pt" + options), "one tensor in the base"));
+  CHECK(has(cli.good("inspect out.pt"), "tied"));
+  CHECK(
+      has(cli.good("merge tied.pt apart.pt" + options), "'a' and 'b' were one tensor in the base and are 2"));
+  CHECK_FALSE(has(cli.good("inspect out.pt"), "tied"));
+}
+
+TEST_CASE("the optimizer and all else stay the base's", "[cli][merge]") {
+  const MethodCli cli;
+  cli.take("torch-2.15-training.pt", "base.pt");
+  const auto report = cli.good("merge base.pt base.pt --root model --method mean -o out.pt");
+  CHECK(has(report, "the optimizer state at 'optimizer' stays and belongs to the old values"));
+  CHECK(cli.good("inspect out.pt --get epoch") == cli.good("inspect base.pt --get epoch"));
+}
+
+TEST_CASE("seeds decide random masks, and are printed", "[cli][merge]") {
+  const MethodCli cli;
+  Values zeros(4096);
+  Values ones(4096, 1);
+  cli.write("zeros.st", file_of({{"w", zeros, ""}, {"one", {1}, ""}}));
+  cli.write("ones.st", file_of({{"w", ones, ""}, {"one", {1}, ""}}));
+  const std::string line = "merge zeros.st ones.st --allow-unrelated --method dare-linear --density 0.5 -f ";
+  CHECK(has(cli.good(line + "-o 0.st"), ", seed 0\n"));
+  CHECK(has(cli.good(line + "--seed -7 -o 7.st"), ", seed -7\n"));
+  cli.good(line + "--seed -7 --threads 1 -o again.st");
+  CHECK(cli.read("7.st") == cli.read("again.st"));
+  CHECK(cli.read("7.st") != cli.read("0.st"));
+}
+
+TEST_CASE("a plan of a method does what its command does", "[cli][merge]") {
+  const MethodCli cli;
+  const std::string options =
+      " --method linear --weights '1,[0,2]' --weights b=1,1 --normalize no --integers max --accumulate "
+      "float32 "
+      "--dtype float64 --seed 3 --allow-unrelated";
+  cli.write("plan.json", cli.good("merge base.st x.st --print-plan" + options));
+  cli.good("apply plan.json base.st -o applied.st");
+  cli.good("merge base.st x.st -o out.st" + options);
+  CHECK(cli.read("applied.st") == cli.read("out.st"));
+  CHECK(has(cli.read("plan.json"), R"({"parameter": "weight", "keys": "b", "value": "1,1"})"));
+}
+
+/// LoRA of rank 1 for a weight of 2 x 3, and what it makes of it with alpha 2: twice the product.
+class AdapterCli : public Cli {
+ public:
+  AdapterCli() {
+    write("base.st", file_of({{"fc.weight", {0, 0, 0, 1, 1, 1}, "2,3"}, {"fc.bias", {1, 2}, ""}}));
+    std::filesystem::create_directories("adapter");
+    write("adapter/a.st", file_of({{prefix + "lora_A.weight", {1, 2, 3}, "1,3"},
+                                   {prefix + "lora_B.weight", {1, 10}, "2,1"}}));
+  }
+
+  std::string values(const std::string& key) const {
+    auto text = good("inspect out.st --get '[\"" + key + "\"]' --values 99");
+    for (auto& c : text) c = c == '\n' ? ' ' : c;
+    return text;
+  }
+
+  const std::string prefix = "base_model.model.fc.";
+};
+
+TEST_CASE("an adapter is added to the weight that it is made for", "[cli][merge]") {
+  const AdapterCli cli;
+  const auto report = cli.good("merge base.st adapter/a.st --method lora --param alpha=2 -o out.st");
+  CHECK(has(report, "lora of 'adapter/a.st' around 'base.st'"));
+  CHECK(has(cli.values("fc.weight"), "2 4 6 21 41 61"));
+  CHECK(has(cli.values("fc.bias"), "1 2"));
+  CHECK(has(cli.bad("merge base.st adapter/a.st --method lora -f -o out.st"), "--param alpha=VALUE"));
+  cli.write("adapter/adapter_config.json", R"({"peft_type": "LORA", "lora_alpha": 2.0, "r": 1})");
+  cli.good("merge base.st adapter/a.st --method lora -f -o out.st");
+  CHECK(has(cli.values("fc.weight"), "2 4 6 21 41 61"));
+  cli.good("merge base.st adapter/a.st --method lora --weights 0.5 -f -o out.st");
+  CHECK(has(cli.values("fc.weight"), "1 2 3 11 21 31"));
+  cli.write("adapter/adapter_config.json", R"({"lora_alpha": 1, "alpha_pattern": {"fc": 2}})");
+  cli.good("merge base.st adapter/a.st --method lora -f -o out.st");
+  CHECK(has(cli.values("fc.weight"), "2 4 6 21 41 61"));
+}
+
+TEST_CASE("adapters that are no product of two matrices, or not the base's, are refused by name",
+          "[cli][merge]") {
+  const AdapterCli cli;
+  const auto error = [&](const std::vector<Tensor>& tensors) {
+    cli.write("x.st", file_of(tensors));
+    return cli.bad("merge -n base.st x.st --method lora --param alpha=1");
+  };
+  const Tensor a = {cli.prefix + "lora_A.weight", {1, 2, 3}, "1,3"};
+  const Tensor b = {cli.prefix + "lora_B.weight", {1, 10}, "2,1"};
+  CHECK(has(error({a}), "lora_B of 'fc' is missing"));
+  CHECK(has(error({a, b, {cli.prefix + "lora_magnitude_vector", {1, 2}, ""}}), "lora_magnitude_vector"));
+  CHECK(has(error({{"x.lora_A.weight", {1}, "1,1"}, {"x.lora_B.weight", {1}, "1,1"}}),
+            "it adapts 'x.weight', which the base does not have"));
+  CHECK(has(error({{cli.prefix + "lora_A.weight", {1, 2}, "1,2"}, b}), "size mismatch for fc"));
+  CHECK(has(error({{"fc.weight", {1}, ""}}), "holds no adapter"));
+  cli.write("adapter/adapter_config.json", R"({"use_dora": true})");
+  CHECK(has(cli.bad("merge -n base.st adapter/a.st --method lora"), "DoRA"));
+}
+
+}  // namespace
+}  // namespace ckpt::test

@@ -1,0 +1,332 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""`ckpt convert --dtype`, judged with the torch that runs this.
+
+    CKPT=build/dev/apps/ckpt PYTHON tests/judge/casts.py [FILE...]
+
+Every value of the narrow dtypes, special and random values of the wide ones, in every pair of dtypes, have to be what
+`tensor.to(dtype)` gives for a contiguous tensor, bit for bit, and the report has to count what became of them. Whole files
+(all of tests/data) are cast in Python, too: values, sharing, strides, requires_grad and all else have to be equal.
+
+ckpt follows the newest release. Older ones give other bits for NaNs, and NaN where float8_e4m3fn now has its largest number;
+there these are compared as what they are.
+"""
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compare import Comparison, storage_bytes, tensors_of, untyped
+from loading import FULL, TORCH, load
+from state_dicts import attributes_of, find_state_dicts, is_module
+from tally import Tally
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+NAMES = ("bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64", "float16", "bfloat16", "float32", "float64",
+         "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
+DTYPES = {name: getattr(torch, name) for name in NAMES if hasattr(torch, name)}
+COMPLEX = {name: getattr(torch, name) for name in ("complex32", "complex64", "complex128")}
+SMALLEST = {"float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126, "float8_e5m2": 2.0**-14, "float8_e4m3fn": 2.0**-6,
+            "float8_e5m2fnuz": 2.0**-15, "float8_e4m3fnuz": 2.0**-7, "float64": 2.0**-1022}
+IS_NEWEST = TORCH >= (2, 15)
+SIZES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def is_float(tensor: torch.Tensor) -> bool:
+    return tensor.dtype.is_floating_point
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    flat = tensor.contiguous()
+    if flat.is_complex():
+        return storage_bytes(flat.clone())
+    return flat.to(torch.uint8) if flat.dtype == torch.bool else flat.view(SIZES[flat.element_size()])
+
+
+def values_of(name: str, dtype: torch.dtype) -> torch.Tensor:
+    size = torch.empty(0, dtype=dtype).element_size()
+    if dtype == torch.bool:
+        return torch.tensor([0, 1] * 40, dtype=torch.uint8).view(torch.bool)
+    if size == 1:
+        return torch.arange(256, dtype=torch.int16).to(torch.uint8).view(dtype)
+    if size == 2:
+        return torch.arange(-32768, 32768, dtype=torch.int32).to(torch.int16).view(dtype)
+    if not dtype.is_floating_point:
+        raw = torch.randint(-2**63, 2**63 - 1, (20_000,), dtype=torch.int64)
+        small = raw >> torch.randint(0, 62, (20_000,))
+        return torch.cat([raw, small]).view(dtype) if size == 8 else torch.cat([raw.to(torch.int32), small.to(torch.int32)]).view(dtype)
+    found = [torch.randint(-2**31, 2**31 - 1, (30_000 * size // 4,), dtype=torch.int64).to(torch.int32).view(dtype)]
+    steps = [sign * mantissa * 2.0**exponent for exponent in range(-160, 140) for mantissa in (1, 1.5, 1.25, 1.125, 1.0625, 1.96875, 1.9999999) for sign in (1, -1)]
+    steps += [sign * (whole + part) for whole in range(300) for part in (0, 0.25, 0.5, 0.75) for sign in (1, -1)]
+    steps += [0.0, -0.0, math.inf, -math.inf, math.nan, 65519.99, 65520.0, 3.4e38, 2.0**31, -2.0**31 - 1, 2.0**63, -2.0**63, 2.0**64]
+    found.append(torch.tensor(steps, dtype=torch.float64).to(dtype))
+    for narrow in (torch.float16, torch.bfloat16):  # each number, and half way between two with what is beside it
+        grid = torch.arange(-32768, 32768, dtype=torch.int32).to(torch.int16).view(narrow).to(torch.float64)
+        grid = grid[torch.isfinite(grid)].sort()[0]
+        middle = ((grid[1:] + grid[:-1]) / 2).to(dtype)
+        found += [grid.to(dtype), middle, *((middle.view(SIZES[size]) + step).view(dtype) for step in (1, -1))]
+    return torch.cat(found)
+
+
+def same(want: torch.Tensor, got: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    """Which elements are what they have to be."""
+    equal = bits(want) == bits(got)
+    if IS_NEWEST or not is_float(want):
+        return equal
+    wide_want, wide_got = want.to(torch.float32), got.to(torch.float32)
+    equal |= wide_want.isnan() & wide_got.isnan()
+    if want.dtype == getattr(torch, "float8_e4m3fn", None):
+        equal |= wide_want.isnan() & (wide_got.abs() == 448) & (source.to(torch.float64).abs() > 448)
+    return equal
+
+
+class Judge:
+    def __init__(self, ckpt: str, folder: Path) -> None:
+        self.ckpt, self.folder, self.tally = ckpt, folder, Tally()
+
+    def convert(self, source: Path, target: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
+        target.unlink(missing_ok=True)
+        done = subprocess.run([self.ckpt, "convert", "--json", "--no-fsync", str(source), "-o", str(target), *options], capture_output=True, text=True)
+        report = json.loads(done.stdout)
+        error = report["errors"][0]["message"] if report["errors"] else ""
+        return done.returncode, error, report["files"][0] if report["files"] else {}
+
+    # -- every pair ---------------------------------------------------------------------------------------------------
+
+    def pairs(self) -> None:
+        torch.manual_seed(0)
+        sources = {}
+        for name, dtype in DTYPES.items():
+            try:
+                sources[name] = values_of(name, dtype)
+                torch.save({name: sources[name]}, self.folder / "one.pt")
+            except (RuntimeError, KeyError, AttributeError, NotImplementedError) as error:
+                self.tally.skip(name, str(error)[:80])
+                sources.pop(name, None)
+        torch.save(sources, self.folder / "all.pt")
+        for to in sources:
+            target = self.folder / "to.pt"
+            rules = [part for name in sources for part in ("--dtype", f"{name}={to}")]
+            status, error, report = self.convert(self.folder / "all.pt", target, "--on-overflow", "inf", *rules)
+            if status != 0:
+                self.tally.count(f"to {to}", error)
+                continue
+            loaded = load(str(target))
+            tallies = {cast["keys"][0]["name"]: cast for cast in report["conversion"]["cast"]["casts"]}
+            for name, source in sources.items():
+                try:
+                    want = source.to(DTYPES[to])
+                except (RuntimeError, NotImplementedError) as error:
+                    self.tally.skip(f"{name} -> {to}", str(error)[:80])
+                    continue
+                got = loaded[name]
+                wrong = (~same(want, got, source)).nonzero()[:, 0] if got.dtype == want.dtype else torch.zeros(1, dtype=torch.int64)
+                problem = None
+                if len(wrong):
+                    at = int(wrong[0])
+                    problem = f"{len(wrong)} differ; {hex(int(bits(source)[at]))} became {hex(int(bits(got)[at]))}, not {hex(int(bits(want)[at]))}"
+                self.tally.count(f"{name} -> {to}", problem)
+                if name in tallies and IS_NEWEST and "e8m0" not in to and "bool" not in to:
+                    self.tally.count(f"{name} -> {to}, report", self.check_report(name, to, source, got, tallies[name]))
+            self.clamped(to, sources)
+
+    def check_report(self, name: str, to: str, source: torch.Tensor, got: torch.Tensor, found: dict[str, Any]) -> str | None:
+        if found["exact"]:
+            back = got.to(source.dtype)
+            number = source.isnan() if is_float(source) else torch.zeros(len(source), dtype=torch.bool)
+            return None if bool(((bits(back) == bits(source)) | number).all()) else "is not exact"
+        wanted = {"values": source.numel(), "nans": 0, "zeros": 0, "subnormals": 0}
+        wide = source.to(torch.float64)
+        result = got.to(torch.float64)
+        outside = self.outside(to, source)
+        if is_float(got):
+            if is_float(source):
+                wanted["nans"] = int(wide.isnan().sum())
+            tiny = (result.abs() < SMALLEST[to]) & (result != 0)
+            wanted["subnormals"] = int((tiny & (wide.abs() >= SMALLEST.get(name, 0))).sum())
+        wanted["zeros"] = int(((result == 0) & (wide != 0) & ~outside).sum())
+        wanted["overflows"] = int(outside.sum())
+        counted = ~outside & (result != 0) & torch.isfinite(wide)
+        error = ((result - wide).abs() / wide.abs())[counted].max().item() if bool(counted.any()) else 0.0
+        for key, value in wanted.items():
+            if found[key] != value:
+                return f"{key}: {found[key]}, not {value}"
+        return None if abs(found["largest_error"] - error) <= 1e-6 * error else f"largest error: {found['largest_error']}, not {error}"
+
+    def outside(self, to: str, source: torch.Tensor) -> torch.Tensor:
+        """Which values the dtype has no number for."""
+        dtype = DTYPES[to]
+        if dtype.is_floating_point:
+            wide = source.to(torch.float64)
+            if to == "float8_e4m3fn":
+                return ~(wide.to(torch.float32).abs() <= 464) & ~wide.isnan()
+            rounded = source.to(dtype).to(torch.float64)
+            if to.endswith("fnuz"):
+                return rounded.isnan() & ~wide.isnan()
+            return rounded.isinf() & ~wide.isinf()
+        low, high = torch.iinfo(dtype).min, torch.iinfo(dtype).max
+        inside = [not (isinstance(value, float) and not math.isfinite(value)) and low <= math.trunc(value) <= high for value in source.tolist()]
+        return ~torch.tensor(inside)
+
+    def clamped(self, to: str, sources: dict[str, torch.Tensor]) -> None:
+        if to == "bool" or "e8m0" in to or not IS_NEWEST:
+            return
+        rules = [part for name in sources for part in ("--dtype", f"{name}={to}")]
+        target = self.folder / "clamped.pt"
+        status, error, _ = self.convert(self.folder / "all.pt", target, "--on-overflow", "clamp", *rules)
+        if status != 0:
+            return self.tally.count(f"clamped to {to}", error)
+        loaded = load(str(target))
+        limits = torch.finfo(DTYPES[to]) if DTYPES[to].is_floating_point else torch.iinfo(DTYPES[to])
+        for name, source in sources.items():
+            if name == to or name == "bool" or "e8m0" in name:
+                continue
+            outside, got, plain = self.outside(to, source), loaded[name], source.to(DTYPES[to])
+            problem = None if bool((bits(got) == bits(plain))[~outside].all()) else "values that fit differ"
+            numbers, values = got[outside].to(torch.float64).tolist(), source[outside].to(torch.float64).tolist()
+            for value, number in zip(values, numbers):
+                nearest = 0 if math.isnan(value) else limits.max if value > 0 else limits.min
+                if number != float(nearest):
+                    problem = f"{value} was clamped to {number}"
+            self.tally.count(f"{name} clamped to {to}", problem)
+
+    def complex_pairs(self) -> None:
+        torch.manual_seed(1)
+        for name, dtype in COMPLEX.items():
+            part = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}[name]
+            values = values_of(part, DTYPES[part])
+            even = values[: values.numel() // 2 * 2].clone()
+            source = even.view(dtype) if name == "complex32" else torch.view_as_complex(even.view(-1, 2))
+            for to, other in COMPLEX.items():
+                if to == name:
+                    continue
+                try:
+                    want = source.to(other)
+                    torch.save({"x": source}, self.folder / "complex.pt")
+                except (RuntimeError, NotImplementedError) as error:
+                    self.tally.skip(f"{name} -> {to}", str(error)[:80])
+                    continue
+                status, error, _ = self.convert(self.folder / "complex.pt", self.folder / "to.pt", "--on-overflow", "inf", "--dtype", to)
+                got = load(str(self.folder / "to.pt"))["x"] if status == 0 else None
+                if not IS_NEWEST and got is not None:
+                    want, got = (torch.view_as_real(each.to(torch.complex128)).nan_to_num(7.25, math.inf, -math.inf).clone() for each in (want, got))
+                self.tally.count(f"{name} -> {to}", error or (None if torch.equal(bits(want), bits(got)) else "other bits"))
+
+    # -- what is refused ----------------------------------------------------------------------------------------------
+
+    def refusals(self) -> None:
+        torch.save({"a": torch.ones(3), "b": torch.tensor([[1.0, 2.0], [7e4, -1e5]]), "n": torch.tensor(3)}, self.folder / "large.pt")
+        target = self.folder / "refused.pt"
+        for options in ((), ("-n",)):
+            status, error, _ = self.convert(self.folder / "large.pt", target, "--dtype", "float16", *options)
+            is_right = status == 2 and "'b'" in error and "70000" in error and "[1, 0]" in error and not target.exists()
+            self.tally.count(f"overflow {options}", None if is_right else f"{status} {error}")
+        status, error, _ = self.convert(self.folder / "large.pt", target, "--dtype", "bfloat16")
+        loaded = load(str(target)) if status == 0 else {}
+        self.tally.count("integers stay", None if loaded and loaded["n"].dtype == torch.int64 and loaded["b"].dtype == torch.bfloat16 else error)
+
+    # -- whole files --------------------------------------------------------------------------------------------------
+
+    def file(self, path: Path, dtype: torch.dtype, *options: str) -> None:
+        name = str(dtype).removeprefix("torch.")
+        target = self.folder / "cast.pt"
+        try:
+            expected = load(str(path), FULL)
+        except Exception as error:  # noqa: BLE001: nothing to judge with
+            return self.tally.skip(f"{path.name} {name}", str(error)[:80])
+        status, error, _ = self.convert(path, target, "--dtype", name, "--on-overflow", "inf", *options)
+        if status != 0:
+            known = ("no state dict", "compressed record", "can't load float8", "TorchScript", "readers disagree", "different storages", "old classes")
+            return self.tally.skip(f"{path.name} {name}", error[:100]) if any(word in error for word in known) else self.tally.count(f"{path.name} {name}", error)
+        cast_in_python(expected, dtype)
+        try:
+            actual = load(str(target), FULL)
+        except Exception as error:  # noqa: BLE001
+            return self.tally.count(f"{path.name} {name}", f"does not load: {error}")
+        differences = Comparison(expected, actual).differences
+        if not IS_NEWEST:
+            differences = [each for each in differences if "the same bytes" not in each]  # NaNs
+        self.tally.count(f"{path.name} {name}", differences[0] if differences else None)
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """Those of a state dict, or of a module's."""
+    if not is_module(value):
+        return [item for item in value.values() if isinstance(item, torch.Tensor)]
+    attributes, found = attributes_of(value), []
+    left_out = attributes.get("_non_persistent_buffers_set", set())
+    for table in ("_parameters", "_buffers"):
+        found += [item for name, item in attributes[table].items() if isinstance(item, torch.Tensor) and name not in left_out]
+    for module in attributes["_modules"].values():
+        if module is not None:
+            found += tensors_in(module)
+    return found
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    expected = 1
+    for stride, size in sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape) if size != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def cast_in_python(root: Any, dtype: torch.dtype) -> None:
+    """What ckpt promises: floating tensors of state dicts, a storage at once where all of its views are cast."""
+    wanted = {id(tensor): tensor for _, value in find_state_dicts(root, lambda item: isinstance(item, torch.Tensor)) for tensor in tensors_in(value)
+              if is_float(tensor) and tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type != "meta" and tensor.dtype != dtype}
+    users: dict[int, dict[int, torch.Tensor]] = {}
+    alive = []  # so that no two storages have one id
+    for tensor in [*tensors_of(root), *wanted.values()]:
+        alive.append(untyped(tensor))
+        users.setdefault(alive[-1]._cdata, {})[id(tensor)] = tensor
+    done: dict[Any, torch.Tensor] = {}
+    for tensor in wanted.values():
+        storage = untyped(tensor)
+        others = users[storage._cdata]
+        shape, stride, offset = tensor.shape, tensor.stride(), tensor.storage_offset()
+        if all(key in wanted and other.dtype == tensor.dtype for key, other in others.items()):
+            key: Any = storage._cdata
+            if key not in done:
+                flat = torch.empty(0, dtype=tensor.dtype).set_(storage)
+                done[key] = flat.to(dtype)
+            new = torch.as_strided(done[key], shape, stride, offset)
+        elif is_dense(tensor):
+            key = (storage._cdata, offset, shape, stride)
+            flat = torch.as_strided(tensor.detach(), (tensor.numel(),), (1,), offset)
+            new = torch.as_strided(done.setdefault(key, flat.to(dtype)), shape, stride, 0)
+        else:
+            key = (storage._cdata, offset, shape, stride)
+            new = done.setdefault(key, tensor.detach().contiguous().to(dtype))
+        tensor.data = new
+
+
+def main() -> int:
+    warnings.simplefilter("ignore")
+    ckpt = os.environ.get("CKPT", "build/dev/apps/ckpt")
+    files = [Path(name) for name in sys.argv[1:]]
+    with tempfile.TemporaryDirectory() as folder:
+        judge = Judge(ckpt, Path(folder))
+        if not files:
+            judge.pairs()
+            judge.complex_pairs()
+            judge.refusals()
+        for path in files or sorted(DATA.glob("*.p*")):
+            for dtype in (torch.bfloat16, torch.float16, torch.float64, *([torch.float8_e4m3fn] if hasattr(torch, "float8_e4m3fn") else [])):
+                judge.file(path, dtype)
+    print(f"torch {torch.__version__}")
+    return judge.tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
