@@ -64,7 +64,8 @@ TEST_CASE("computed bytes are the same from any number of threads, and into a pi
   REQUIRE(execute(computed.layout, 0, computed.checkpoint, pipe, nullptr).ok());
   for (const std::size_t threads : {1U, 2U, 5U}) {
     MemorySink file;
-    REQUIRE(execute(computed.layout, 0, computed.checkpoint, file, nullptr, {threads, nullptr, nullptr}).ok());
+    REQUIRE(
+        execute(computed.layout, 0, computed.checkpoint, file, nullptr, {threads, nullptr, nullptr}).ok());
     CHECK(file.bytes() == pipe.bytes());
   }
 }
