@@ -446,6 +446,20 @@ std::uint32_t merge_random(std::uint64_t key, std::uint64_t i) {
   return static_cast<std::uint32_t>(random_pair(key, i / 2) >> (i % 2 * 32));
 }
 
+void merge_randoms(std::uint64_t key, std::uint64_t first, std::span<std::uint32_t> out) {
+  std::size_t i = 0;
+  if (first % 2 != 0 && !out.empty()) out[i++] = merge_random(key, first);
+  const auto place = (first + i) / 2;
+  const auto pairs = (out.size() - i) / 2;
+  auto* pair = out.data() + i;
+  for (std::size_t j = 0; j < pairs; ++j) {
+    const auto both = random_pair(key, place + j);
+    pair[2 * j] = static_cast<std::uint32_t>(both);
+    pair[2 * j + 1] = static_cast<std::uint32_t>(both >> 32U);
+  }
+  if (i + 2 * pairs < out.size()) out.back() = merge_random(key, first + out.size() - 1);
+}
+
 template <typename Real>
 const MergeKernels<Real>& merge_kernels(VectorUnit unit) {
 #define CKPT_TARGET

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <type_traits>
 
@@ -137,6 +138,9 @@ std::uint64_t merge_random_key(std::uint64_t seed, std::string_view tensor, std:
 /// Random 32 bits of value `i`: those of SplitMix64 (Steele, Lea and Flood, 2014) at the place i / 2 of the
 /// stream that begins at `key`; the lower half for even i.
 std::uint32_t merge_random(std::uint64_t key, std::uint64_t i);
+
+/// Those of values from `first` on.
+void merge_randoms(std::uint64_t key, std::uint64_t first, std::span<std::uint32_t> out);
 
 template <typename Real>
 const MergeKernels<Real>& merge_kernels(VectorUnit unit);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 
 #include "ckpt/compute/merge_kernels.h"
 
@@ -19,18 +20,24 @@ std::uint32_t upper_bits(Key key) {
   return static_cast<std::uint32_t>(key);
 }
 
-/// Sorts by the upper half of each word, in order where they are equal; the result is in `words`.
+/// Random bits below this one keep a number.
+std::uint64_t threshold_of(double probability) {
+  return static_cast<std::uint64_t>(std::ceil(probability * kRange));
+}
+
+constexpr unsigned kRunBits = 43;  // what comes above it is sorted by digits
+
+/// Sorts by the bits from `kRunBits` on, in order where they are equal; the result is in `words`.
 void sort_by_upper(std::vector<std::uint64_t>& words, std::vector<std::uint64_t>& other) {
-  constexpr std::size_t kDigits = 3;
-  constexpr std::array<unsigned, kDigits> kShifts = {32, 43, 54};
+  constexpr std::array<unsigned, 2> kShifts = {kRunBits, kRunBits + 11};
   constexpr std::size_t kValues = std::size_t{1} << 11U;
-  std::array<std::array<std::uint32_t, kValues>, kDigits> counts{};
+  std::array<std::array<std::uint32_t, kValues>, kShifts.size()> counts{};
   for (const auto word : words) {
-    for (std::size_t digit = 0; digit < kDigits; ++digit)
+    for (std::size_t digit = 0; digit < kShifts.size(); ++digit)
       ++counts[digit][word >> kShifts[digit] & (kValues - 1)];
   }
   other.resize(words.size());
-  for (std::size_t digit = 0; digit < kDigits; ++digit) {
+  for (std::size_t digit = 0; digit < kShifts.size(); ++digit) {
     auto& count = counts[digit];
     const auto shift = kShifts[digit];
     if (count[words[0] >> shift & (kValues - 1)] == words.size()) continue;  // all alike
@@ -45,42 +52,69 @@ void sort_by_upper(std::vector<std::uint64_t>& words, std::vector<std::uint64_t>
   }
 }
 
+std::size_t number_of(std::uint64_t word) {
+  return static_cast<std::size_t>(word & 0xffffffffU);
+}
+
+/// Sorts what digits did not tell apart, by whole keys.
+template <typename Key>
+void sort_runs(std::vector<std::uint64_t>& words, std::span<const Key> keys) {
+  const auto is_before = [&](std::uint64_t a, std::uint64_t b) {
+    const auto key = keys[number_of(a)];
+    const auto other = keys[number_of(b)];
+    return key != other ? key > other : number_of(a) < number_of(b);
+  };
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    const auto run = words[i] >> kRunBits;
+    if (words[i - 1] >> kRunBits != run) continue;
+    const auto first = i - 1;
+    bool is_sorted = true;
+    for (; i < words.size() && words[i] >> kRunBits == run; ++i)
+      is_sorted = is_sorted && is_before(words[i - 1], words[i]);
+    if (is_sorted) continue;
+    std::sort(words.begin() + static_cast<std::ptrdiff_t>(first),
+              words.begin() + static_cast<std::ptrdiff_t>(i), is_before);
+  }
+}
+
 }  // namespace
+
+void RowRanker::set_thresholds(std::size_t size, const RankedMask& mask) {
+  if (thresholds_.size() == size && density_ == mask.density && epsilon_ == mask.epsilon) return;
+  density_ = mask.density;
+  epsilon_ = mask.epsilon;
+  thresholds_.resize(size);
+  const auto last = static_cast<double>(size - 1);
+  for (std::size_t i = 0; i < size; ++i) {
+    const auto share = static_cast<double>(size - 1 - i) / last;
+    thresholds_[i] = threshold_of(mask.density - mask.epsilon + 2 * mask.epsilon * share);
+  }
+}
 
 template <typename Key>
 void RowRanker::mark(std::span<const Key> keys, const RankedMask& mask, std::uint64_t first, std::size_t bit,
                      std::vector<std::uint64_t>& bits) {
   const auto size = keys.size();
-  const auto keep = [&](std::size_t i, double probability) {
-    if (static_cast<double>(merge_random(mask.key, first + i)) < probability * kRange)
-      bits[(bit + i) / 64] |= std::uint64_t{1} << (bit + i) % 64;
-  };
-  if (size == 1) return keep(0, mask.density);
-  order_.resize(size);
-  // Greatest first: upper bits are turned round.
-  for (std::size_t i = 0; i < size; ++i)
-    order_[i] = static_cast<std::uint64_t>(~upper_bits(keys[i])) << 32U | static_cast<std::uint64_t>(i);
-  sort_by_upper(order_, other_);
-  const auto place = [](std::uint64_t word) { return static_cast<std::size_t>(word & 0xffffffffU); };
-  if constexpr (sizeof(Key) == 8) {  // where upper bits are equal, the lower ones decide
-    for (std::size_t i = 0; i < size;) {
-      auto end = i + 1;
-      bool differ = false;
-      for (; end < size && order_[end] >> 32U == order_[i] >> 32U; ++end)
-        differ = differ || keys[place(order_[end])] != keys[place(order_[i])];
-      if (differ) {
-        std::stable_sort(order_.begin() + static_cast<std::ptrdiff_t>(i),
-                         order_.begin() + static_cast<std::ptrdiff_t>(end),
-                         [&](std::uint64_t a, std::uint64_t b) { return keys[place(a)] > keys[place(b)]; });
-      }
-      i = end;
+  random_.resize(size);
+  merge_randoms(mask.key, first, random_);
+  kept_.resize(size);
+  if (size == 1) {
+    kept_[0] = random_[0] < threshold_of(mask.density) ? 1 : 0;
+  } else {
+    set_thresholds(size, mask);
+    order_.resize(size);
+    // Greatest first: upper bits are turned round.
+    for (std::size_t i = 0; i < size; ++i)
+      order_[i] = static_cast<std::uint64_t>(~upper_bits(keys[i])) << 32U | static_cast<std::uint64_t>(i);
+    sort_by_upper(order_, other_);
+    sort_runs(order_, keys);
+    for (std::size_t i = 0; i < size; ++i) {
+      const auto number = number_of(order_[i]);
+      kept_[number] = random_[number] < thresholds_[i] ? 1 : 0;
     }
   }
-  const auto last = static_cast<double>(size - 1);
-  for (std::size_t i = 0; i < size; ++i) {
-    const auto share = static_cast<double>(size - 1 - i) / last;
-    keep(place(order_[i]), mask.density - mask.epsilon + 2 * mask.epsilon * share);
-  }
+  for (std::size_t i = 0; i < size; ++i)
+    bits[(bit + i) / 64] |= static_cast<std::uint64_t>(kept_[i]) << (bit + i) % 64;
 }
 
 template void RowRanker::mark(std::span<const std::uint32_t> keys, const RankedMask& mask,

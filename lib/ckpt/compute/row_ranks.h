@@ -31,8 +31,15 @@ class RowRanker {
             std::vector<std::uint64_t>& bits);
 
  private:
+  void set_thresholds(std::size_t size, const RankedMask& mask);
+
   std::vector<std::uint64_t> order_;
   std::vector<std::uint64_t> other_;
+  std::vector<std::uint32_t> random_;      ///< by number
+  std::vector<std::uint8_t> kept_;         ///< by number
+  std::vector<std::uint64_t> thresholds_;  ///< by place in the order, of `density_` and `epsilon_`
+  double density_ = 0;
+  double epsilon_ = 0;
 };
 
 /// The same for a long row in two passes: count every number, then ask for each.
