@@ -53,14 +53,15 @@ class Rewrite {
     if (!layout.ok()) return in_file(std::move(layout).error());
     const auto totals = layout->totals();
     result_.bytes_out = totals.literal + totals.copied;
-    result_.bytes_copied = totals.copied;
+    const auto computed = computed_bytes(*layout, 0, checkpoint_);
+    result_.bytes_copied = totals.copied - computed;
     if (result_.report.strict_failed || (flags_.must_change && !result_.changed)) {
       result_.status = ExitCode::kAnswerIsNo;
       return {};
     }
     result_.left_alone = flags_.in_place && !result_.changed;
     if (result_.left_alone) return {};
-    compute_flags_.add_device(compute_, computed_bytes(*layout, 0, checkpoint_));
+    compute_flags_.add_device(compute_, computed);
     CKPT_RETURN_IF_ERROR(flags_.dry_run ? dry_run(*layout) : write(*layout));
     return describe_device();
   }
