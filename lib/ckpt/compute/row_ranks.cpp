@@ -13,11 +13,18 @@ namespace {
 
 constexpr double kRange = 0x1p32;
 
-/// The upper 32 bits that a magnitude has.
+/// How far a key is below the greatest: 5 bits of exponent, which is 32 octaves, and then bits of the number,
+/// 32 in all. What is still smaller has the same.
 template <typename Key>
-std::uint32_t upper_bits(Key key) {
-  if constexpr (sizeof(Key) == 8) return static_cast<std::uint32_t>(key >> 31U);
-  return static_cast<std::uint32_t>(key);
+std::uint32_t depth_of(Key greatest, Key key) {
+  constexpr unsigned kFraction = sizeof(Key) == 8 ? 52 : 23;
+  constexpr auto kMost = (Key{1} << (kFraction + 5)) - 1;
+  const auto depth = std::min<Key>(static_cast<Key>(greatest - key), kMost);
+  if constexpr (sizeof(Key) == 8) {
+    return static_cast<std::uint32_t>(depth >> (kFraction + 5 - 32));
+  } else {
+    return static_cast<std::uint32_t>(depth << (32 - kFraction - 5));
+  }
 }
 
 /// Random bits below this one keep a number.
@@ -103,9 +110,10 @@ void RowRanker::mark(std::span<const Key> keys, const RankedMask& mask, std::uin
   } else {
     set_thresholds(size, mask);
     order_.resize(size);
-    // Greatest first: upper bits are turned round.
+    const auto greatest = *std::max_element(keys.begin(), keys.end());
     for (std::size_t i = 0; i < size; ++i)
-      order_[i] = static_cast<std::uint64_t>(~upper_bits(keys[i])) << 32U | static_cast<std::uint64_t>(i);
+      order_[i] =
+          static_cast<std::uint64_t>(depth_of(greatest, keys[i])) << 32U | static_cast<std::uint64_t>(i);
     sort_by_upper(order_, other_);
     sort_runs(order_, keys);
     for (std::size_t i = 0; i < size; ++i) {
