@@ -8,6 +8,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/compute/device.h"
+#include "ckpt/compute/tensor_backend.h"
 #include "ckpt/edit/apply.h"
 #include "ckpt/edit/plan_json.h"
 #include "ckpt/format/convert.h"
@@ -62,7 +63,10 @@ class Rewrite {
     result_.left_alone = flags_.in_place && !result_.changed;
     if (result_.left_alone) return {};
     compute_flags_.add_device(compute_, computed);
+    const auto calculated = compute_.backend ? compute_.backend->computed() : 0;
+    const auto left = compute_.backend ? compute_.backend->left() : 0;
     CKPT_RETURN_IF_ERROR(flags_.dry_run ? dry_run(*layout) : write(*layout));
+    if (compute_.backend) describe_backend(calculated, left);
     return describe_device();
   }
 
@@ -113,6 +117,16 @@ class Rewrite {
               "sees");
     }
     return {};
+  }
+
+  /// Says who calculated, if it was asked to be somebody else than usual.
+  void describe_backend(std::uint64_t computed_before, std::uint64_t left_before) {
+    const auto& backend = *compute_.backend;
+    auto text =
+        fmt::format("{} computed {}", backend.name(), counted(backend.computed() - computed_before, "value"));
+    if (const auto left = backend.left() - left_before; left > 0)
+      text += fmt::format("; it has no pass for the other {}, which the native kernels computed", left);
+    result_.report.notes.push_back(std::move(text));
   }
 
   Status describe_device() {

@@ -26,6 +26,9 @@ const std::set<std::string_view> kAlways = {"mean",
                                             "dare-linear",
                                             "dare-ties",
                                             "sum-twice",
+                                            "ram",
+                                            "ram-plus",
+                                            "sce",
                                             "weighted-subtraction"};
 /// Those that it has one for unless equal magnitudes are told apart by their places.
 const std::set<std::string_view> kMostly = {"ties", "breadcrumbs", "breadcrumbs-ties"};

@@ -18,8 +18,8 @@ namespace {
 constexpr std::size_t kMostThreads = 1024;
 constexpr std::string_view kCuda = "cuda";
 
-// Starting CUDA takes as long as some processors take to compute so many bytes.
-constexpr std::uint64_t kWorthDevice = std::uint64_t{8} << 30U;
+// Starting CUDA takes a second, in which processors compute many gigabytes (docs/performance.md).
+constexpr std::uint64_t kWorthDevice = std::uint64_t{32} << 30U;
 
 /// The number of "cuda" or "cuda:N"; nothing for other words.
 std::optional<int> cuda_ordinal(std::string_view word) {
@@ -53,7 +53,7 @@ void ComputeFlags::attach_with_backend(CLI::App& app) {
   app.add_option(
          "--device", device,
          "Where values are computed: cpu, cuda (or cuda:N), or auto, which is a GPU where there is one and "
-         "8 GiB or more to compute")
+         "32 GiB or more to compute")
       ->check(CLI::Validator(check_device, ""))
       ->option_text("DEVICE");
   app.add_option("--backend", backend,

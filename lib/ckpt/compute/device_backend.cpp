@@ -121,6 +121,7 @@ Status DeviceBackend::combine(const CkptKernelCall& call, const CkptValues& targ
     CKPT_RETURN_IF_ERROR(lane->download(call, target, first, count));
   }
   const std::lock_guard lock(mutex_);
+  device_->note_work(target.count * item_size(target.dtype), true);
   free_.push_back(std::move(lane));
   return {};
 }

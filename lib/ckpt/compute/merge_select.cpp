@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "ckpt/compute/merge_factory.h"
@@ -73,6 +74,11 @@ class SceMerge final : public OrderedMerge<Real> {
   void combine_block(std::uint64_t /*chunk*/, const Block& block) override {
     const auto changes = selected(block);
     this->kernels_.sce(this->task(changes, block), block.out, block.count);
+  }
+
+  std::optional<BackendPass> pass() const override {
+    if (share_ < 1) return std::nullopt;
+    return this->pass_of(CKPT_SCE, {});
   }
 
  private:
@@ -150,6 +156,12 @@ class RamMerge final : public ChangeMerge<Real> {
   void combine_block(std::uint64_t /*chunk*/, const MergeBlock<Real>& block) override {
     const auto changes = this->changes(block);
     this->kernels_.ram(this->task(changes, block), factors_.data(), epsilon_, block.out, block.count);
+  }
+
+  std::optional<BackendPass> pass() const override {
+    BackendPass out{CKPT_RAM, this->base_first(), {factors_.begin(), factors_.end()}, {}};
+    out.parameters.push_back(static_cast<double>(epsilon_));
+    return out;
   }
 
  private:
