@@ -55,7 +55,8 @@ TEST_CASE("launches gather what a loop gathers, and touch nothing else", "[modul
     REQUIRE(reach.ok());
     CHECK(reach.value().from == source.size());
     CHECK(reach.value().to == expected.size());
-    for (const auto& launch : plan_gather(gather, source.data(), expected.data()).value()) {
+    const auto launches = plan_gather(gather, source.data(), expected.data());
+    for (const auto& launch : launches.value()) {
       turned += std::holds_alternative<TurnLaunch>(launch) ? 1 : 0;
       const auto* const group = std::get_if<GroupLaunch>(&launch);
       grouped += group != nullptr && group->group > 1 ? 1 : 0;
