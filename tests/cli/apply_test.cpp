@@ -6,17 +6,12 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "support/checkpoint_builder.h"
-#include "support/run_cli.h"
+#include "support/cli_files.h"
 
 namespace ckpt::test {
 namespace {
 
 using Keys = std::vector<std::string>;
-
-std::string zip_of(std::string_view description) {
-  return std::string(as_text(build_torch_zip(description)));
-}
 
 std::vector<std::string> golden_files() {
   std::vector<std::string> files;

@@ -1,34 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // --dtype: which tensors become what, and how they lie then. Their values are judged by PyTorch itself.
-#include "support/checkpoint_builder.h"
-#include "support/run_cli.h"
+#include "support/cli_files.h"
 
 namespace ckpt::test {
 namespace {
-
-bool holds(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
-std::string zip_of(std::string_view description) {
-  return std::string(as_text(build_torch_zip(description)));
-}
-
-std::string legacy_of(std::string_view description) {
-  return std::string(as_text(build_torch_legacy(description)));
-}
-
-std::string safetensors_of(std::string_view description) {
-  return std::string(as_text(build_safetensors(description)));
-}
-
-Checkpoint read_file(const Cli& cli, const std::string& name) {
-  const auto text = cli.read(name);
-  const auto view = as_bytes(text);
-  auto read = read_bytes(Bytes(view.begin(), view.end()));
-  REQUIRE(read.ok());
-  return std::move(read).value();
-}
 
 using Lines = std::vector<std::string>;
 

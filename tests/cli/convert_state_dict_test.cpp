@@ -1,24 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "support/checkpoint_builder.h"
+#include "support/cli_files.h"
 #include "support/pickle_checkpoint.h"
-#include "support/run_cli.h"
 
 namespace ckpt::test {
 namespace {
 
 using Keys = std::vector<std::string>;
-
-bool holds(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
-std::string zip_of(std::string_view description) {
-  return std::string(as_text(build_torch_zip(description)));
-}
-
-std::string legacy_of(std::string_view description) {
-  return std::string(as_text(build_torch_legacy(description)));
-}
 
 TEST_CASE("the one state dict becomes the file, what is around it goes", "[cli][convert]") {
   const Cli cli;

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // --weights-only: what becomes plain, what goes, what is refused. That PyTorch loads it is judged by
 // tests/judge/convert_edits.py.
+#include "support/cli_files.h"
 #include "support/pickle_checkpoint.h"
-#include "support/run_cli.h"
 
 namespace ckpt::test {
 namespace {
-
-bool holds(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
 
 class Converted {
  public:

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
 
-#include "support/checkpoint_builder.h"
-#include "support/run_cli.h"
+#include "support/cli_files.h"
 
 namespace ckpt::test {
 namespace {
@@ -26,10 +25,6 @@ const Keys kFc = {"fc.weight", "fc.bias"};
 Keys operator+(Keys a, const Keys& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
-}
-
-std::string zip_of(std::string_view description) {
-  return std::string(as_text(build_torch_zip(description)));
 }
 
 TEST_CASE("patterns: a key, a module, globs, exact keys, regular expressions, negation", "[cli][filter]") {

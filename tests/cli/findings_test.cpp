@@ -4,9 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "support/checkpoint_builder.h"
+#include "support/cli_files.h"
 #include "support/pickle_checkpoint.h"
-#include "support/run_cli.h"
 
 namespace ckpt::test {
 namespace {
@@ -27,10 +26,6 @@ std::set<std::string> ids_of(const Cli& cli, const std::string& file) {
     ids.insert(finding["severity"].get<std::string>() + ' ' + finding["id"].get<std::string>());
   }
   return ids;
-}
-
-std::string zip_of(std::string_view description) {
-  return std::string(as_text(build_torch_zip(description)));
 }
 
 TEST_CASE("the fix that a finding prints makes the finding go", "[cli][findings]") {

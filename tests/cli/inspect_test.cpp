@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
 
-#include "support/checkpoint_builder.h"
-#include "support/run_cli.h"
+#include "support/cli_files.h"
 
 namespace ckpt::test {
 namespace {
 
 using Lines = std::vector<std::string>;
-
-std::string zip_of(std::string_view description) {
-  return std::string(as_text(build_torch_zip(description)));
-}
 
 std::string file_of(Bytes bytes) {
   return std::string(as_text(bytes));

@@ -5,17 +5,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "support/checkpoint_builder.h"
-#include "support/run_cli.h"
+#include "support/cli_files.h"
 
 namespace ckpt::test {
 namespace {
 
 using nlohmann::json;
-
-std::string zip_of(std::string_view description) {
-  return std::string(as_text(build_torch_zip(description)));
-}
 
 /// The one document of a run; checks what all documents have.
 json document(const Cli& cli, const std::string& line, int status = 0) {

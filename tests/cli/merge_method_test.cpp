@@ -4,8 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "support/checkpoint_builder.h"
-#include "support/run_cli.h"
+#include "support/cli_files.h"
 
 namespace ckpt::test {
 namespace {
@@ -33,10 +32,6 @@ std::string file_of(const std::vector<Tensor>& tensors) {
                           buffer.size());
   }
   return std::string(as_text(safetensors_file(header + "}", buffer)));
-}
-
-std::string zip_of(std::string_view description) {
-  return std::string(as_text(build_torch_zip(description)));
 }
 
 class MethodCli : public Cli {

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "support/checkpoint_builder.h"
-#include "support/run_cli.h"
+#include "support/cli_files.h"
 
 namespace ckpt::test {
 namespace {
 
 using Keys = std::vector<std::string>;
-
-std::string zip_of(std::string_view description) {
-  return std::string(as_text(build_torch_zip(description)));
-}
 
 /// The builder's values follow from the storage's key, so tensors of one name differ by where they lie in it.
 class MergeCli : public Cli {

@@ -5,17 +5,12 @@
 
 #include <fmt/format.h>
 
-#include "support/checkpoint_builder.h"
-#include "support/run_cli.h"
+#include "support/cli_files.h"
 
 namespace ckpt::test {
 namespace {
 
 using Keys = std::vector<std::string>;
-
-std::string zip_of(std::string_view description) {
-  return std::string(as_text(build_torch_zip(description)));
-}
 
 std::string values(const Cli& cli, const std::string& file, const std::string& key) {
   return cli.good(fmt::format("inspect {} --get '{}' --values 999", file, key));

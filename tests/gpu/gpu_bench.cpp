@@ -11,6 +11,7 @@
 
 #include "gpu/gpu.h"
 #include "modules/cuda/element_bits.h"
+#include "support/gather_cases.h"
 
 namespace ckpt::test {
 namespace {
@@ -78,16 +79,6 @@ class Bench {
   }
 
  private:
-  static CkptGather dense(std::int32_t from, std::int32_t to, std::uint64_t count) {
-    CkptGather gather{};
-    gather.rank = 1;
-    gather.source_dtype = from;
-    gather.target_dtype = to;
-    gather.sizes[0] = count;
-    gather.from[0] = gather.to[0] = 1;
-    return gather;
-  }
-
   void line(const std::string& name, std::uint64_t bytes, double seconds) const {
     const auto speed = static_cast<double>(bytes) / seconds / kGiga;
     if (copy_ > 0) {

@@ -19,26 +19,6 @@ using cuda::element_size;
 
 const CkptTransfer* gpu_table = nullptr;
 
-std::string text_of(const CkptGather& gather) {
-  std::string text = std::to_string(gather.source_dtype) + " to " + std::to_string(gather.target_dtype) +
-                     " swap " + std::to_string(gather.swap);
-  for (std::uint32_t i = 0; i < gather.rank; ++i) {
-    text += " [" + std::to_string(gather.sizes[i]) + ": " + std::to_string(gather.from[i]) + " to " +
-            std::to_string(gather.to[i]) + "]";
-  }
-  return text;
-}
-
-CkptGather dense(std::int32_t from, std::int32_t to, std::uint64_t count) {
-  CkptGather gather{};
-  gather.rank = 1;
-  gather.source_dtype = from;
-  gather.target_dtype = to;
-  gather.sizes[0] = count;
-  gather.from[0] = gather.to[0] = 1;
-  return gather;
-}
-
 /// "" or the first element that differs, with its source.
 std::string first_difference(const CkptGather& gather, const Bytes& source, const Bytes& found,
                              const Bytes& expected) {

@@ -79,7 +79,7 @@ TEST_CASE("every method gives the same bytes with LibTorch", "[torch]") {
 
 TEST_CASE("values that LibTorch has no pass for are noted as left to the native kernels", "[torch]") {
   auto job = some_job(merge_method_info(MergeMethod::kMean), Dtype::kFloat32);
-  job.inputs[1].negated = true;
+  job.inputs[1].lazy.negative = true;
   const auto left = torch().left();
   const auto result = merged(job, 1, best_vector_unit(), &torch());
   CHECK(result.bytes == merged(job).bytes);

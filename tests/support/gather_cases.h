@@ -8,6 +8,7 @@
 #include <cstring>
 #include <numeric>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "ckpt/base/bytes.h"
@@ -38,6 +39,28 @@ inline constexpr std::int32_t kOpaque[] = {CKPT_OPAQUE_1, CKPT_OPAQUE_2, CKPT_OP
                                            CKPT_OPAQUE_16};
 
 using Random = std::mt19937_64;
+
+/// For messages.
+inline std::string text_of(const CkptGather& gather) {
+  std::string text = std::to_string(gather.source_dtype) + " to " + std::to_string(gather.target_dtype) +
+                     " swap " + std::to_string(gather.swap);
+  for (std::uint32_t i = 0; i < gather.rank; ++i) {
+    text += " [" + std::to_string(gather.sizes[i]) + ": " + std::to_string(gather.from[i]) + " to " +
+            std::to_string(gather.to[i]) + "]";
+  }
+  return text;
+}
+
+/// `count` elements that lie in order on both sides.
+inline CkptGather dense(std::int32_t from, std::int32_t to, std::uint64_t count) {
+  CkptGather gather{};
+  gather.rank = 1;
+  gather.source_dtype = from;
+  gather.target_dtype = to;
+  gather.sizes[0] = count;
+  gather.from[0] = gather.to[0] = 1;
+  return gather;
+}
 
 inline std::uint64_t below(Random& random, std::uint64_t limit) {
   return random() % limit;

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "ckpt/compute/convert.h"
+#include "ckpt/compute/element_types.h"
 
 namespace ckpt {
 namespace {
@@ -67,15 +68,6 @@ double largest_distance(ByteView file, ByteView base) {
     largest = std::max(largest, static_cast<double>(distance));
   }
   return largest;
-}
-
-Dtype part_of(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kComplex128: return Dtype::kFloat64;
-    case Dtype::kComplex64: return Dtype::kFloat32;
-    case Dtype::kComplex32: return Dtype::kFloat16;
-    default: return Dtype::kBfloat16;
-  }
 }
 
 /// A block of pairs as numbers.
@@ -145,14 +137,12 @@ std::optional<double> Differences::cosine() const {
 }
 
 bool has_differences(Dtype dtype) {
-  const auto& info = dtype_info(dtype);
-  if (info.dtype_class == DtypeClass::kComplex) return can_convert(part_of(dtype), Dtype::kFloat64);
-  return info.bits >= 8 && can_convert(dtype, Dtype::kFloat64);
+  return dtype_info(dtype).bits >= 8 && can_convert(part_dtype(dtype), Dtype::kFloat64);
 }
 
 Differences differences_of(Dtype dtype, ByteView file, ByteView base) {
   const std::size_t parts = dtype_info(dtype).dtype_class == DtypeClass::kComplex ? 2 : 1;
-  const auto part = parts == 2 ? part_of(dtype) : dtype;
+  const auto part = part_dtype(dtype);
   const auto item = dtype_info(part).item_size;
   Differences sum;
   for (std::size_t at = 0; at < file.size(); at += kBlock * item) {

@@ -205,8 +205,8 @@ class FloatMerge : public TensorMerge {
   void decode(const MergeInput& input, const std::byte* raw, std::uint64_t first, Real* out,
               std::size_t count) const {
     kernels_.decode(real_dtype(input.dtype), raw + first * item_of(input), out, count);
-    if (input.negated) kernels_.negate(out, count, 0, 1);
-    if (input.conjugated) kernels_.negate(out, count, 1, 2);
+    if (input.lazy.negative) kernels_.negate(out, count, 0, 1);
+    if (input.lazy.conjugate) kernels_.negate(out, count, 1, 2);
   }
 
   CkptKernelCall call_of(const BackendPass& pass, const std::vector<CkptValues>& inputs,
@@ -238,7 +238,9 @@ class FloatMerge : public TensorMerge {
   }
 
   std::optional<BackendPass> pass_elsewhere() const {
-    const auto is_changed = [](const MergeInput& input) { return input.negated || input.conjugated; };
+    const auto is_changed = [](const MergeInput& input) {
+      return input.lazy.negative || input.lazy.conjugate;
+    };
     if (std::any_of(job_.inputs.begin(), job_.inputs.end(), is_changed)) return std::nullopt;
     auto found = pass();
     if (found && !backend_->supports(call_of(*found, values_of(*found, nullptr, 0), 0))) found.reset();

@@ -25,8 +25,6 @@ constexpr std::uint64_t kRead = std::uint64_t{4} << 20U;
 // Values that lie in order are taken in pieces that stay in a near cache.
 constexpr std::uint64_t kDenseBox = std::uint64_t{256} << 10U;
 
-constexpr std::uint64_t kWorthThreads = std::uint64_t{4} << 20U;  // bytes for which it pays to start threads
-
 // Stretches that belong side by side in the box are read one behind the other until there are so many bytes,
 // and then placed together. Of long ones it is a piece of each.
 constexpr std::uint64_t kBatch = std::uint64_t{1} << 20U;
@@ -371,7 +369,7 @@ Status GatheredSource::produce(std::span<const Extent> pieces, const ComputeOpti
       add_boxes(sent[i].piece, placed, placed.extent);
     }
   }
-  Workers workers(bytes < kWorthThreads ? 1 : options.threads, jobs.size());
+  Workers workers(worthwhile_threads(options.threads, bytes), jobs.size());
   const auto work = [&](std::size_t index, Box& box) -> Status {
     const auto& [piece, extent, is_repeat] = jobs[index];
     const auto& placed = result_at(extent.offset);

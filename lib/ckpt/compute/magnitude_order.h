@@ -16,7 +16,7 @@ namespace ckpt {
 
 /// A place in the order: so many numbers stand before it.
 template <typename Real>
-struct Cut {
+struct MagnitudeCut {
   using Key = MagnitudeKey<Real>;
 
   /// Every number with a greater key stands before the cut, and of those with this key the first `taken`.
@@ -59,7 +59,7 @@ class CutSearch {
   void settle();
 
   /// Precondition: `is_found`.
-  const Cut<Real>& cut() const { return cut_; }
+  const MagnitudeCut<Real>& cut() const { return cut_; }
 
  private:
   static constexpr std::size_t kBins = std::size_t{1} << 16U;
@@ -81,7 +81,7 @@ class CutSearch {
   std::uint64_t numbers_;
   std::uint64_t place_;
   bool is_found_ = false;
-  Cut<Real> cut_;
+  MagnitudeCut<Real> cut_;
 
   // Keys are kept that lie between these, or counted in bins.
   Key lower_ = 0;

@@ -43,7 +43,7 @@ Status read_rows(const MergeInput& input, std::uint64_t first_row, std::uint64_t
     CKPT_RETURN_IF_ERROR(input.source->read_at(input.offset + (first_row + row) * columns * item, raw));
     if (input.swapped) swap_byte_order(input.dtype, raw);
     kernels.decode(input.dtype, raw.data(), out + row * stride, columns);
-    if (input.negated) kernels.negate(out + row * stride, columns, 0, 1);
+    if (input.lazy.negative) kernels.negate(out + row * stride, columns, 0, 1);
   }
   return {};
 }

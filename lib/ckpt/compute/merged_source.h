@@ -12,6 +12,7 @@
 
 #include "ckpt/base/export.h"
 #include "ckpt/compute/computed_source.h"
+#include "ckpt/compute/lazy_bits.h"
 #include "ckpt/compute/merge_method.h"
 #include "ckpt/compute/vector_unit.h"
 #include "ckpt/model/dtype.h"
@@ -23,10 +24,9 @@ struct MergeInput {
   std::shared_ptr<const ByteSource> source;
   std::uint64_t offset = 0;  ///< bytes
   Dtype dtype = Dtype::kFloat32;
-  bool swapped = false;     ///< the numbers have the other byte order
-  bool negated = false;     ///< values are the numbers with the other sign (PyTorch's neg bit)
-  bool conjugated = false;  ///< of complex values (PyTorch's conj bit)
-  std::size_t file = 0;     ///< which of the merged files it is from: cosines are totalled by it
+  bool swapped = false;  ///< the numbers have the other byte order
+  LazyBits lazy = {};    ///< what the numbers stand for
+  std::size_t file = 0;  ///< which of the merged files it is from: cosines are totalled by it
 };
 
 /// One tensor of the result.

@@ -200,7 +200,7 @@ class OrderedMerge : public ChangeMerge<Real> {
 
   void keep_one_by_one(const MagnitudeBand<Real>& band, const MergeBlock<Real>& block, Real* x,
                        std::uint64_t before_first, std::uint64_t before_last) const {
-    const auto stands_before = [](const Cut<Real>& cut, Key key, std::uint64_t& equals) {
+    const auto stands_before = [](const MagnitudeCut<Real>& cut, Key key, std::uint64_t& equals) {
       return key > cut.key || (key == cut.key && equals++ < cut.taken);
     };
     for (std::size_t i = 0; i < block.count; ++i) {

@@ -11,7 +11,9 @@
 #include <limits>
 #include <type_traits>
 
+#include "ckpt/compute/element_types.h"
 #include "ckpt/compute/narrow_floats.h"
+#include "ckpt/compute/number_ranges.h"
 #include "ckpt/compute/small_floats.h"
 
 // In each of the functions that are made for a vector unit.
@@ -245,20 +247,6 @@ void for_blocks(Dtype dtype, std::span<const std::byte> bytes, WithReals with_re
   }
 }
 
-/// The smallest normal number; for dtypes without subnormal ones, too.
-double smallest_normal(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kFloat64: return std::numeric_limits<double>::min();
-    case Dtype::kFloat16: return 0x1p-14;
-    case Dtype::kFloat8E5m2: return 0x1p-14;
-    case Dtype::kFloat8E5m2fnuz: return 0x1p-15;
-    case Dtype::kFloat8E4m3fn: return 0x1p-6;
-    case Dtype::kFloat8E4m3fnuz: return 0x1p-7;
-    case Dtype::kFloat8E8m0fnu: return 0;
-    default: return static_cast<double>(std::numeric_limits<float>::min());
-  }
-}
-
 /// Of pairs of reals: only what counts.
 template <typename Real>
 void look_at_pairs(Statistics& sum, std::span<const Real> values) {
@@ -274,15 +262,6 @@ void look_at_pairs(Statistics& sum, std::span<const Real> values) {
     } else if (real == 0 && imaginary == 0) {
       ++sum.zeros;
     }
-  }
-}
-
-Dtype part_of(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kComplex128: return Dtype::kFloat64;
-    case Dtype::kComplex64: return Dtype::kFloat32;
-    case Dtype::kComplex32: return Dtype::kFloat16;
-    default: return Dtype::kBfloat16;
   }
 }
 
@@ -314,10 +293,10 @@ Statistics statistics_of(Dtype dtype, std::span<const std::byte> values) {
   if (dtype_info(dtype).dtype_class == DtypeClass::kComplex) {
     sum.is_real = false;
     const auto look = [&](auto block) { look_at_pairs(sum, block); };
-    for_blocks(part_of(dtype), values, look, [](auto) {});
+    for_blocks(part_dtype(dtype), values, look, [](auto) {});
     return sum;
   }
-  const auto smallest = smallest_normal(dtype);
+  const auto smallest = smallest_normal(number_range(dtype));
   const auto with_reals = [&]<typename Real>(std::span<const Real> block) {
     add_statistics(sum, look_at(block, static_cast<Real>(smallest)));
   };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <span>
@@ -21,6 +22,11 @@
 namespace ckpt {
 
 inline constexpr std::size_t kWorkerBuffer = std::size_t{256} << 10U;  ///< bytes that are in a near cache
+
+/// Of `threads` those that are worth starting for so many bytes.
+inline std::size_t worthwhile_threads(std::size_t threads, std::uint64_t bytes) {
+  return bytes < (std::uint64_t{4} << 20U) ? 1 : threads;
+}
 
 /// Threads that take job after job. The first failure is the one that is told, and ends the others' work.
 class Workers {

@@ -63,8 +63,7 @@ Result<MergeInput> MergeJobs::input(const PlacedTensor& placed, const std::vecto
   MergeInput input;
   input.dtype = tensor.dtype;
   input.swapped = gather.swapped;
-  input.negated = tensor.has(kNegative);
-  input.conjugated = tensor.has(kConjugate);
+  input.lazy = lazy_bits_of(tensor);
   input.file = placed.number;
   if (is_c_order(gather.shape, gather.strides)) {
     input.source = gather.source;
@@ -119,7 +118,8 @@ void MergeJobs::finish() {
 MergeJobs::JobKey MergeJobs::key_of(const MergeJob& job, std::string_view device) {
   std::vector<std::tuple<const ByteSource*, std::uint64_t, Dtype, unsigned>> inputs;
   for (const auto& input : job.inputs) {
-    const auto flags = (input.swapped ? 1U : 0U) | (input.negated ? 2U : 0U) | (input.conjugated ? 4U : 0U);
+    const auto flags =
+        (input.swapped ? 1U : 0U) | (input.lazy.negative ? 2U : 0U) | (input.lazy.conjugate ? 4U : 0U);
     inputs.emplace_back(input.source.get(), input.offset, input.dtype, flags);
   }
   std::vector<std::uint64_t> told = {static_cast<std::uint64_t>(job.integers)};

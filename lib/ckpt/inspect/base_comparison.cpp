@@ -21,7 +21,6 @@ namespace ckpt {
 namespace {
 
 constexpr std::size_t kChunk = 1U << 18U;             // bytes; a multiple of every item size
-constexpr std::uint64_t kWorthThreads = 1U << 22U;    // bytes for which it pays to start threads
 constexpr std::uint64_t kMostRepeated = 1ULL << 30U;  // bytes of an expanded view that are worth spelling out
 
 struct Side {
@@ -224,7 +223,7 @@ Result<BaseComparison> compare_with_base(const Checkpoint& checkpoint, const Fre
   const auto tell = [&] {
     if (progress != nullptr) progress->report(std::min<std::uint64_t>(done, total), total);
   };
-  Workers workers(total < kWorthThreads ? 1 : threads, pairs.size());
+  Workers workers(worthwhile_threads(threads, total), pairs.size());
   auto status = workers.run_with<Comparer>(work, tell);
   if (!status.ok()) return std::move(status).error();
   for (auto& one : compared) {

@@ -16,27 +16,7 @@ struct alignas(16) Item16 {
 };
 
 template <unsigned kSize>
-struct ItemOf;
-
-template <>
-struct ItemOf<1> {
-  using Type = std::uint8_t;
-};
-
-template <>
-struct ItemOf<2> {
-  using Type = std::uint16_t;
-};
-
-template <>
-struct ItemOf<4> {
-  using Type = std::uint32_t;
-};
-
-template <>
-struct ItemOf<8> {
-  using Type = std::uint64_t;
-};
+struct ItemOf : BitsOf<kSize> {};
 
 template <>
 struct ItemOf<16> {

@@ -170,7 +170,7 @@ TEST_CASE("numbers of the other byte order and with lazy signs", "[compute]") {
   std::reverse(turned.begin() + 8, turned.end());
   job.inputs[1] = input_of(Dtype::kFloat64, turned, 1);
   job.inputs[1].swapped = true;
-  job.inputs[0].negated = true;
+  job.inputs[0].lazy.negative = true;
   CHECK(merged_numbers(job) == Numbers{1, 1});
 }
 
@@ -178,7 +178,7 @@ TEST_CASE("complex numbers are merged part by part", "[compute]") {
   auto job = job_of(MergeMethod::kMean, {{1, 2, 3, 4}, {3, 6, -3, 8}});
   job.shape = {2};
   for (auto& input : job.inputs) input.dtype = Dtype::kComplex128;
-  job.inputs[1].conjugated = true;
+  job.inputs[1].lazy.conjugate = true;
   job.dtype = Dtype::kComplex128;
   const auto result = merged(job);
   REQUIRE(result.status.ok());

@@ -20,16 +20,6 @@ Bytes gathered_by_launches(const CkptGather& gather, const Bytes& source, const 
   return target;
 }
 
-std::string text_of(const CkptGather& gather) {
-  std::string text = std::to_string(gather.source_dtype) + " to " + std::to_string(gather.target_dtype) +
-                     " swap " + std::to_string(gather.swap);
-  for (std::uint32_t i = 0; i < gather.rank; ++i) {
-    text += " [" + std::to_string(gather.sizes[i]) + ": " + std::to_string(gather.from[i]) + " to " +
-            std::to_string(gather.to[i]) + "]";
-  }
-  return text;
-}
-
 TEST_CASE("a division by a product is a division", "[modules]") {
   for (const std::uint32_t by : {1U, 2U, 3U, 5U, 7U, 64U, 641U, 65537U, 0x40000001U, 0x7fffffffU}) {
     const Divider divider(by);
@@ -45,7 +35,7 @@ TEST_CASE("launches gather what a loop gathers, and touch nothing else", "[modul
   int grouped = 0;
   for (int round = 0; round < 4000; ++round) {
     const auto gather = test::random_gather(random, 1 + test::below(random, 3000));
-    INFO(round << ": " << text_of(gather));
+    INFO(round << ": " << test::text_of(gather));
     const auto source = test::random_bytes(random, test::reach(gather, gather.from, gather.source_dtype));
     auto expected = test::random_bytes(random, test::reach(gather, gather.to, gather.target_dtype));
     const auto found = gathered_by_launches(gather, source, expected);
