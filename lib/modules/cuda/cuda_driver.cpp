@@ -3,7 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cstdio>
 #include <string>
 #include <variant>
 
@@ -68,7 +68,7 @@ class CudaDriver final : public Driver {
     CKPT_RETURN_IF_ERROR(status_of(cudaGetDeviceProperties(&properties, ordinal), "describing a GPU"));
     CKPT_RETURN_IF_ERROR(select(ordinal));
     CkptDevice device{};
-    std::strncpy(device.name, properties.name, sizeof(device.name) - 1);
+    std::snprintf(device.name, sizeof(device.name), "%s", properties.name);
     std::size_t free = 0;
     std::size_t total = 0;
     CKPT_RETURN_IF_ERROR(status_of(cudaMemGetInfo(&free, &total), "asking a GPU for its memory"));
