@@ -49,6 +49,22 @@ TEST_CASE("nothing but NaN has no extremes and no moments", "[compute]") {
   CHECK_FALSE(empty.maximum.has_value());
 }
 
+TEST_CASE("moments stay exact however far the values lie from zero, and from the first", "[compute]") {
+  std::vector<float> values(4096, 3e7F);
+  CHECK(statistics_of(Dtype::kFloat32, bytes_of(values)).standard_deviation() == 0);
+  values[0] = 4e7F;
+  const auto found = statistics_of(Dtype::kFloat32, bytes_of(values));
+  CHECK(found.mean == 3e7 + 1e7 / 4096);
+  CHECK(found.standard_deviation() == Approx(1e7 / 64).epsilon(1e-15));
+}
+
+TEST_CASE("values whose squares are beyond float64 have a mean", "[compute]") {
+  const auto far =
+      statistics_of(Dtype::kFloat64, bytes_of<double>({1.5e308, -1.5e308, 1.2e308, -1.2e308, 4}));
+  CHECK(far.mean == Approx(0.8));
+  CHECK(std::isinf(far.standard_deviation()));
+}
+
 TEST_CASE("integers of 64 bits keep all of them", "[compute]") {
   constexpr auto kLargest = std::numeric_limits<std::uint64_t>::max();
   const auto whole = statistics_of(Dtype::kUint64, bytes_of<std::uint64_t>({kLargest, 0, kLargest - 1}));
