@@ -389,7 +389,9 @@ struct Loops {
     Key at_lower = 0;
     std::size_t found = 0;
     const auto take = [&](Key key) {
-      if (key > lower && key < upper) inside[found++] = key;
+      inside[found] = key;
+      found +=
+          static_cast<std::size_t>(static_cast<unsigned>(key > lower) & static_cast<unsigned>(key < upper));
     };
     const auto whole = count / kGroup * kGroup;
     for (std::size_t i = 0; i < whole; i += kGroup) {

@@ -126,7 +126,8 @@ struct MergeKernels {
 
   // ---- order of magnitudes
 
-  /// Counts keys around [lower, upper], and puts those strictly inside behind one another, in their order.
+  /// Counts keys around [lower, upper], and puts those strictly inside behind one another, in their order,
+  /// where there is room for all of them.
   KeyCounts (*collect)(const Real* x, Key lower, Key upper, Key* inside, std::size_t count);
   /// Numbers of a key.
   std::size_t (*count_key)(const Real* x, Key key, std::size_t count);

@@ -32,12 +32,17 @@ std::uint64_t threshold_of(double probability) {
   return static_cast<std::uint64_t>(std::ceil(probability * kRange));
 }
 
-constexpr unsigned kRunBits = 43;  // what comes above it is sorted by digits
+/// Bits of a digit: short rows have digits of few values, as it takes a while to add up how often each
+/// occurs.
+constexpr unsigned digit_bits(std::size_t size) {
+  return size <= 8192 ? 8 : 11;
+}
 
-/// Sorts by the bits from `kRunBits` on, in order where they are equal; the result is in `words`.
+/// Sorts by the upper two digits, in order where they are equal; the result is in `words`.
+template <unsigned kBits>
 void sort_by_upper(std::vector<std::uint64_t>& words, std::vector<std::uint64_t>& other) {
-  constexpr std::array<unsigned, 2> kShifts = {kRunBits, kRunBits + 11};
-  constexpr std::size_t kValues = std::size_t{1} << 11U;
+  constexpr std::array<unsigned, 2> kShifts = {64 - 2 * kBits, 64 - kBits};
+  constexpr std::size_t kValues = std::size_t{1} << kBits;
   std::array<std::array<std::uint32_t, kValues>, kShifts.size()> counts{};
   for (const auto word : words) {
     for (std::size_t digit = 0; digit < kShifts.size(); ++digit)
@@ -63,21 +68,25 @@ std::size_t number_of(std::uint64_t word) {
   return static_cast<std::size_t>(word & 0xffffffffU);
 }
 
-/// Sorts what digits did not tell apart, by whole keys.
+/// Sorts what the bits from `shift` on did not tell apart, by whole keys.
 template <typename Key>
-void sort_runs(std::vector<std::uint64_t>& words, std::span<const Key> keys) {
+void sort_runs(std::vector<std::uint64_t>& words, std::span<const Key> keys, unsigned shift) {
   const auto is_before = [&](std::uint64_t a, std::uint64_t b) {
     const auto key = keys[number_of(a)];
     const auto other = keys[number_of(b)];
     return key != other ? key > other : number_of(a) < number_of(b);
   };
   for (std::size_t i = 1; i < words.size(); ++i) {
-    const auto run = words[i] >> kRunBits;
-    if (words[i - 1] >> kRunBits != run) continue;
+    const auto run = words[i] >> shift;
+    if (words[i - 1] >> shift != run) continue;
     const auto first = i - 1;
-    bool is_sorted = true;
-    for (; i < words.size() && words[i] >> kRunBits == run; ++i)
-      is_sorted = is_sorted && is_before(words[i - 1], words[i]);
+    auto last = keys[number_of(words[first])];
+    bool is_sorted = true;  // numbers are, already
+    for (; i < words.size() && words[i] >> shift == run; ++i) {
+      const auto key = keys[number_of(words[i])];
+      is_sorted = is_sorted && last >= key;
+      last = key;
+    }
     if (is_sorted) continue;
     std::sort(words.begin() + static_cast<std::ptrdiff_t>(first),
               words.begin() + static_cast<std::ptrdiff_t>(i), is_before);
@@ -114,8 +123,13 @@ void RowRanker::mark(std::span<const Key> keys, const RankedMask& mask, std::uin
     for (std::size_t i = 0; i < size; ++i)
       order_[i] =
           static_cast<std::uint64_t>(depth_of(greatest, keys[i])) << 32U | static_cast<std::uint64_t>(i);
-    sort_by_upper(order_, other_);
-    sort_runs(order_, keys);
+    const auto digit = digit_bits(size);
+    if (digit == 8) {
+      sort_by_upper<8>(order_, other_);
+    } else {
+      sort_by_upper<11>(order_, other_);
+    }
+    sort_runs(order_, keys, 64 - 2 * digit);
     for (std::size_t i = 0; i < size; ++i) {
       const auto number = number_of(order_[i]);
       kept_[number] = random_[number] < thresholds_[i] ? 1 : 0;
