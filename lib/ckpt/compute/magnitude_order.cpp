@@ -2,6 +2,7 @@
 #include "ckpt/compute/magnitude_order.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <functional>
@@ -9,12 +10,14 @@
 namespace ckpt {
 
 template <typename Real>
-void CutSearch<Real>::guess(std::span<const Key> sample) {
+void CutSearch<Real>::guess(std::span<Key> sample) {
   const auto size = static_cast<double>(sample.size());
   const auto share = static_cast<double>(place_) / static_cast<double>(numbers_);
   const auto reach = 3 / std::sqrt(size);  // six deviations of a share near one half
   const auto at = [&](double wanted) {
-    return sample[static_cast<std::size_t>(std::clamp(wanted * size, 0.0, size - 1))];
+    const auto place = static_cast<std::ptrdiff_t>(std::clamp(wanted * size, 0.0, size - 1));
+    std::nth_element(sample.begin(), sample.begin() + place, sample.end(), std::greater<>());
+    return sample[static_cast<std::size_t>(place)];
   };
   upper_ = share - reach <= 0 ? kGreatest : at(share - reach);
   lower_ = share + reach >= 1 ? 0 : at(share + reach);
@@ -32,10 +35,9 @@ void CutSearch<Real>::add(const MergeKernels<Real>& kernels, Chunk& chunk, const
     }
     return;
   }
-  const auto before = chunk.inside.size();
-  chunk.inside.resize(before + kMergeBlock);
-  const auto counts = kernels.collect(x, lower_, upper_, chunk.inside.data() + before, count);
-  chunk.inside.resize(before + counts.between);
+  std::array<Key, kMergeBlock> inside;
+  const auto counts = kernels.collect(x, lower_, upper_, inside.data(), count);
+  chunk.inside.insert(chunk.inside.end(), inside.begin(), inside.begin() + counts.between);
   chunk.counts.above += counts.above;
   chunk.counts.at_upper += counts.at_upper;
   chunk.counts.at_lower += counts.at_lower;
@@ -52,7 +54,7 @@ void CutSearch<Real>::end_chunk(std::uint64_t index, Chunk& chunk) {
   auto& part = parts_[index];
   part.at_upper = chunk.counts.at_upper;
   part.at_lower = chunk.counts.at_lower;
-  if ((inside_ += chunk.inside.size()) <= std::max(kMostInside, 2 * expected_))
+  if ((inside_ += chunk.inside.size()) <= std::max(most_inside_, 2 * expected_))
     part.inside.assign(chunk.inside.begin(), chunk.inside.end());
 }
 
@@ -84,7 +86,7 @@ void CutSearch<Real>::settle_bins() {
     if (above + bins_[bin] < place_) continue;
     const auto low = static_cast<Key>(lower_ + (static_cast<Key>(bin) << shift_));
     const auto high = std::min<Key>(upper_, static_cast<Key>(low + ((Key{1} << shift_) - 1)));
-    if (bins_[bin] > kMostInside && low < high) return count_within(low, high, above);
+    if (bins_[bin] > most_inside_ && low < high) return count_within(low, high, above);
     is_counting_ = false;
     lower_ = low;
     upper_ = high;
@@ -113,7 +115,7 @@ void CutSearch<Real>::settle_interval() {
     return count_within(0, static_cast<Key>(lower_ - 1), above + at_upper + inside + at_lower);
   if (place_ > above + at_upper + inside)
     return found(lower_, place_ - above - at_upper - inside, [](const Part& part) { return part.at_lower; });
-  if (inside > std::max(kMostInside, 2 * expected_))
+  if (inside > std::max(most_inside_, 2 * expected_))
     return count_within(lower_, upper_, above);  // more than memory was meant for
   std::vector<Key> keys;
   keys.reserve(inside);

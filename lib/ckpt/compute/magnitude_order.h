@@ -3,6 +3,7 @@
 // There is one order for every method: greatest first, NaNs before all, equal magnitudes by position.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "ckpt/compute/merge_kernels.h"
+#include "ckpt/compute/tensor_merge.h"
 
 namespace ckpt {
 
@@ -36,10 +38,13 @@ class CutSearch {
 
   /// `place`: numbers before the cut. Preconditions: 0 < place < numbers.
   CutSearch(std::uint64_t numbers, std::uint64_t place, std::uint64_t chunks)
-      : numbers_(numbers), place_(place), parts_(chunks) {}
+      : numbers_(numbers),
+        place_(place),
+        most_inside_(std::clamp(numbers / 8, kMergeChunk, kMostInside)),
+        parts_(chunks) {}
 
-  /// Keys of numbers here and there, in descending order. Without a guess all keys are kept.
-  void guess(std::span<const Key> sample);
+  /// Keys of numbers here and there, which it orders as it likes. Without a guess all keys are kept.
+  void guess(std::span<Key> sample);
 
   bool is_found() const { return is_found_; }
 
@@ -80,6 +85,7 @@ class CutSearch {
 
   std::uint64_t numbers_;
   std::uint64_t place_;
+  std::uint64_t most_inside_;  ///< keys that may be kept, or twice what is expected
   bool is_found_ = false;
   MagnitudeCut<Real> cut_;
 

@@ -385,35 +385,32 @@ struct Loops {
   static CKPT_INLINED KeyCounts collect(const Real* x, Key lower, Key upper, Key* inside, std::size_t count) {
     constexpr std::size_t kGroup = 16;
     Key above = 0;
-    Key at_upper = 0;
-    Key at_lower = 0;
+    std::size_t at_upper = 0;
+    std::size_t at_lower = 0;
     std::size_t found = 0;
     const auto take = [&](Key key) {
+      at_upper += key == upper ? 1U : 0U;
+      at_lower += key == lower ? 1U : 0U;
       inside[found] = key;
-      found +=
-          static_cast<std::size_t>(static_cast<unsigned>(key > lower) & static_cast<unsigned>(key < upper));
+      found += static_cast<unsigned>(key > lower) & static_cast<unsigned>(key < upper);
     };
     const auto whole = count / kGroup * kGroup;
     for (std::size_t i = 0; i < whole; i += kGroup) {
-      Key between = 0;
+      Key near = 0;  // within the bounds or on them
       for (std::size_t j = 0; j < kGroup; ++j) {
         const auto key = key_of(x[i + j]);
         above += key > upper ? Key{1} : Key{0};
-        at_upper += key == upper ? Key{1} : Key{0};
-        at_lower += key == lower ? Key{1} : Key{0};
-        between |= static_cast<Key>(static_cast<unsigned>(key > lower) & static_cast<unsigned>(key < upper));
+        near |= static_cast<Key>(static_cast<unsigned>(key >= lower) & static_cast<unsigned>(key <= upper));
       }
-      if (between == 0) continue;
+      if (near == 0) continue;
       for (std::size_t j = 0; j < kGroup; ++j) take(key_of(x[i + j]));
     }
     for (auto i = whole; i < count; ++i) {
       const auto key = key_of(x[i]);
       above += key > upper ? Key{1} : Key{0};
-      at_upper += key == upper ? Key{1} : Key{0};
-      at_lower += key == lower ? Key{1} : Key{0};
       take(key);
     }
-    return {above, at_upper, lower == upper ? Key{0} : at_lower, found};
+    return {above, at_upper, lower == upper ? 0 : at_lower, found};
   }
 
   static CKPT_INLINED std::size_t count_key(const Real* x, Key key, std::size_t count) {

@@ -142,15 +142,23 @@ class MergedSource::Work {
         deliver_(deliver),
         report_(report) {}
 
-  /// Small tensors by whoever is free, in runs; then each large one by all.
+  /// Most tensors by whoever is free, small ones in runs; then by all each one that nobody can be waited for
+  /// to do alone.
   Status run() {
+    std::vector<std::size_t> jobs;
+    std::uint64_t together = 0;
+    for (std::size_t job = 0; job < source_.jobs_.size(); ++job) {
+      if (!wanted_.want(source_.extents_[job])) continue;
+      jobs.push_back(job);
+      together += source_.jobs_[job].numel();
+    }
+    const auto most_alone = std::clamp(together / kLeastRounds, kMergeChunk, kMostAlone);
     std::vector<std::vector<std::size_t>> runs;
     std::uint64_t size = kMergeChunk;
     std::vector<std::size_t> large;
-    for (std::size_t job = 0; job < source_.jobs_.size(); ++job) {
-      if (!wanted_.want(source_.extents_[job])) continue;
+    for (const auto job : jobs) {
       const auto numel = source_.jobs_[job].numel();
-      if (numel > kMergeChunk) {
+      if (numel > most_alone) {
         large.push_back(job);
         continue;
       }
@@ -172,6 +180,9 @@ class MergedSource::Work {
 
  private:
   static constexpr std::size_t kMostInRun = 256;
+  static constexpr std::uint64_t kLeastRounds = 64;  ///< so that threads end at about the same time
+  static constexpr std::uint64_t kMostAlone = std::uint64_t{4}
+                                              << 20U;  ///< values: each thread has memory for its own
 
   Status merge_alone(std::size_t job, MergeScratch& scratch) {
     CKPT_ASSIGN_OR_RETURN(const auto merge, make_tensor_merge(source_.jobs_[job], source_.unit_));

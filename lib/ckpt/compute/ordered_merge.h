@@ -182,7 +182,6 @@ class OrderedMerge : public ChangeMerge<Real> {
       part = {};
     }
     samples_ = {};
-    for (auto& each : keys) std::sort(each.begin(), each.end(), std::greater<>());
     for (auto& [search, value] : searches_) search->guess(keys[value]);
   }
 
