@@ -13,7 +13,8 @@ template <typename Real>
 void CutSearch<Real>::guess(std::span<Key> sample) {
   const auto size = static_cast<double>(sample.size());
   const auto share = static_cast<double>(place_) / static_cast<double>(numbers_);
-  const auto reach = 3 / std::sqrt(size);  // six deviations of a share near one half
+  const auto deviation = std::max(std::sqrt(share * (1 - share)), 0.2) / std::sqrt(size);
+  const auto reach = 6 * deviation;
   const auto at = [&](double wanted) {
     const auto place = static_cast<std::ptrdiff_t>(std::clamp(wanted * size, 0.0, size - 1));
     std::nth_element(sample.begin(), sample.begin() + place, sample.end(), std::greater<>());
