@@ -119,7 +119,8 @@ void RowRanker::mark(std::span<const Key> keys, const RankedMask& mask, std::uin
   } else {
     set_thresholds(size, mask);
     order_.resize(size);
-    const auto greatest = *std::max_element(keys.begin(), keys.end());
+    auto greatest = keys[0];
+    for (const auto key : keys) greatest = std::max(greatest, key);
     for (std::size_t i = 0; i < size; ++i)
       order_[i] =
           static_cast<std::uint64_t>(depth_of(greatest, keys[i])) << 32U | static_cast<std::uint64_t>(i);
@@ -130,9 +131,13 @@ void RowRanker::mark(std::span<const Key> keys, const RankedMask& mask, std::uin
       sort_by_upper<11>(order_, other_);
     }
     sort_runs(order_, keys, 64 - 2 * digit);
+    const auto* order = order_.data();
+    const auto* random = random_.data();
+    const auto* thresholds = thresholds_.data();
+    auto* kept = kept_.data();  // bytes may be anything, so compilers would load the others again and again
     for (std::size_t i = 0; i < size; ++i) {
-      const auto number = number_of(order_[i]);
-      kept_[number] = random_[number] < thresholds_[i] ? 1 : 0;
+      const auto number = number_of(order[i]);
+      kept[number] = random[number] < thresholds[i] ? 1 : 0;
     }
   }
   for (std::size_t i = 0; i < size; ++i)
