@@ -257,6 +257,58 @@ class Judge:
             problem = next((f"{key} has strides {got[key].stride()}" for key, tensor in dense.items() if got[key].stride() != tensor.stride()), None)
         self.tally.count("strides of the base", problem)
 
+    def orders(self) -> None:
+        """Methods in which places count: the places are those of C order, and the result lies as the base does."""
+        weights = ["--weights", "0.7,0.6"], {"weight": [0.7, 0.6]}
+
+        def thinned(method: str, more: list[str] | None = None, told: dict[str, Any] | None = None) -> Case:
+            return Case(method, [*weights[0], "--density", "0.4", *(more or [])], {**weights[1], "density": 0.4, **(told or {})}, error=REDUCTION)
+
+        found = [thinned(method) for method in ("ties", "dare-linear", "dare-ties", "della", "della-linear", "breadcrumbs", "breadcrumbs-ties")]
+        found += [Case("sce", ["--param", "select_topk=0.3"], {"select_topk": 0.3}, 3, REDUCTION), Case("arcee-fusion", files=2, error=REDUCTION),
+                  Case("model-stock", ["--param", "filter_wise=yes"], {"filter_wise": True}, 3, REDUCTION),
+                  Case("nuslerp", ["--weights", "1,1", "--param", "nuslerp_flatten=no"], {"weight": [1, 1], "nuslerp_flatten": False}, 2, REDUCTION),
+                  Case("nuslerp", ["--weights", "1,2", "--param", "nuslerp_flatten=no", "--param", "nuslerp_row_wise=yes"],
+                       {"weight": [1, 2], "nuslerp_flatten": False, "nuslerp_row_wise": True}, 2, REDUCTION)]
+        for index, case in enumerate(found):
+            for dtype in (torch.float32, torch.bfloat16, torch.float64):
+                torch.manual_seed(100 + index)
+                shapes = {"conv": (6, 5, 3, 3), "conv3d": (3, 4, 2, 3, 7), "point": (5, 4, 1, 1), "one": (1, 9), "linear": (24, 17), "cube": (3, 4, 5), "plain": (5, 7)}
+                plain = OrderedDict((key, torch.randn(shape, dtype=torch.float64).to(dtype)) for key, shape in shapes.items())
+                orders = {"conv": torch.channels_last, "conv3d": torch.channels_last_3d, "point": torch.channels_last}
+                base = OrderedDict((key, tensor.contiguous(memory_format=orders[key]) if key in orders else tensor) for key, tensor in plain.items())
+                for key in ("one", "linear", "cube"):
+                    base[key] = plain[key].transpose(0, -1).contiguous().transpose(0, -1)
+                others = [relative_of(plain, dtype) for _ in range(case.files - 1)]
+                rest = [self.save(f"{i + 1}.pt", state) for i, state in enumerate(others)]
+                name = f"{case}, {dtype}, base in other orders"
+                self.judge(name, case, [base, *others], [self.save("0.pt", base), *rest])
+                lying, problem = self.run(self.save("0.pt", base), *rest, "--method", case.method, *case.arguments, "--allow-unrelated")
+                dense, other_problem = self.run(self.save("0.pt", plain), *rest, "--method", case.method, *case.arguments, "--allow-unrelated")
+                problem = problem or other_problem
+                for key, tensor in base.items() if problem is None else ():
+                    if lying[key].stride() != tensor.stride():
+                        problem = f"{key} has strides {lying[key].stride()}, not {tensor.stride()}"
+                    elif not torch.equal(lying[key], dense[key]):
+                        problem = f"{key} has not the values that it has of a contiguous base"
+                self.tally.count(f"{name}: strides and values", problem)
+
+    def large_orders(self) -> None:
+        """Of equal changes the first in C order stay. Blocks up to 32 MiB keep the base's strides."""
+        for name, shape, dtype, keeps in (("transposed", (4000, 4100), torch.bfloat16, True), ("channels last", (3, 700, 40, 41), torch.float32, True),
+                                          ("too large", (2900, 2901), torch.float32, False)):
+            swapped = torch.zeros(shape, dtype=dtype)
+            base = swapped.transpose(0, 1).contiguous().transpose(0, 1) if len(shape) == 2 else swapped.contiguous(memory_format=torch.channels_last)
+            files = [self.save("0.pt", {"w": base}), self.save("1.pt", {"w": torch.ones(shape, dtype=dtype)})]
+            got, problem = self.run(*files, "--method", "ties", "--density", "0.3")
+            if problem is None:
+                kept, values = int(0.3 * base.numel()), got["w"].reshape(-1)
+                if not (bool((values[:kept] == 1).all()) and bool((values[kept:] == 0).all())):
+                    problem = "others than the first are kept"
+                elif (got["w"].stride() == base.stride()) != keeps or not (keeps or got["w"].is_contiguous()):
+                    problem = f"strides {got['w'].stride()}"
+            self.tally.count(f"a large tensor, {name}", problem)
+
     def containers(self) -> None:
         """Any container gives values to any other."""
         torch.manual_seed(8)
@@ -443,7 +495,7 @@ def main() -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         judge = Judge(ckpt, Path(folder))
-        for group in (judge.methods, judge.views, judge.containers, judge.dtypes, judge.settings, judge.averages, judge.whole_files, judge.adapters, judge.refusals):
+        for group in (judge.methods, judge.views, judge.orders, judge.large_orders, judge.containers, judge.dtypes, judge.settings, judge.averages, judge.whole_files, judge.adapters, judge.refusals):
             group()
     print(f"torch {torch.__version__}")
     return judge.tally.finish()

@@ -123,6 +123,7 @@ MergeJobs::JobKey MergeJobs::key_of(const MergeJob& job, std::string_view device
     inputs.emplace_back(input.source.get(), input.offset, input.dtype, flags);
   }
   std::vector<std::uint64_t> told = {static_cast<std::uint64_t>(job.integers)};
+  told.insert(told.end(), job.order.begin(), job.order.end());
   const auto tell = [&](const auto& values) {
     for (const double value : values) told.push_back(std::bit_cast<std::uint64_t>(value));
   };
