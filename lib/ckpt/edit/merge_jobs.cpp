@@ -88,10 +88,7 @@ Result<MergeInput> MergeJobs::transposed(const PlacedTensor& placed) {
 }
 
 Result<std::pair<StorageId, std::size_t>> MergeJobs::add(MergeJob job, std::string_view device) {
-  if (base_.big_endian) {
-    return Error(ErrorCode::kUnsupported, "values can't be computed for a big-endian file")
-        .with_hint("make it little-endian first: ckpt convert --to safetensors");
-  }
+  job.result_swapped = has_turned_bytes(base_, job.dtype);
   CKPT_RETURN_IF_ERROR(check_merge_job(job));
   const auto key = key_of(job, device);
   const auto known = results_.find(key);
@@ -107,6 +104,7 @@ Result<StorageId> MergeJobs::convert(const PlacedTensor& placed, const std::vect
                                      Dtype dtype, std::string_view device) {
   CKPT_ASSIGN_OR_RETURN(auto gather, view(placed, axes));
   gather.to = dtype;
+  gather.result_swapped = has_turned_bytes(base_, dtype);
   return base_.add_storage({part_ + 1, converted_->add(std::move(gather)), {}, {}}, dtype, device);
 }
 
