@@ -191,13 +191,15 @@ class DictMethod final : public DictMerge {
     if (recipe_.has_base()) job.base = 0;
     const auto all = recipe_.parameters_for(name, depth, files);
     job.parameters = all;
-    job.parameters.weights.clear();
-    job.parameters.densities.clear();
-    for (const auto& input : inputs) {
-      if (recipe_.has_base() && input.number == 0) continue;
-      const auto at = input.number - (recipe_.has_base() ? 1 : 0);
-      job.parameters.weights.push_back(all.weights[at]);
-      if (!all.densities.empty()) job.parameters.densities.push_back(all.densities[at]);
+    for (const auto parameter : kInputParameters) {
+      auto& list = *job.parameters.list(parameter);
+      const auto& values = *all.list(parameter);
+      if (values.empty()) continue;
+      list.clear();
+      for (const auto& input : inputs) {
+        if (recipe_.has_base() && input.number == 0) continue;
+        list.push_back(values[input.number - (recipe_.has_base() ? 1 : 0)]);
+      }
     }
     return job;
   }
@@ -255,7 +257,7 @@ void add_notes(const Noted& noted, EditContext& context) {
   if (noted.reordered > 0) {
     notes.push_back(fmt::format("{} {} the strides of C order, which the method counts in",
                                 counted(noted.reordered, "tensor"), noted.reordered == 1 ? "gets" : "get",
-                noted.reordered == 1 ? "is" : "are"));
+                                noted.reordered == 1 ? "is" : "are"));
   }
 }
 
