@@ -40,8 +40,10 @@ Status check_range(const RecipeSetting& setting) {
   const auto& info = merge_parameter_info(setting.parameter);
   for (const auto& file : setting.value.files) {
     for (const auto value : file) {
-      const bool whole = info.kind != MergeParameterKind::kCount || value == std::floor(value);
+      const bool whole = info.kind == MergeParameterKind::kNumber || value == std::floor(value);
       if (value >= info.least && value <= info.most && whole) continue;
+      if (info.kind == MergeParameterKind::kFlag)
+        return Error(ErrorCode::kUsage, fmt::format("{} is {}: expected yes or no", info.name, value));
       return Error(ErrorCode::kUsage,
                    fmt::format("{} is {}: expected {} {}", info.name, value,
                                info.kind == MergeParameterKind::kCount ? "a whole number" : "a number",

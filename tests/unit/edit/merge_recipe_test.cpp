@@ -70,6 +70,8 @@ TEST_CASE("a recipe is checked against its method and the number of files", "[ed
         "density is -1: expected a number from 0 to 1");
   CHECK(problem(recipe(MergeMethod::kKarcher, {"max_iter=1.5"}), 3) ==
         "max_iter is 1.5: expected a whole number from 0 to 1000000");
+  CHECK(problem(recipe(MergeMethod::kTies, {"normalize=1"}), 3).empty());
+  CHECK(problem(recipe(MergeMethod::kTies, {"normalize=0.5"}), 3) == "normalize is 0.5: expected yes or no");
   CHECK(problem(recipe(MergeMethod::kSlerp, {"a:t=1"}), 2) == "'slerp' needs t");
   CHECK(problem(recipe(MergeMethod::kModelStock, {}), 2) ==
         "'model-stock' merges at least 3 files, BASE among them, found 2");
