@@ -97,6 +97,19 @@ TEST_CASE("parameters can be other ones for some keys, the last that matches dec
   cli.good("merge -n base.st x.st --method ties --lambda c=2 --allow-unmatched");
 }
 
+TEST_CASE("what is thinned away may differ from file to file", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("zero.st", file_of({{"a", {0, 0, 0, 0}, ""}}));
+  cli.write("up.st", file_of({{"a", {8, 4, 2, 1}, ""}}));
+  cli.write("down.st", file_of({{"a", {10, 20, 40, 80}, ""}}));
+  cli.good(
+      "merge zero.st up.st down.st --method breadcrumbs --density 0.25 --param gamma=0.25,0.5 "
+      "--allow-unrelated -o out.st");
+  CHECK(has(cli.values("a"), "0 24 0 0"));
+  CHECK(has(cli.refused("zero.st up.st down.st --method breadcrumbs --param gamma=0,0,0"),
+            "gamma has 3 values: 'breadcrumbs' takes one for each of 2 files around BASE"));
+}
+
 TEST_CASE("a list of values lies over the layers", "[cli][merge]") {
   const MethodCli cli;
   const std::vector<Tensor> zeros = {
@@ -222,6 +235,44 @@ TEST_CASE("the optimizer and all else stay the base's", "[cli][merge]") {
   const auto report = cli.good("merge base.pt base.pt --root model --method mean -o out.pt");
   CHECK(has(report, "the optimizer state at 'optimizer' stays and belongs to the old values"));
   CHECK(cli.good("inspect out.pt --get epoch") == cli.good("inspect base.pt --get epoch"));
+}
+
+TEST_CASE("where places count they are those of C order, and the result lies as the base does",
+          "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("lying.pt", zip_of("a float32 4x3x2x2 strides=12x1x6x3; t float32 5x4 strides=1x5; v float32 7"));
+  cli.write("x.pt",
+            zip_of("p float32 99; a float32 4x3x2x2 storage=p offset=3; t float32 5x4 storage=p offset=5; "
+                   "v float32 7 storage=p offset=1"));
+  cli.good("convert lying.pt --to safetensors -o dense.st");  // in C order
+  for (const std::string method :
+       {"ties", "dare-linear", "della", "breadcrumbs --param gamma=0.1", "arcee-fusion"}) {
+    const auto options = " x.pt --method " + method + (method == "arcee-fusion" ? "" : " --density 0.5") +
+                         " --allow-unrelated --verify -f -o ";
+    const auto report = cli.good("merge lying.pt" + options + "out.pt");
+    CHECK_FALSE(has(report, "C order"));
+    cli.good("merge dense.st" + options + "out.st");
+    for (const std::string key : {"a", "t", "v"}) CHECK(cli.values(key, "out.pt") == cli.values(key));
+    const auto table = cli.good("inspect --json out.pt");
+    CHECK(has(table, R"("strides":[12,1,6,3])"));
+    CHECK(has(table, R"("strides":[1,5])"));
+  }
+}
+
+TEST_CASE("a big-endian base stays one", "[cli][merge]") {
+  const MethodCli cli;
+  cli.take("torch-2.15-bigendian.pt", "big.pt");
+  cli.take("torch-2.15-dtypes.pt", "little.pt");
+  const std::string options =
+      " --method linear --weights 1,1 --normalize no --integers sum --keys intersection --verify -f -o ";
+  cli.good("merge little.pt little.pt" + options + "out.pt");
+  for (const std::string files : {"big.pt little.pt", "big.pt big.pt"}) {
+    cli.good("merge " + files + options + "big-out.pt");
+    CHECK(has(cli.good("inspect -s big-out.pt"), ", big-endian"));
+    for (const std::string name :
+         {"float16", "bfloat16", "float32", "float64", "complex64", "int16", "int64", "uint8"})
+      CHECK(cli.values("module." + name, "big-out.pt") == cli.values("module." + name, "out.pt"));
+  }
 }
 
 TEST_CASE("seeds decide random masks, and are printed", "[cli][merge]") {

@@ -16,7 +16,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 
 import merge_reference as reference
+from byte_order import big_endian
 from tally import Tally
 
 State = "dict[str, torch.Tensor]"
@@ -175,6 +175,8 @@ def cases() -> list[Case]:
         found += [thinned(method, [], {}), seeded, thinned(method, ["--param", "rescale_by=density"], {"rescale_by": "density"}, 0.6),
                   thinned(method, ["--param", "rescale=no", "--normalize", "yes"], {"rescale": False, "normalize": True}), thinned(method, [], {}, 1)]
     found += [thinned("della", ["--param", "epsilon=0.3"], {"epsilon": 0.3}), thinned("dare-linear", [], {}, 0)]
+    found += [thinned(method, ["--param", "epsilon=0.05,0.3"], {"epsilon": [0.05, 0.3]}) for method in ("della", "della-linear")]
+    found += [thinned(method, ["--param", "gamma=0.3,0.1"], {"gamma": [0.3, 0.1]}) for method in ("breadcrumbs", "breadcrumbs-ties")]
     found += [Case("model-stock", error=REDUCTION), Case("model-stock", files=4, error=REDUCTION),
               Case("model-stock", ["--param", "filter_wise=yes"], {"filter_wise": True}, 3, REDUCTION),
               Case("sce", error=REDUCTION), Case("sce", ["--param", "select_topk=0.3"], {"select_topk": 0.3}, 4, REDUCTION),
@@ -197,11 +199,13 @@ class Judge:
         torch.save(value, path, **options)
         return path
 
-    def run(self, *arguments: str) -> tuple[Any, str | None]:
+    def run(self, *arguments: str, load: Any = None) -> tuple[Any, str | None]:
         out = str(self.folder / "out.pt")
         done = subprocess.run([self.ckpt, "merge", *arguments, "-q", "-f", "--verify", "-o", out], capture_output=True, text=True)
         if done.returncode != 0:
             return None, f"status {done.returncode}: {done.stderr}".strip()
+        if load is not None:
+            return load(out), None
         return torch.load(out, **({"weights_only": False} if TORCH >= (2, 0) else {})), None
 
     def judge(self, name: str, case: Case, states: list[State], files: list[str], more: list[str] | None = None, dtype: torch.dtype | None = None) -> None:
@@ -250,12 +254,73 @@ class Judge:
                     self.judge(f"{case}, {dtype}, negated", case, [base, other], [self.save("0.pt", base), self.save("1.pt", negated)])
                 files = [self.save("0.pt", base), big_endian(self.save("1.pt", other), str(self.folder / "big.pt"), torch.empty(0, dtype=dtype).element_size())]
                 self.judge(f"{case}, {dtype}, big-endian", case, [base, other], files)
+                if TORCH < (2, 1):
+                    self.tally.skip(f"{case}, {dtype}, big-endian base", "this torch does not turn numbers")
+                    continue
+                size = torch.empty(0, dtype=dtype).element_size()
+                turned = [big_endian(self.save(f"{i}.pt", state), str(self.folder / f"big{i}.pt"), size) for i, state in enumerate([as_views(base), other])]
+                self.judge(f"{case}, {dtype}, big-endian base", case, [base, other], [turned[0], self.save("1.pt", other)])
+                self.judge(f"{case}, {dtype}, big-endian both", case, [base, other], turned)
+                narrow = torch.float16 if dtype == torch.bfloat16 else torch.bfloat16
+                self.judge(f"{case}, {dtype}, big-endian to {narrow}", case, [base, other], turned, ["--dtype", str(narrow).removeprefix("torch.")], narrow)
         dense = {"cl": torch.randn(4, 3, 5, 5).contiguous(memory_format=torch.channels_last), "t": torch.randn(5, 6).t()}
         files = [self.save("0.pt", dense), self.save("1.pt", {key: tensor + 0.1 for key, tensor in dense.items()})]
         got, problem = self.run(*files, "--method", "mean")
         if problem is None:
             problem = next((f"{key} has strides {got[key].stride()}" for key, tensor in dense.items() if got[key].stride() != tensor.stride()), None)
         self.tally.count("strides of the base", problem)
+
+    def orders(self) -> None:
+        """Methods in which places count: the places are those of C order, and the result lies as the base does."""
+        weights = ["--weights", "0.7,0.6"], {"weight": [0.7, 0.6]}
+
+        def thinned(method: str, more: list[str] | None = None, told: dict[str, Any] | None = None) -> Case:
+            return Case(method, [*weights[0], "--density", "0.4", *(more or [])], {**weights[1], "density": 0.4, **(told or {})}, error=REDUCTION)
+
+        found = [thinned(method) for method in ("ties", "dare-linear", "dare-ties", "della", "della-linear", "breadcrumbs", "breadcrumbs-ties")]
+        found += [Case("sce", ["--param", "select_topk=0.3"], {"select_topk": 0.3}, 3, REDUCTION), Case("arcee-fusion", files=2, error=REDUCTION),
+                  Case("model-stock", ["--param", "filter_wise=yes"], {"filter_wise": True}, 3, REDUCTION),
+                  Case("nuslerp", ["--weights", "1,1", "--param", "nuslerp_flatten=no"], {"weight": [1, 1], "nuslerp_flatten": False}, 2, REDUCTION),
+                  Case("nuslerp", ["--weights", "1,2", "--param", "nuslerp_flatten=no", "--param", "nuslerp_row_wise=yes"],
+                       {"weight": [1, 2], "nuslerp_flatten": False, "nuslerp_row_wise": True}, 2, REDUCTION)]
+        for index, case in enumerate(found):
+            for dtype in (torch.float32, torch.bfloat16, torch.float64):
+                torch.manual_seed(100 + index)
+                shapes = {"conv": (6, 5, 3, 3), "conv3d": (3, 4, 2, 3, 7), "point": (5, 4, 1, 1), "one": (1, 9), "linear": (24, 17), "cube": (3, 4, 5), "plain": (5, 7)}
+                plain = OrderedDict((key, torch.randn(shape, dtype=torch.float64).to(dtype)) for key, shape in shapes.items())
+                orders = {"conv": torch.channels_last, "conv3d": torch.channels_last_3d, "point": torch.channels_last}
+                base = OrderedDict((key, tensor.contiguous(memory_format=orders[key]) if key in orders else tensor) for key, tensor in plain.items())
+                for key in ("one", "linear", "cube"):
+                    base[key] = plain[key].transpose(0, -1).contiguous().transpose(0, -1)
+                others = [relative_of(plain, dtype) for _ in range(case.files - 1)]
+                rest = [self.save(f"{i + 1}.pt", state) for i, state in enumerate(others)]
+                name = f"{case}, {dtype}, base in other orders"
+                self.judge(name, case, [base, *others], [self.save("0.pt", base), *rest])
+                lying, problem = self.run(self.save("0.pt", base), *rest, "--method", case.method, *case.arguments, "--allow-unrelated")
+                dense, other_problem = self.run(self.save("0.pt", plain), *rest, "--method", case.method, *case.arguments, "--allow-unrelated")
+                problem = problem or other_problem
+                for key, tensor in base.items() if problem is None else ():
+                    if lying[key].stride() != tensor.stride():
+                        problem = f"{key} has strides {lying[key].stride()}, not {tensor.stride()}"
+                    elif not torch.equal(lying[key], dense[key]):
+                        problem = f"{key} has not the values that it has of a contiguous base"
+                self.tally.count(f"{name}: strides and values", problem)
+
+    def large_orders(self) -> None:
+        """Of equal changes the first in C order stay. Blocks up to 32 MiB keep the base's strides."""
+        for name, shape, dtype, keeps in (("transposed", (4000, 4100), torch.bfloat16, True), ("channels last", (3, 700, 40, 41), torch.float32, True),
+                                          ("too large", (2900, 2901), torch.float32, False)):
+            swapped = torch.zeros(shape, dtype=dtype)
+            base = swapped.transpose(0, 1).contiguous().transpose(0, 1) if len(shape) == 2 else swapped.contiguous(memory_format=torch.channels_last)
+            files = [self.save("0.pt", {"w": base}), self.save("1.pt", {"w": torch.ones(shape, dtype=dtype)})]
+            got, problem = self.run(*files, "--method", "ties", "--density", "0.3")
+            if problem is None:
+                kept, values = int(0.3 * base.numel()), got["w"].reshape(-1)
+                if not (bool((values[:kept] == 1).all()) and bool((values[kept:] == 0).all())):
+                    problem = "others than the first are kept"
+                elif (got["w"].stride() == base.stride()) != keeps or not (keeps or got["w"].is_contiguous()):
+                    problem = f"strides {got['w'].stride()}"
+            self.tally.count(f"a large tensor, {name}", problem)
 
     def containers(self) -> None:
         """Any container gives values to any other."""
@@ -282,6 +347,34 @@ class Judge:
             if kind in bases:
                 self.judge(f"{kind} to torch", case, [OrderedDict(sorted(states[0].items())) if kind == "safetensors" else states[0], states[1]],
                            [bases[kind], others["zip"]], ["--to", "torch"] if kind == "safetensors" else None)
+
+    def modules(self) -> None:
+        """State dicts, whole modules and TorchScript give values to each other, and stay what they are."""
+        torch.manual_seed(15)
+        layers = [torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3)) for _ in range(2)]
+        for mine, theirs in zip(layers[0].parameters(), layers[1].parameters()):
+            theirs.data.copy_(mine.data + 0.1 * torch.randn(mine.shape))
+        states = [layer.state_dict() for layer in layers]
+        files: dict[str, list[str]] = {}
+        for number, layer in enumerate(layers):
+            scripted = str(self.folder / f"{number}-script.pt")
+            torch.jit.script(layer).save(scripted)
+            for kind, file in {"state dict": self.save(f"{number}.pt", layer.state_dict()), "module": self.save(f"{number}-module.pt", layer),
+                               "legacy module": self.save(f"{number}-legacy.pt", layer, _use_new_zipfile_serialization=False), "TorchScript": scripted}.items():
+                files.setdefault(kind, []).append(file)
+        loaders = {"TorchScript": torch.jit.load}
+        for kind, (base, _) in files.items():
+            for other_kind, (_, other) in files.items():
+                got, problem = self.run(base, other, "--method", "mean", load=loaders.get(kind))
+                state = got.state_dict() if problem is None and kind != "state dict" else got
+                if problem is None and list(state) != list(states[0]):
+                    problem = f"keys {list(state)}"
+                for key, tensor in states[0].items() if problem is None else ():
+                    if tensor.is_floating_point():
+                        problem = problem or problem_of(state[key], reference.mean([numbers(each[key]) for each in states], {}), SUM * 4, tensor.dtype)
+                    elif not torch.equal(state[key], tensor):
+                        problem = f"{key} is {state[key]}"
+                self.tally.count(f"{kind} and {other_kind}", problem)
 
     def dtypes(self) -> None:
         """The output's dtype, inputs of several, float32 sums, and floats of 8 bits as inputs."""
@@ -316,6 +409,18 @@ class Judge:
             want = reference.slerp([numbers(state[key]) for state in states], {"t": t})
             problem = problem or problem_of(got[key], want, REDUCTION * 4, tensor.dtype)
         self.tally.count("a gradient over layers", problem)
+        states.append(relative_of(states[0], torch.float32))
+        files.append(self.save("2.pt", states[2]))
+        for method, name in (("della", "epsilon"), ("breadcrumbs", "gamma")):
+            got, problem = self.run(*files, "--method", method, "--density", "0.5", "--param", f"{name}=[0,0.4],0.2", "--param", f"=head.bias:{name}=0.3,0.1")
+            for key, tensor in states[0].items() if problem is None else ():
+                place = next((value for prefix, value in depth.items() if key.startswith(prefix)), 0.0)
+                told = [0.3, 0.1] if key == "head.bias" else [0.4 * place, 0.2]
+                values = [numbers(state[key]) for state in states]
+                randoms = [reference.random_numbers(0, key, file, values[0].shape) for file in (1, 2)] if method == "della" else None
+                want = reference.merged(method, values, {"density": 0.5, name: told}, key, randoms)
+                problem = problem or problem_of(got[key], want, REDUCTION * 8, tensor.dtype)
+            self.tally.count(f"{name} of {method} by file, key and layer", problem)
 
     def averages(self) -> None:
         """Bit for bit what torch makes of float64 sums; timm's script, and fairseq's within its own rounding."""
@@ -424,26 +529,12 @@ class Judge:
             self.tally.count(f"refused: {name}", problem)
 
 
-def big_endian(source: str, target: str, size: int) -> str:
-    """The file as a big-endian machine would have written it: every record of numbers turned round."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        names = old.namelist()
-        for name in names:
-            content = old.read(name)
-            if "/data/" in name:
-                content = np.frombuffer(content, f"<u{size}").byteswap().tobytes()
-            if not name.endswith("/byteorder"):
-                new.writestr(name, content)
-        new.writestr(f"{names[0].split('/')[0]}/byteorder", b"big")
-    return target
-
-
 def main() -> int:
     ckpt = os.environ.get("CKPT", "build/dev/apps/ckpt")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         judge = Judge(ckpt, Path(folder))
-        for group in (judge.methods, judge.views, judge.containers, judge.dtypes, judge.settings, judge.averages, judge.whole_files, judge.adapters, judge.refusals):
+        for group in (judge.methods, judge.views, judge.orders, judge.large_orders, judge.containers, judge.modules, judge.dtypes, judge.settings, judge.averages, judge.whole_files, judge.adapters, judge.refusals):
             group()
     print(f"torch {torch.__version__}")
     return judge.tally.finish()

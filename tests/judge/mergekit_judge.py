@@ -54,7 +54,7 @@ class Case:
         return self.method.replace("_", "-").replace("ramplus-tl", "ram-plus")
 
     def __str__(self) -> str:
-        told = [f"{key} {value}" for key, value in self.parameters.items()]
+        told = [f"{key} {','.join(map(str, value)) if isinstance(value, tuple) else value}" for key, value in self.parameters.items()]
         return ", ".join([self.name, *([f"weight {','.join(map(str, self.weights))}"] if self.weights else []), *told])
 
 
@@ -63,11 +63,13 @@ CASES = [Case("linear", weights=[1, 2, 0.5], has_base=False), Case("linear", wei
          Case("nuslerp", 3, [0.4, 0.8]), Case("nuslerp", 2, [0.4, 0.8], {"nuslerp_flatten": False}, has_base=False), Case("multislerp", weights=[1, 2, 0.5], has_base=False),
          Case("karcher", has_base=False), Case("task_arithmetic", weights=[0.7, 0.6]), Case("task_arithmetic", weights=[0.7, 0.6], parameters={"lambda": 0.5, "normalize": True}),
          Case("ties", weights=[0.7, 0.6], parameters={"density": 0.4}), Case("breadcrumbs", weights=[0.7, 0.6], parameters={"density": 0.4, "gamma": 0.02}),
+         Case("breadcrumbs", weights=[0.7, 0.6], parameters={"density": (0.4, 0.6), "gamma": (0.02, 0.2)}),
          Case("breadcrumbs_ties", weights=[0.7, 0.6], parameters={"density": 0.4}), Case("dare_linear", weights=[0.7, 0.6], parameters={"density": 0.4}),
          Case("dare_ties", weights=[0.7, 0.6], parameters={"density": 0.4}), Case("della", weights=[0.7, 0.6], parameters={"density": 0.4}),
+         Case("della", weights=[0.7, 0.6], parameters={"density": (0.4, 0.6), "epsilon": (0.3, 0.05)}),
          Case("della_linear", weights=[0.7, 0.6], parameters={"density": 0.4}), Case("model_stock"), Case("model_stock", 4), Case("sce"),
          Case("sce", parameters={"select_topk": 0.3}), Case("nearswap", 2, parameters={"t": 0.001}), Case("arcee_fusion", 2), Case("ram"), Case("ramplus_tl")]
-PER_MODEL = ("density", "gamma", "epsilon")
+PER_MODEL = ("density", "gamma", "epsilon")  # a tuple has one for each
 
 
 def ulps(a: np.ndarray, b: np.ndarray, base: np.ndarray, dtype: torch.dtype) -> np.ndarray:
@@ -111,7 +113,8 @@ def by_mergekit(case: Case, models: list[Path], folder: Path) -> Model:
     counting = models[1:] if case.has_base and case.method != "slerp" else models
     entries = []
     for index, model in enumerate(counting):
-        parameters = {key: value for key, value in case.parameters.items() if key in PER_MODEL and case.method not in ("ram", "ramplus_tl")}
+        parameters = {key: value[index] if isinstance(value, tuple) else value for key, value in case.parameters.items()
+                      if key in PER_MODEL and case.method not in ("ram", "ramplus_tl")}
         if case.weights:
             parameters["weight"] = case.weights[index]
         entries.append({"model": str(model), **({"parameters": parameters} if parameters else {})})
@@ -135,7 +138,7 @@ def by_ckpt(case: Case, models: list[Path], out: Path) -> Model:
         arguments += ["--weights", ",".join(map(str, case.weights))]
     for key, value in case.parameters.items():
         text = {True: "yes", False: "no"}.get(value, json.dumps(value).replace(" ", "")) if isinstance(value, bool) else json.dumps(value).replace(" ", "")
-        arguments += ["--param", f"{key}={text}"]
+        arguments += ["--param", f"{key}={','.join(map(str, value)) if isinstance(value, tuple) else text}"]
     if case.name in ("nuslerp", "multislerp") and case.has_base:
         arguments += ["--around-base"]
     done = subprocess.run([os.environ["CKPT"], "merge", *arguments, "-q", "-f", "-o", str(out)], capture_output=True, text=True)
@@ -152,7 +155,7 @@ def depth_of(key: str) -> float:
 
 def references(case: Case, models: list[Model], key: str) -> np.ndarray:
     values = [numbers(model[key]) for model in models]
-    parameters = dict(case.parameters)
+    parameters = {name: list(value) if isinstance(value, tuple) else value for name, value in case.parameters.items()}
     if case.weights:
         parameters["weight"] = case.weights
     if isinstance(parameters.get("t"), list):

@@ -33,6 +33,9 @@ constexpr std::uint64_t kPiece = std::uint64_t{16} << 10U;
 // A stretch of the source is read as a whole if at least one byte in so many is wanted.
 constexpr std::uint64_t kSparsest = 8;
 
+// So short a read that does not go on from the one before is a sample, and not worth a box.
+constexpr std::uint64_t kShortRead = 1024;
+
 /// One dimension of a box.
 struct Axis {
   std::uint64_t count;
@@ -273,13 +276,19 @@ class BoxReader {
 
 /// How a result is cut: all of its inner dimensions that fit into a box, and some steps of the next.
 struct Boxes {
-  explicit Boxes(const Gather& gather) : behind(gather.shape.size()) {
-    const auto item = std::max(dtype_info(gather.to).item_size, dtype_info(gather.from).item_size);
-    const auto most = (is_c_order(gather.shape, gather.strides) ? kDenseBox : kBox) / item;
+  explicit Boxes(const Gather& gather) : Boxes(gather, most_of(gather)) {}
+
+  Boxes(const Gather& gather, std::uint64_t most) : behind(gather.shape.size()) {
     while (behind > 0 && inner * static_cast<std::uint64_t>(gather.shape[behind - 1]) <= most)
       inner *= static_cast<std::uint64_t>(gather.shape[--behind]);
     steps = std::max<std::uint64_t>(1, most / inner);
     if (behind > 0) size = static_cast<std::uint64_t>(gather.shape[behind - 1]);
+  }
+
+  /// Elements of a box.
+  static std::uint64_t most_of(const Gather& gather) {
+    const auto item = std::max(dtype_info(gather.to).item_size, dtype_info(gather.from).item_size);
+    return (is_c_order(gather.shape, gather.strides) ? kDenseBox : kBox) / item;
   }
 
   std::size_t behind;       ///< the dimension that is cut
@@ -308,13 +317,16 @@ Status GatheredSource::read_at(std::uint64_t offset, std::span<std::byte> out) c
   CKPT_RETURN_IF_ERROR(require({offset, out.size()}));
   const std::lock_guard lock(mutex_);
   while (!out.empty()) {
-    const auto& box = box_.extent;
-    if (offset < box.offset || offset >= box.end()) {
+    auto* box = &box_;
+    if (offset < box->extent.offset || offset >= box->extent.end()) {
       const auto& placed = result_at(offset);
-      CKPT_RETURN_IF_ERROR(compute(placed, box_at(placed, offset), box_));
+      const bool is_sample = out.size() <= kShortRead && offset != box->extent.end();
+      if (is_sample) box = &sample_;
+      const auto extent = is_sample ? sample_at(placed, offset, out.size()) : box_at(placed, offset);
+      CKPT_RETURN_IF_ERROR(compute(placed, extent, *box));
     }
-    const auto size = std::min<std::uint64_t>(out.size(), box.end() - offset);
-    std::memcpy(out.data(), box_.values.data() + (offset - box.offset), size);
+    const auto size = std::min<std::uint64_t>(out.size(), box->extent.end() - offset);
+    std::memcpy(out.data(), box->values.data() + (offset - box->extent.offset), size);
     out = out.subspan(size);
     offset += size;
   }
@@ -408,13 +420,25 @@ Extent GatheredSource::box_at(const Placed& placed, std::uint64_t offset) {
   return {placed.extent.offset + begin * item, count * boxes.inner * item};
 }
 
-/// Precondition: `extent` is a box of `placed`, and `watched` a part of it, if not empty.
+/// From `offset` on, as far as `size` and the innermost dimension go.
+Extent GatheredSource::sample_at(const Placed& placed, std::uint64_t offset, std::uint64_t size) {
+  const auto item = dtype_info(placed.gather.to).item_size;
+  const Boxes boxes(placed.gather, 1);
+  const auto place = offset - placed.extent.offset;
+  const auto count = (place % item + size + item - 1) / item;
+  return {offset - place % item, std::min(count, boxes.size - place / item % boxes.size) * item};
+}
+
+/// Precondition: `extent` is a box of `placed` or inside a run of its innermost dimension, and `watched` a
+/// part of it, if not empty.
 Status GatheredSource::compute(const Placed& placed, Extent extent, Box& box, Extent watched) {
   const auto& gather = placed.gather;
   const auto from_item = dtype_info(gather.from).item_size;
   const auto to_item = dtype_info(gather.to).item_size;
-  const Boxes boxes(gather);
   const auto values = extent.size / to_item;
+  const Boxes usual(gather);
+  const auto boxes =
+      values % usual.inner == 0 ? usual : Boxes(gather, 1);  // a part of the innermost dimension
   std::vector<Axis> axes;
   std::uint64_t stride = 1;
   for (auto i = gather.shape.size(); i-- > boxes.behind;) {

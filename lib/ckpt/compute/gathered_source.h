@@ -73,6 +73,7 @@ class CKPT_EXPORT GatheredSource final : public ComputedSource {
 
   const Placed& result_at(std::uint64_t offset) const;
   static Extent box_at(const Placed& placed, std::uint64_t offset);
+  static Extent sample_at(const Placed& placed, std::uint64_t offset, std::uint64_t size);
   static Status compute(const Placed& placed, Extent extent, Box& box, Extent watched = {});
 
   std::string name_;
@@ -80,6 +81,7 @@ class CKPT_EXPORT GatheredSource final : public ComputedSource {
   std::uint64_t size_ = 0;
   mutable std::mutex mutex_;
   mutable Box box_;
+  mutable Box sample_;  ///< of a short read elsewhere
 };
 
 }  // namespace ckpt

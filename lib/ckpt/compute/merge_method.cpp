@@ -117,12 +117,41 @@ auto find_row(const Table& table, Matches matches) {
   return std::find_if(std::begin(table), std::end(table), matches);
 }
 
+template <typename Parameters>
+auto* list_of(Parameters& parameters, MergeParameter parameter) {
+  switch (parameter) {
+    case MergeParameter::kWeight: return &parameters.weights;
+    case MergeParameter::kDensity: return &parameters.densities;
+    case MergeParameter::kEpsilon: return &parameters.epsilons;
+    case MergeParameter::kGamma: return &parameters.gammas;
+    default: return decltype(&parameters.weights){};
+  }
+}
+
 }  // namespace
 
 const MergeSetting* MergeMethodInfo::setting(MergeParameter parameter) const {
   const auto row =
       find_row(settings, [&](const MergeSetting& setting) { return setting.parameter == parameter; });
   return row == settings.end() ? nullptr : &*row;
+}
+
+bool MergeMethodInfo::is_per_input(MergeParameter parameter) const {
+  switch (parameter) {
+    case MergeParameter::kWeight:
+    case MergeParameter::kDensity: return true;
+    case MergeParameter::kEpsilon:
+    case MergeParameter::kGamma: return has(MergeParameter::kDensity);
+    default: return false;
+  }
+}
+
+std::vector<double>* MergeParameters::list(MergeParameter parameter) {
+  return list_of(*this, parameter);
+}
+
+const std::vector<double>* MergeParameters::list(MergeParameter parameter) const {
+  return list_of(*this, parameter);
 }
 
 std::span<const MergeMethodInfo> all_merge_methods() {

@@ -49,8 +49,8 @@ enum class MergeParameter : std::uint8_t {
   kDensity,  ///< one per input that counts
   kT,
   kLambda,
-  kEpsilon,
-  kGamma,
+  kEpsilon,  ///< one per input that counts, where the method thins by it
+  kGamma,    ///< likewise
   kNormalize,
   kNormalizeWeights,
   kRescale,    ///< 0: not; else by what `kRescaleBy` says
@@ -70,6 +70,10 @@ enum class MergeParameter : std::uint8_t {
 };
 
 inline constexpr std::size_t kMergeParameters = static_cast<std::size_t>(MergeParameter::kRankStabilized) + 1;
+
+/// Those that inputs may have each their own of.
+inline constexpr std::array kInputParameters = {MergeParameter::kWeight, MergeParameter::kDensity,
+                                                MergeParameter::kEpsilon, MergeParameter::kGamma};
 
 /// What makes up for the values that a mask took away.
 enum class RescaleBy : std::uint8_t {
@@ -136,6 +140,9 @@ struct MergeMethodInfo {
 
   bool has(MergeParameter parameter) const { return setting(parameter) != nullptr; }
 
+  /// May inputs have each their own of it?
+  CKPT_EXPORT bool is_per_input(MergeParameter parameter) const;
+
   /// Inputs that weights and densities belong to: all, or all but the base.
   std::size_t counting(std::size_t inputs, bool with_base) const {
     return base == MergeBase::kNone || !with_base ? inputs : inputs - 1;
@@ -158,6 +165,8 @@ CKPT_EXPORT std::optional<Accumulate> accumulate_by_name(std::string_view name);
 struct MergeParameters {
   std::vector<double> weights;    ///< one per input that counts, in their order
   std::vector<double> densities;  ///< likewise; empty: all 1
+  std::vector<double> epsilons;   ///< likewise; empty: the one of `values` for all
+  std::vector<double> gammas;     ///< likewise
   std::array<double, kMergeParameters> values{};
   std::uint64_t seed = 0;  ///< of random masks
 
@@ -168,6 +177,18 @@ struct MergeParameters {
   bool flag(MergeParameter parameter) const { return (*this)[parameter] != 0; }
 
   double density(std::size_t input) const { return densities.empty() ? 1 : densities[input]; }
+
+  double epsilon(std::size_t input) const {
+    return epsilons.empty() ? (*this)[MergeParameter::kEpsilon] : epsilons[input];
+  }
+
+  double gamma(std::size_t input) const {
+    return gammas.empty() ? (*this)[MergeParameter::kGamma] : gammas[input];
+  }
+
+  /// Where the values of inputs are; null for what is one for all.
+  CKPT_EXPORT std::vector<double>* list(MergeParameter parameter);
+  CKPT_EXPORT const std::vector<double>* list(MergeParameter parameter) const;
 };
 
 /// Every setting at its preset, `counting` weights (1 where the method presets none) and densities. What has

@@ -162,7 +162,7 @@ class MagnitudeMerge final : public SparseMerge<Real> {
       } else if (job.method == MergeMethod::kTies) {
         if (density > 0) kept = std::max<std::uint64_t>(1, kept);
       } else {
-        const auto greatest = floor_of(job.parameters[MergeParameter::kGamma], numbers);
+        const auto greatest = floor_of(job.parameters.gamma(i), numbers);
         first = std::min(greatest, numbers - kept);
       }
       bands_.push_back(this->band(i, first, first + kept));
@@ -219,8 +219,7 @@ class DellaMerge final : public SparseMerge<Real> {
     const auto rows = job.shape.size() < 2 ? 1 : static_cast<std::uint64_t>(job.shape[0]);
     this->set_row(this->numbers_ / rows);
     for (std::size_t i = 0; i < this->others_.size(); ++i)
-      masks_.push_back(
-          {job.parameters.density(i), job.parameters[MergeParameter::kEpsilon], this->random_key(i)});
+      masks_.push_back({job.parameters.density(i), job.parameters.epsilon(i), this->random_key(i)});
     if (is_exact() && this->numbers_ * this->others_.size() <= kMostKeptBits) bits_.resize(this->chunks());
   }
 

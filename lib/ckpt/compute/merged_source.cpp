@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "ckpt/compute/merge_delivery.h"
 #include "ckpt/compute/tensor_merge.h"
 #include "ckpt/compute/workers.h"
 
@@ -192,8 +193,9 @@ class MergedSource::Work {
       if (parts == 0) break;
       for (std::uint64_t part = 0; part < parts; ++part) CKPT_RETURN_IF_ERROR(merge->reduce(part, scratch));
     }
+    MergeDelivery delivery(source_.jobs_[job]);
     for (std::uint64_t chunk = 0; chunk < merge->chunks(); ++chunk)
-      CKPT_RETURN_IF_ERROR(combine(job, *merge, chunk, scratch));
+      CKPT_RETURN_IF_ERROR(combine(job, *merge, chunk, scratch, delivery));
     return note_measures(job, *merge);
   }
 
@@ -208,25 +210,32 @@ class MergedSource::Work {
       };
       CKPT_RETURN_IF_ERROR(Workers(threads_, parts).run_with<Borrowed>(reduce, report_));
     }
+    MergeDelivery delivery(source_.jobs_[job]);
     std::vector<std::uint64_t> chunks;
     for (std::uint64_t chunk = 0; chunk < merge->chunks(); ++chunk) {
       const auto extent = merge->chunk(chunk);
-      if (wanted_.want({source_.extents_[job].offset + extent.offset, extent.size})) chunks.push_back(chunk);
+      if (!delivery.is_direct() || wanted_.want({source_.extents_[job].offset + extent.offset, extent.size}))
+        chunks.push_back(chunk);
     }
     const auto combine_one = [&](std::size_t i, Borrowed& own) {
-      return combine(job, *merge, chunks[i], own.from(scratches_));
+      return combine(job, *merge, chunks[i], own.from(scratches_), delivery);
     };
-    CKPT_RETURN_IF_ERROR(Workers(threads_, chunks.size()).run_with<Borrowed>(combine_one, report_));
+    Workers workers(delivery.most_threads(threads_), chunks.size());
+    CKPT_RETURN_IF_ERROR(workers.run_with<Borrowed>(combine_one, report_));
     return note_measures(job, *merge);
   }
 
-  Status combine(std::size_t job, TensorMerge& merge, std::uint64_t chunk, MergeScratch& scratch) {
+  Status combine(std::size_t job, TensorMerge& merge, std::uint64_t chunk, MergeScratch& scratch,
+                 MergeDelivery& delivery) {
     const auto start = source_.extents_[job].offset;
-    return merge.combine(chunk, scratch, [&](std::uint64_t offset, ByteView bytes) {
+    const TensorMerge::Emit hand_over = [&](std::uint64_t offset, ByteView bytes) {
       return wanted_.with({start + offset, bytes.size()}, [&](std::size_t piece, Extent part) {
         return deliver_(piece, part.offset - pieces_[piece].offset,
                         bytes.subspan(part.offset - start - offset, part.size));
       });
+    };
+    return merge.combine(chunk, scratch, [&](std::uint64_t offset, ByteView bytes) {
+      return delivery.take(offset, bytes, hand_over);
     });
   }
 
@@ -296,20 +305,24 @@ Status MergedSource::read_at(std::uint64_t offset, std::span<std::byte> out) con
         at.job = job;
       }
       const auto start = extents_[job].offset;
-      std::uint64_t low = 0;
-      std::uint64_t high = at.merge->chunks();
-      while (high - low > 1) {
-        const auto middle = low + (high - low) / 2;
-        (start + at.merge->chunk(middle).offset <= offset ? low : high) = middle;
+      MergeDelivery delivery(jobs_[job]);
+      const auto stretch = delivery.stretch_at(*at.merge, offset - start);
+      at.bytes.resize(stretch.size);
+      const TensorMerge::Emit keep = [&](std::uint64_t place, ByteView bytes) -> Status {
+        const auto first = std::max(place, stretch.offset);
+        const auto end = std::min(place + bytes.size(), stretch.end());
+        if (first >= end) return {};
+        std::memcpy(at.bytes.data() + (first - stretch.offset), bytes.data() + (first - place), end - first);
+        return {};
+      };
+      for (std::uint64_t chunk = 0; chunk < at.merge->chunks(); ++chunk) {
+        const auto extent = at.merge->chunk(chunk);
+        if (extent.end() <= stretch.offset || extent.offset >= stretch.end()) continue;
+        CKPT_RETURN_IF_ERROR(at.merge->combine(chunk, at.scratch, [&](std::uint64_t place, ByteView bytes) {
+          return delivery.take(place, bytes, keep);
+        }));
       }
-      const auto chunk = at.merge->chunk(low);
-      at.bytes.resize(chunk.size);
-      CKPT_RETURN_IF_ERROR(
-          at.merge->combine(low, at.scratch, [&](std::uint64_t place, ByteView bytes) -> Status {
-            std::memcpy(at.bytes.data() + (place - chunk.offset), bytes.data(), bytes.size());
-            return {};
-          }));
-      at.extent = {start + chunk.offset, chunk.size};
+      at.extent = {start + stretch.offset, stretch.size};
     }
     const auto size = std::min<std::uint64_t>(out.size(), at.extent.end() - offset);
     std::memcpy(out.data(), at.bytes.data() + (offset - at.extent.offset), size);

@@ -42,6 +42,10 @@ struct MergeJob {
   Accumulate accumulate = Accumulate::kFloat64;
   IntegerRule integers = IntegerRule::kEqual;  ///< where the inputs hold no floats: then method is not asked
   std::vector<std::uint64_t> ranks = {};       ///< kLora: r of each adapter, whose A is r x in and B out x r
+  /// How the result lies: the dimensions from the slowest to the fastest. Empty: in C order, as the inputs
+  /// do.
+  std::vector<std::size_t> order = {};
+  bool result_swapped = false;  ///< the result's numbers are to have the other byte order
 
   CKPT_EXPORT std::uint64_t numel() const;
 };

@@ -119,13 +119,12 @@ Status check_parameters(const MergeJob& job) {
       if (value >= row.least && value <= row.most) return {};
       return usage(job, fmt::format("{} {} is not between {} and {}", row.name, value, row.least, row.most));
     };
-    if (setting.parameter == MergeParameter::kWeight || setting.parameter == MergeParameter::kDensity) {
-      const auto& list =
-          setting.parameter == MergeParameter::kWeight ? parameters.weights : parameters.densities;
-      if (list.size() != counting && !(list.empty() && setting.parameter == MergeParameter::kDensity))
-        return usage(job, fmt::format("{} values of '{}' for {} tensors", list.size(), row.name, counting));
-      for (const auto value : list) CKPT_RETURN_IF_ERROR(check(value));
-    } else {
+    const auto* list = parameters.list(setting.parameter);
+    if (list != nullptr && (!list->empty() || setting.parameter == MergeParameter::kWeight)) {
+      if (list->size() != counting)
+        return usage(job, fmt::format("{} values of '{}' for {} tensors", list->size(), row.name, counting));
+      for (const auto value : *list) CKPT_RETURN_IF_ERROR(check(value));
+    } else if (setting.parameter != MergeParameter::kDensity) {
       CKPT_RETURN_IF_ERROR(check(parameters[setting.parameter]));
     }
   }
@@ -138,8 +137,9 @@ Status check_parameters(const MergeJob& job) {
       parameters[MergeParameter::kAlpha] * parameters[MergeParameter::kBeta] == 1)
     return usage(job, "alpha x beta is 1, which nothing can be divided by the rest of");
   if (info.has(MergeParameter::kEpsilon) && info.has(MergeParameter::kDensity)) {
-    const auto epsilon = parameters[MergeParameter::kEpsilon];
-    for (const auto density : parameters.densities) {
+    for (std::size_t i = 0; i < parameters.densities.size(); ++i) {
+      const auto density = parameters.densities[i];
+      const auto epsilon = parameters.epsilon(i);
       if (density >= 1 || density <= 0 || (density - epsilon > 0 && density + epsilon < 1)) continue;
       return usage(job,
                    fmt::format("density {} with epsilon {} leaves the range from 0 to 1", density, epsilon));

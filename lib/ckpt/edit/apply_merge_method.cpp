@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/compute/block_order.h"
 #include "ckpt/edit/layer_positions.h"
 #include "ckpt/edit/merge_dict.h"
 #include "ckpt/edit/merge_jobs.h"
@@ -33,7 +34,7 @@ bool is_computed(Dtype dtype) {
   return is_float(dtype) || dtype_info(dtype).dtype_class == DtypeClass::kComplex;
 }
 
-/// Does it matter where in the tensor an element is? Then the result is computed in C order.
+/// Does it matter where in the tensor an element is? Places are those of C order, however the tensor lies.
 bool depends_on_order(MergeMethod method, const MergeParameters& parameters) {
   switch (method) {
     case MergeMethod::kNuslerp: return !parameters.flag(MergeParameter::kFlatten);
@@ -55,8 +56,10 @@ bool depends_on_order(MergeMethod method, const MergeParameters& parameters) {
 struct Noted {
   std::uint64_t counters = 0;
   std::uint64_t statistics = 0;  ///< layers
-  std::uint64_t reordered = 0;
+  std::uint64_t reordered = 0;   ///< tensors
 };
+
+constexpr std::uint64_t kLargestBlock = std::uint64_t{32} << 20U;  // bytes, of a tensor that is put in order
 
 using Axes = std::vector<std::size_t>;
 
@@ -118,14 +121,10 @@ class DictMethod final : public DictMerge {
     auto job = job_for(key.name, depths_[static_cast<std::size_t>(&key - dict_.keys.data())], inputs);
     job.dtype = dtype_for(ours);
     const auto shape = shape_of(base_, ours);
-    auto strides = strides_for(ours, job.dtype, true);
-    if (is_computed(ours.dtype) && !strides.empty() && !is_c_order(shape, strides) &&
-        depends_on_order(recipe_.method, job.parameters)) {
-      strides.clear();
-      ++noted_.reordered;
-    }
-    TensorView view{job.dtype, kNoIndex, 0, shape, strides};
-    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device_of(ours)));
+    TensorView view{job.dtype, kNoIndex, 0, shape, strides_for(ours, job.dtype, true)};
+    const bool counts = is_computed(ours.dtype) && depends_on_order(recipe_.method, job.parameters);
+    if (counts) put_in_order(job, view);
+    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device_of(ours), counts));
     base_.replace(dict_.index, key.entry, view);
     return {};
   }
@@ -163,7 +162,7 @@ class DictMethod final : public DictMerge {
     job.dtype = dtype_for(first);
     TensorView view{job.dtype, kNoIndex, 0, shape_of(other, first), {}, first.has(kRequiresGrad)};
     const auto device = other.devices[other.storages[first.storage].device];
-    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device));
+    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device, true));
     insert(name, view);
     return {};
   }
@@ -192,20 +191,34 @@ class DictMethod final : public DictMerge {
     if (recipe_.has_base()) job.base = 0;
     const auto all = recipe_.parameters_for(name, depth, files);
     job.parameters = all;
-    job.parameters.weights.clear();
-    job.parameters.densities.clear();
-    for (const auto& input : inputs) {
-      if (recipe_.has_base() && input.number == 0) continue;
-      const auto at = input.number - (recipe_.has_base() ? 1 : 0);
-      job.parameters.weights.push_back(all.weights[at]);
-      if (!all.densities.empty()) job.parameters.densities.push_back(all.densities[at]);
+    for (const auto parameter : kInputParameters) {
+      auto& list = *job.parameters.list(parameter);
+      const auto& values = *all.list(parameter);
+      if (values.empty()) continue;
+      list.clear();
+      for (const auto& input : inputs) {
+        if (recipe_.has_base() && input.number == 0) continue;
+        list.push_back(values[input.number - (recipe_.has_base() ? 1 : 0)]);
+      }
     }
     return job;
   }
 
+  /// What is computed in C order comes to lie as the view says, or the view gives in.
+  void put_in_order(MergeJob& job, TensorView& view) {
+    if (view.strides.empty() || is_c_order(view.shape, view.strides)) return;
+    job.order = *dense_order(view.shape, view.strides);
+    const auto item = dtype_info(job.dtype).item_size;
+    if (BlockOrder(view.shape, job.order).size() <= kLargestBlock / item) return;
+    job.order.clear();
+    view.strides.clear();
+    ++noted_.reordered;
+  }
+
   Result<StorageId> compute(MergeJob job, const std::vector<PlacedTensor>& inputs, const TensorView& view,
-                            const std::string& device) {
-    const auto axes = *dense_order(view.shape, view.strides);
+                            const std::string& device, bool in_c_order) {
+    auto axes = *dense_order(view.shape, view.strides);
+    if (in_c_order) std::sort(axes.begin(), axes.end());
     for (const auto axis : axes) job.shape.push_back(view.shape[axis]);
     MergedTensor merged{dict_.root, job.name, 0, {}};
     for (const auto& placed : inputs) {
@@ -243,7 +256,8 @@ void add_notes(const Noted& noted, EditContext& context) {
   }
   if (noted.reordered > 0) {
     notes.push_back(fmt::format("{} {} the strides of C order, which the method counts in",
-                                counted(noted.reordered, "tensor"), noted.reordered == 1 ? "gets" : "get"));
+                                counted(noted.reordered, "tensor"), noted.reordered == 1 ? "gets" : "get",
+                                noted.reordered == 1 ? "is" : "are"));
   }
 }
 

@@ -283,7 +283,7 @@ class Casting {
     const auto placed = source_of(checkpoint_, data);
     Gather gather{placed.source, placed.offset, offset, std::move(shape), std::move(strides), from, to};
     gather.swapped = checkpoint_.big_endian && !old.untyped;
-    gather.result_swapped = checkpoint_.big_endian && !dtype_info(to).storage_class.empty();
+    gather.result_swapped = has_turned_bytes(checkpoint_, to);
     if (!is_exact_cast(from, to) && to != Dtype::kBool && !keys.empty()) {
       gather.watch = std::make_shared<CastWatch>(from, to, edit_.on_overflow,
                                                  "tensor " + quoted(keys.front().name), std::move(position));

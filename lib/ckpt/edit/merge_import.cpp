@@ -7,6 +7,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/compute/convert.h"
+#include "ckpt/edit/storage_bytes.h"
 #include "ckpt/model/dense_order.h"
 
 namespace ckpt {
@@ -29,10 +30,11 @@ Result<TensorView> Importer::import(const Offered& offered, Dtype dtype, const S
     steps.push_back(old_strides[axis]);
   }
   const bool whole_items = dtype_info(tensor.dtype).bits >= 8;
-  const bool swapped = other.big_endian != base_.big_endian && !other.storages[tensor.storage].untyped &&
-                       dtype_info(tensor.dtype).item_size > 1;
+  const bool swapped =
+      other.big_endian && !other.storages[tensor.storage].untyped && dtype_info(tensor.dtype).item_size > 1;
   const bool as_they_lie =
-      !whole_items || (dtype == tensor.dtype && !swapped && !tensor.is_lazy() && is_c_order(shape, steps));
+      !whole_items || (dtype == tensor.dtype && swapped == has_turned_bytes(base_, dtype) &&
+                       !tensor.is_lazy() && is_c_order(shape, steps));
   const auto lazy = static_cast<std::uint8_t>(tensor.flags & (kConjugate | kNegative));
   const Key key{offered.offer->number,         tensor.storage, tensor.offset, shape,
                 as_they_lie ? Shape{} : steps, dtype,          lazy,          std::string(device)};
@@ -64,8 +66,6 @@ Status Importer::check(const Offered& offered, Dtype dtype) const {
     return unsupported(fmt::format("is of layout {}: only strided tensors can be merged",
                                    tensor_layout_name(tensor.layout)));
   }
-  if (tensor.is_lazy() && base_.big_endian)
-    return unsupported("is lazily conjugated or negated, and the base is big-endian");
   const auto& storage = other.storages[tensor.storage];
   if (storage.bytes > 0 && storage.extent.size == 0)
     return unsupported("lies in a compressed record, whose bytes can't be copied");
@@ -92,9 +92,10 @@ DataRef Importer::moved(const Offered& offered) const {
 DataRef Importer::gathered(const Offered& offered, Shape shape, Shape steps, Dtype dtype, bool swapped) {
   const auto& other = offered.checkpoint();
   const auto& tensor = offered.tensor();
-  const auto extent = gathered_->add(
-      {other.parts.front().source, other.storages[tensor.storage].extent.offset, tensor.offset,
-       std::move(shape), std::move(steps), tensor.dtype, dtype, swapped, lazy_bits_of(tensor)});
+  const auto extent =
+      gathered_->add({other.parts.front().source, other.storages[tensor.storage].extent.offset, tensor.offset,
+                      std::move(shape), std::move(steps), tensor.dtype, dtype, swapped, lazy_bits_of(tensor),
+                      has_turned_bytes(base_, dtype)});
   return {gathered_part_, extent, {}, {}};
 }
 

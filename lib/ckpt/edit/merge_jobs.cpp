@@ -21,7 +21,7 @@ std::optional<double> least_cosine(const MergeRecipe& recipe) {
 }
 
 Error unsupported(const PlacedTensor& placed, const std::string& why) {
-  return Error(ErrorCode::kUnsupported, fmt::format("tensor {} {}", quoted(placed.tensor.name), why))
+  return Error(ErrorCode::kUnsupported, fmt::format("tensor {}{}", quoted(placed.tensor.name), why))
       .in_file(std::string(placed.file));
 }
 
@@ -36,11 +36,11 @@ MergeJobs::MergeJobs(Checkpoint& base, const MergeRecipe& recipe, std::uint32_t 
 Result<Gather> MergeJobs::view(const PlacedTensor& placed, const std::vector<std::size_t>& axes) const {
   const auto& tensor = placed.tensor;
   if (tensor.layout != TensorLayout::kStrided || tensor.storage == kNoIndex) {
-    return unsupported(placed, fmt::format("is of layout {}: only strided tensors can be merged",
+    return unsupported(placed, fmt::format(" is of layout {}: only strided tensors can be merged",
                                            tensor_layout_name(tensor.layout)));
   }
   if (dtype_info(tensor.dtype).bits < 8)
-    return unsupported(placed, "has values of less than a byte, which can't be merged");
+    return unsupported(placed, " has values of less than a byte, which can't be merged");
   auto data = data_of(*placed.checkpoint, tensor.storage);
   if (!data.ok()) return unsupported(placed, ": " + data.error().message());
   const auto place = source_of(*placed.checkpoint, *data);
@@ -88,10 +88,7 @@ Result<MergeInput> MergeJobs::transposed(const PlacedTensor& placed) {
 }
 
 Result<std::pair<StorageId, std::size_t>> MergeJobs::add(MergeJob job, std::string_view device) {
-  if (base_.big_endian) {
-    return Error(ErrorCode::kUnsupported, "values can't be computed for a big-endian file")
-        .with_hint("make it little-endian first: ckpt convert --to safetensors");
-  }
+  job.result_swapped = has_turned_bytes(base_, job.dtype);
   CKPT_RETURN_IF_ERROR(check_merge_job(job));
   const auto key = key_of(job, device);
   const auto known = results_.find(key);
@@ -107,6 +104,7 @@ Result<StorageId> MergeJobs::convert(const PlacedTensor& placed, const std::vect
                                      Dtype dtype, std::string_view device) {
   CKPT_ASSIGN_OR_RETURN(auto gather, view(placed, axes));
   gather.to = dtype;
+  gather.result_swapped = has_turned_bytes(base_, dtype);
   return base_.add_storage({part_ + 1, converted_->add(std::move(gather)), {}, {}}, dtype, device);
 }
 
@@ -123,11 +121,11 @@ MergeJobs::JobKey MergeJobs::key_of(const MergeJob& job, std::string_view device
     inputs.emplace_back(input.source.get(), input.offset, input.dtype, flags);
   }
   std::vector<std::uint64_t> told = {static_cast<std::uint64_t>(job.integers)};
+  told.insert(told.end(), job.order.begin(), job.order.end());
   const auto tell = [&](const auto& values) {
     for (const double value : values) told.push_back(std::bit_cast<std::uint64_t>(value));
   };
-  tell(job.parameters.weights);
-  tell(job.parameters.densities);
+  for (const auto parameter : kInputParameters) tell(*job.parameters.list(parameter));
   tell(job.parameters.values);
   return {std::move(inputs), job.shape, std::move(told), job.dtype, std::string(device)};
 }

@@ -16,10 +16,6 @@ namespace {
 
 using Parameter = MergeParameter;
 
-bool is_per_file(Parameter parameter) {
-  return parameter == Parameter::kWeight || parameter == Parameter::kDensity;
-}
-
 /// Words, flags and whole numbers stay what they are between the points of a gradient.
 bool has_steps(Parameter parameter) {
   return merge_parameter_info(parameter).kind != MergeParameterKind::kNumber;
@@ -44,8 +40,10 @@ Status check_range(const RecipeSetting& setting) {
   const auto& info = merge_parameter_info(setting.parameter);
   for (const auto& file : setting.value.files) {
     for (const auto value : file) {
-      const bool whole = info.kind != MergeParameterKind::kCount || value == std::floor(value);
+      const bool whole = info.kind == MergeParameterKind::kNumber || value == std::floor(value);
       if (value >= info.least && value <= info.most && whole) continue;
+      if (info.kind == MergeParameterKind::kFlag)
+        return Error(ErrorCode::kUsage, fmt::format("{} is {}: expected yes or no", info.name, value));
       return Error(ErrorCode::kUsage,
                    fmt::format("{} is {}: expected {} {}", info.name, value,
                                info.kind == MergeParameterKind::kCount ? "a whole number" : "a number",
@@ -61,12 +59,12 @@ Status check_count(const MergeMethodInfo& method, const RecipeSetting& setting, 
                    bool with_base) {
   const auto found = setting.value.files.size();
   const auto& info = merge_parameter_info(setting.parameter);
-  if (!is_per_file(setting.parameter)) {
+  if (!method.is_per_input(setting.parameter)) {
     if (found == 1) return {};
     return Error(ErrorCode::kUsage,
                  fmt::format("{} has {} values: it is one for all files", info.name, found));
   }
-  if (found == counting || (found == 1 && setting.parameter == Parameter::kDensity)) return {};
+  if (found == counting || (found == 1 && setting.parameter != Parameter::kWeight)) return {};
   return Error(ErrorCode::kUsage,
                fmt::format("{} has {}: {} takes one for each of {}{}", info.name, counted(found, "value"),
                            quoted(method.name), counted(counting, "file"), with_base ? " around BASE" : ""));
@@ -100,11 +98,11 @@ MergeParameters MergeRecipe::parameters_for(std::string_view key, double depth, 
     const auto at = [&](std::size_t file) {
       return setting.value.at(file, depth, has_steps(setting.parameter));
     };
-    if (!is_per_file(setting.parameter)) {
+    if (!info.is_per_input(setting.parameter)) {
       parameters[setting.parameter] = at(0);
       continue;
     }
-    auto& values = setting.parameter == Parameter::kWeight ? parameters.weights : parameters.densities;
+    auto& values = *parameters.list(setting.parameter);
     values.resize(counting);
     for (std::size_t file = 0; file < counting; ++file) values[file] = at(file);
   }

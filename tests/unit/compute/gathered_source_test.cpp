@@ -130,6 +130,38 @@ TEST_CASE("a transposed matrix is read about once, in long stretches", "[compute
   CHECK(numbers->reads <= 8 * 4096);
 }
 
+TEST_CASE("short reads here and there give what is there, and read little", "[compute]") {
+  struct Case {
+    Sizes shape;
+    Sizes strides;
+  };
+
+  const Case cases[] = {{{1000, 3000}, {1, 1000}},
+                        {{40, 30, 9, 1}, {270, 1, 30, 7}},
+                        {{9, 5000, 3}, {15000, 1, 5000}},
+                        {{7, 300, 1, 300}, {1, 7, 5, 2100}},
+                        {{2'500'000, 3}, {1, 2'500'000}}};
+  for (const auto& [shape, strides] : cases) {
+    const auto numbers = std::make_shared<Numbers>(9'000'000);
+    GatheredSource source("gathered");
+    source.add(view_of(numbers, {3, 2}, {1, 3}));
+    const auto view = view_of(numbers, shape, strides, 5);
+    const auto extent = source.add(view);
+    const auto all = expected(view);
+    for (std::uint64_t step = 1; step < 40; ++step) {
+      const std::uint64_t count = 1 + step * 37 % 256;
+      const auto first = step * 7'919'777 % (all.size() - count);
+      const auto got = values(source, {extent.offset + 4 * first, 4 * count});
+      CHECK(std::equal(got.begin(), got.end(), all.begin() + static_cast<std::ptrdiff_t>(first)));
+    }
+    CHECK(numbers->read < std::uint64_t{4} << 20U);
+    Bytes part(7);  // inside an element
+    REQUIRE(source.read_at(extent.offset + 4 * 1001 + 2, part).ok());
+    CHECK(part[2] == static_cast<std::byte>(all[1002]));
+    CHECK(values(source, extent) == all);
+  }
+}
+
 TEST_CASE("values are turned round and converted on the way", "[compute]") {
   Bytes bytes;
   for (const auto number : {0x3F80, 0xC000, 0x4040}) {  // 1, -2, 3 as the upper halves of float32, big-endian

@@ -158,11 +158,10 @@ TEST_CASE("breadcrumbs drops the greatest and the smallest", "[compute]") {
     for (const auto method : {MergeMethod::kBreadcrumbs, MergeMethod::kBreadcrumbsTies}) {
       auto job = job_of(method, tensors);
       job.parameters.densities = {0.5, 0.25};
-      job.parameters[MergeParameter::kGamma] = 0.05;
+      job.parameters.gammas = {0.05, 0.2};
       auto kept = all_changes(tensors);
-      const auto top = count / 20;
-      kept[0] = band(kept[0], top, top + count / 2);
-      kept[1] = band(kept[1], top, top + count / 4);
+      kept[0] = band(kept[0], count / 20, count / 20 + count / 2);
+      kept[1] = band(kept[1], count / 5, count / 5 + count / 4);
       const bool votes = method == MergeMethod::kBreadcrumbsTies;
       CHECK(distance(merged_numbers(job), put_together(tensors[0], kept, {1, 1}, votes, false)) < 1e-15);
     }
@@ -240,16 +239,17 @@ TEST_CASE("della keeps great changes more often than small ones", "[compute]") {
     auto job = job_of(method, tensors);
     job.shape = {kRows, 5, 205};  // a row is all behind the first dimension
     job.parameters.densities = {0.5, 0.3};
-    job.parameters[MergeParameter::kEpsilon] = 0.2;
+    job.parameters.epsilons = {0.2, 0.1};
     auto kept = all_changes(tensors);
     for (std::size_t k = 0; k < 2; ++k) {
       const auto all = kept[k];
       const auto key = merge_random_key(0, "weight", k + 1);
+      const auto epsilon = job.parameters.epsilons[k];
       for (std::size_t row = 0; row < kRows; ++row) {
         const auto order = in_order(all, row * kRow, row * kRow + kRow);
         for (std::size_t i = 0; i < kRow; ++i) {
           const auto rank = static_cast<double>(kRow - 1 - i) / (kRow - 1);
-          const auto probability = job.parameters.densities[k] - 0.2 + 2 * 0.2 * rank;
+          const auto probability = job.parameters.densities[k] - epsilon + 2 * epsilon * rank;
           if (static_cast<double>(merge_random(key, order[i])) >= probability * 0x1p32) kept[k][order[i]] = 0;
         }
       }
@@ -299,6 +299,14 @@ TEST_CASE("della needs a density that epsilon leaves between 0 and 1", "[compute
   CHECK(merged(job).status.error().code() == ErrorCode::kUsage);
   job.parameters.densities = {1};
   CHECK(merged(job).status.ok());
+  job = job_of(MergeMethod::kDella, {{0, 0}, {1, 2}, {3, 4}});
+  job.parameters.densities = {0.9, 0.5};
+  job.parameters.epsilons = {0.05, 0.4};
+  CHECK(merged(job).status.ok());
+  job.parameters.epsilons = {0.05, 0.6};
+  CHECK(merged(job).status.error().message().find("density 0.5 with epsilon 0.6") != std::string::npos);
+  job.parameters.epsilons = {0.05};
+  CHECK(merged(job).status.error().message() == "tensor 'weight': 1 values of 'epsilon' for 2 tensors");
 }
 
 TEST_CASE("numbers that are no numbers are the greatest, and stay", "[compute]") {

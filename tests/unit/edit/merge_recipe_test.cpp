@@ -70,11 +70,30 @@ TEST_CASE("a recipe is checked against its method and the number of files", "[ed
         "density is -1: expected a number from 0 to 1");
   CHECK(problem(recipe(MergeMethod::kKarcher, {"max_iter=1.5"}), 3) ==
         "max_iter is 1.5: expected a whole number from 0 to 1000000");
+  CHECK(problem(recipe(MergeMethod::kTies, {"normalize=1"}), 3).empty());
+  CHECK(problem(recipe(MergeMethod::kTies, {"normalize=0.5"}), 3) == "normalize is 0.5: expected yes or no");
   CHECK(problem(recipe(MergeMethod::kSlerp, {"a:t=1"}), 2) == "'slerp' needs t");
   CHECK(problem(recipe(MergeMethod::kModelStock, {}), 2) ==
         "'model-stock' merges at least 3 files, BASE among them, found 2");
   CHECK(problem(recipe(MergeMethod::kNearswap, {"t=0"}), 3) ==
         "'nearswap' merges 2 files, BASE among them, found 3");
+}
+
+TEST_CASE("what thins may differ from file to file, by key and over the layers", "[edit]") {
+  const auto made = recipe(MergeMethod::kDella, {"epsilon=0.1,[0.2,0.4]", "b:epsilon=0.3"});
+  CHECK(problem(made, 3).empty());
+  CHECK(made.parameters_for("a", 0.5, 3).epsilons == std::vector<double>{0.1, 0.5 * 0.2 + 0.5 * 0.4});
+  CHECK(made.parameters_for("b", 0.5, 3).epsilons == std::vector<double>{0.3, 0.3});
+  const auto preset = recipe(MergeMethod::kDella, {}).parameters_for("a", 0, 3);
+  CHECK(preset.epsilon(1) == 0.15);
+  CHECK(recipe(MergeMethod::kBreadcrumbs, {"gamma=0.1,0.2"}).parameters_for("a", 0, 3).gamma(1) == 0.2);
+  CHECK(problem(recipe(MergeMethod::kBreadcrumbsTies, {"gamma=0.1,0.2"}), 4) ==
+        "gamma has 2 values: 'breadcrumbs-ties' takes one for each of 3 files around BASE");
+  CHECK(problem(made, 2) == "epsilon has 2 values: 'della' takes one for each of 1 file around BASE");
+  CHECK(problem(recipe(MergeMethod::kDellaLinear, {"epsilon=0.1,2"}), 3) ==
+        "epsilon is 2: expected a number from 0 to 1");
+  CHECK(problem(recipe(MergeMethod::kRam, {"epsilon=0.1,0.2"}), 3) ==
+        "epsilon has 2 values: it is one for all files");
 }
 
 TEST_CASE("a method that may have a base has one if it is asked for", "[edit]") {

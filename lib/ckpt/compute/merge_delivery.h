@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What lies between the merge of a tensor and who takes its bytes: a merge gives little-endian numbers in C
+// order, and the file may want them in another order of dimensions or of bytes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include "ckpt/base/bytes.h"
+#include "ckpt/compute/block_order.h"
+#include "ckpt/compute/tensor_merge.h"
+
+namespace ckpt {
+
+class MergeDelivery {
+ public:
+  using Emit = TensorMerge::Emit;
+
+  /// The job outlives it.
+  explicit MergeDelivery(const MergeJob& job);
+
+  /// Do bytes leave as they come, and at once?
+  bool is_direct() const { return !order_ && !job_.result_swapped; }
+
+  /// What the merge emits, by any thread, each byte once. Calls `emit` for what can leave; when all has been
+  /// taken, all has left.
+  Status take(std::uint64_t offset, ByteView bytes, const Emit& emit);
+
+  /// What leaves once all chunks that lie in it have been taken: a stretch of the result around `offset`.
+  Extent stretch_at(const TensorMerge& merge, std::uint64_t offset) const;
+
+  /// Threads that may merge at once, so that the blocks they begin do not fill memory.
+  std::size_t most_threads(std::size_t threads) const;
+
+ private:
+  struct Begun {
+    Bytes values;  ///< of a block, in C order
+    std::uint64_t missing;
+  };
+
+  /// A part of one block.
+  Status add(std::uint64_t offset, ByteView bytes, const Emit& emit);
+  /// Whole blocks, in C order.
+  Status emit_blocks(std::uint64_t offset, ByteView values, const Emit& emit) const;
+
+  const MergeJob& job_;
+  std::size_t item_;
+  std::optional<BlockOrder> order_;
+  std::uint64_t block_ = 1;  ///< bytes
+  std::mutex mutex_;
+  std::map<std::uint64_t, Begun> begun_;  ///< by where the block begins
+};
+
+}  // namespace ckpt

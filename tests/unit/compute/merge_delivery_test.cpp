@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Results in another order of dimensions or bytes than they are merged in.
+#include "ckpt/compute/merge_delivery.h"
+
+#include <algorithm>
+
+#include "ckpt/compute/convert.h"
+#include "support/catch.h"
+#include "support/merge_builder.h"
+
+using namespace ckpt;
+using namespace ckpt::test;
+
+namespace {
+
+using Shape = std::vector<std::int64_t>;
+using Order = std::vector<std::size_t>;
+
+struct Case {
+  Shape shape;
+  Order order;
+  std::uint64_t block;  ///< elements
+};
+
+const std::vector<Case> kCases = {
+    {{4, 3, 5, 2}, {0, 2, 3, 1}, 30},      {{4, 3, 5, 2}, {3, 2, 1, 0}, 120},
+    {{4, 3, 5, 2}, {0, 1, 3, 2}, 10},      {{4, 3, 5, 2}, {0, 1, 2, 3}, 1},
+    {{4, 1, 5, 1}, {0, 2, 1, 3}, 1},       {{1, 7}, {1, 0}, 1},
+    {{600, 700}, {1, 0}, 420'000},         {{3, 500, 9, 41}, {0, 2, 3, 1}, 184'500},
+    {{300, 60, 5, 5}, {0, 2, 3, 1}, 1500}, {{2, 300, 70, 20}, {0, 3, 2, 1}, 420'000},
+    {{200'001, 3}, {1, 0}, 600'003},       {{5, 70'000, 2}, {2, 1, 0}, 700'000},
+};
+
+std::size_t product(const Shape& shape) {
+  std::size_t out = 1;
+  for (const auto size : shape) out *= static_cast<std::size_t>(size);
+  return out;
+}
+
+/// Element by element.
+Bytes in_order(const Shape& shape, const Order& order, std::size_t item, const Bytes& values) {
+  Bytes out;
+  Shape index(shape.size());
+  for (std::size_t done = 0; done < product(shape); ++done) {
+    std::size_t place = 0;
+    for (std::size_t axis = 0; axis < shape.size(); ++axis)
+      place = place * static_cast<std::size_t>(shape[axis]) + static_cast<std::size_t>(index[axis]);
+    out.insert(out.end(), values.begin() + static_cast<std::ptrdiff_t>(place * item),
+               values.begin() + static_cast<std::ptrdiff_t>((place + 1) * item));
+    for (auto i = order.size(); i-- > 0 && ++index[order[i]] == shape[order[i]];) index[order[i]] = 0;
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("a block is what is inside the dimensions that both orders begin with", "[compute]") {
+  for (const auto& [shape, order, block] : kCases) CHECK(BlockOrder(shape, order).size() == block);
+}
+
+TEST_CASE("elements of every size come into any order, from any of them on", "[compute]") {
+  const Shape shape = {4, 3, 5, 2};
+  for (const std::size_t item : {1U, 2U, 4U, 8U, 16U}) {
+    Bytes values(product(shape) * item);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::byte>(i * 37 % 251);
+    Order order = {0, 1, 2, 3};
+    do {
+      const auto wanted = in_order(shape, order, item, values);
+      const BlockOrder arranging(shape, order);
+      for (const std::size_t step : {1U, 7U, 120U}) {
+        Bytes got(values.size());
+        for (std::size_t first = 0; first < 120; first += step)
+          arranging.arrange(item, values.data(), first, std::min<std::size_t>(step, 120 - first),
+                            got.data() + first * item);
+        CHECK(got == wanted);
+      }
+    } while (std::next_permutation(order.begin(), order.end()));
+  }
+}
+
+TEST_CASE("what is merged in C order lies in the order that is asked for", "[compute]") {
+  for (const auto& [shape, order, block] : kCases) {
+    const auto tensors = related(3, product(shape), Dtype::kFloat32);
+    auto job = job_of(MergeMethod::kTies, tensors, Dtype::kFloat32);
+    job.shape = shape;
+    job.dtype = Dtype::kBfloat16;
+    job.parameters.densities = {0.3, 0.7};
+    const auto plain = merged(job);
+    REQUIRE(plain.status.ok());
+    auto wanted = in_order(shape, order, 2, plain.bytes);
+    job.order = order;
+    for (const std::size_t threads : {1U, 2U, 7U}) {
+      const auto got = merged(job, threads);
+      REQUIRE(got.status.ok());
+      CHECK(got.bytes == wanted);
+      CHECK(got.measures.gram == plain.measures.gram);
+    }
+    job.result_swapped = true;
+    swap_byte_order(Dtype::kBfloat16, wanted);
+    CHECK(merged(job, 2).bytes == wanted);
+
+    MergedSource source("merged", std::nullopt);
+    source.add(job_of(MergeMethod::kMean, {{1, 2}, {3, 4}}));
+    const auto extent = source.add(job);
+    Bytes read(extent.size);
+    REQUIRE(source.read_at(extent.offset, read).ok());
+    CHECK(read == wanted);
+    for (std::size_t at = wanted.size(); at > 0;) {
+      const auto size = std::min<std::size_t>(at, wanted.size() / 3 + 1);
+      at -= size;
+      Bytes part(size);
+      REQUIRE(source.read_at(extent.offset + at, part).ok());
+      CHECK(std::equal(part.begin(), part.end(), wanted.begin() + static_cast<std::ptrdiff_t>(at)));
+    }
+  }
+}
+
+TEST_CASE("pieces of a tensor in another order are its bytes", "[compute]") {
+  const Shape shape = {40, 90, 10, 9};
+  auto job = job_of(MergeMethod::kDareTies, related(2, product(shape), Dtype::kFloat32), Dtype::kFloat32);
+  job.shape = shape;
+  job.parameters.densities = {0.5};
+  job.order = {0, 2, 3, 1};
+  const auto whole = merged(job);
+  REQUIRE(whole.status.ok());
+  MergedSource source("merged", std::nullopt);
+  const auto extent = source.add(job);
+  const std::vector<Extent> pieces = {{700'001, 333'333}, {0, extent.size}, {5, 1}};
+  std::vector<Bytes> got = {Bytes(333'333), Bytes(extent.size), Bytes(1)};
+  const auto deliver = [&](std::size_t piece, std::uint64_t offset, ByteView bytes) -> Status {
+    std::copy(bytes.begin(), bytes.end(), got[piece].begin() + static_cast<std::ptrdiff_t>(offset));
+    return {};
+  };
+  REQUIRE(source.produce(pieces, {}, deliver, [] {}).ok());
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    CHECK(std::equal(got[i].begin(), got[i].end(),
+                     whole.bytes.begin() + static_cast<std::ptrdiff_t>(pieces[i].offset)));
+}
+
+TEST_CASE("integers come in the byte order of the file, too", "[compute]") {
+  auto job = job_of(MergeMethod::kMean, {{}, {}});
+  job.shape = {2};
+  job.dtype = Dtype::kInt32;
+  job.integers = IntegerRule::kMax;
+  for (auto& input : job.inputs) input.dtype = Dtype::kInt32;
+  job.inputs[0] = input_of(Dtype::kInt32, {std::byte{1}, {}, {}, {}, std::byte{2}, {}, {}, {}}, 0);
+  job.inputs[1] = input_of(Dtype::kInt32, {std::byte{5}, {}, {}, {}, {}, {}, {}, {}}, 1);
+  job.result_swapped = true;
+  CHECK(merged(job).bytes == Bytes{{}, {}, {}, std::byte{5}, {}, {}, {}, std::byte{2}});
+}
