@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "ckpt/base/bytes.h"
 #include "ckpt/compute/merge_kernels.h"
 #include "ckpt/compute/torch_module.h"
@@ -63,6 +65,7 @@ Bytes some_values(const Float& type, std::mt19937_64& random) {
     if (i % 101 == 0) value = kOdd.at(random() % kOdd.size());
     if (i % 997 == 0) value = random() % 2 == 0 ? std::nan("") : std::numeric_limits<double>::infinity();
     kernels.encode(type.dtype, &value, bytes.data() + i * type.size, 1);
+    if (i % 1994 == 997) std::memset(bytes.data() + i * type.size, 0xff, type.size);  // a NaN with a sign
   }
   return bytes;
 }
@@ -246,17 +249,22 @@ Bytes by_native(const Case& of) {
   return of.accumulate == CKPT_FLOAT32 ? Native<float>(of).run() : Native<double>(of).run();
 }
 
+/// A value, and its bits: NaNs differ in nothing else.
+std::string described(const Float& type, const std::byte* value) {
+  std::array<double, 16> number{};
+  merge_kernels<double>(VectorUnit::kBaseline).decode(type.dtype, value, number.data(), 1);
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, value, type.size);
+  return fmt::format("{} ({:#x})", number[0], bits);
+}
+
 /// The first value that differs, if only by a bit.
 std::string difference(const Float& type, const Bytes& found, const Bytes& wanted) {
   for (std::size_t i = 0; i < kCount; ++i) {
     const auto* a = found.data() + i * type.size;
     const auto* b = wanted.data() + i * type.size;
-    if (std::memcmp(a, b, type.size) == 0) continue;
-    std::array<double, 16> x{};
-    std::array<double, 16> y{};
-    merge_kernels<double>(VectorUnit::kBaseline).decode(type.dtype, a, x.data(), 1);
-    merge_kernels<double>(VectorUnit::kBaseline).decode(type.dtype, b, y.data(), 1);
-    return "value " + std::to_string(i) + ": " + std::to_string(x[0]) + ", expected " + std::to_string(y[0]);
+    if (std::memcmp(a, b, type.size) != 0)
+      return fmt::format("value {}: {}, expected {}", i, described(type, a), described(type, b));
   }
   return "";
 }
