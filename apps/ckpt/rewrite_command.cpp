@@ -65,8 +65,9 @@ class Rewrite {
     compute_flags_.add_device(compute_, computed);
     const auto calculated = compute_.backend ? compute_.backend->computed() : 0;
     const auto left = compute_.backend ? compute_.backend->left() : 0;
+    const auto summed = compute_.backend ? compute_.backend->summed() : 0;
     CKPT_RETURN_IF_ERROR(flags_.dry_run ? dry_run(*layout) : write(*layout));
-    if (compute_.backend) describe_backend(calculated, left);
+    if (compute_.backend) describe_backend(calculated, left, summed);
     return describe_device();
   }
 
@@ -120,13 +121,18 @@ class Rewrite {
   }
 
   /// Says who calculated, if it was asked to be somebody else than usual.
-  void describe_backend(std::uint64_t computed_before, std::uint64_t left_before) {
+  void describe_backend(std::uint64_t computed_before, std::uint64_t left_before,
+                        std::uint64_t summed_before) {
     const auto& backend = *compute_.backend;
     auto text =
         fmt::format("{} computed {}", backend.name(), counted(backend.computed() - computed_before, "value"));
     if (const auto left = backend.left() - left_before; left > 0)
       text += fmt::format("; it has no pass for the other {}, which the native kernels computed", left);
     result_.report.notes.push_back(std::move(text));
+    if (const auto summed = backend.summed() - summed_before; summed > 0)
+      result_.report.notes.push_back(
+          fmt::format("{} added up {}, which gives other last bits than the native kernels have",
+                      backend.name(), counted(summed, "value")));
   }
 
   Status describe_device() {

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "ckpt/compute/device.h"
+#include "ckpt/compute/overlaid_source.h"
 #include "modules/cuda/element_bits.h"
 #include "support/catch.h"
 #include "support/gather_cases.h"
@@ -240,6 +242,37 @@ TEST_CASE("pieces stream through three buffers as through a pipe", "[gpu]") {
   Bytes expected(values.size() / 2);
   gather_slowly(dense(CKPT_FLOAT32, CKPT_BFLOAT16, values.size() / 4), values.data(), expected.data());
   CHECK(found == expected);
+}
+
+TEST_CASE("rows of an old head are those that a processor reads", "[gpu]") {
+  Random random(6);
+  const std::int64_t columns = 1234;
+  for (const bool is_transposed : {false, true}) {
+    for (const bool are_neighbours : {false, true}) {
+      Gather old;
+      old.source = std::make_shared<MemorySource>("old", random_bytes(random, 30'000 * columns * 2));
+      old.shape = {30'000, columns};
+      old.strides = {columns, 1};
+      if (is_transposed) old.strides = {1, 30'000};
+      old.from = old.to = Dtype::kFloat16;
+      OverlaidSource::Rows rows;
+      for (std::uint64_t to = 100; to < 28'000; ++to)
+        rows[to] = are_neighbours ? to - 7 : below(random, 30'000);
+      const OverlaidSource source(
+          std::make_shared<MemorySource>("new", random_bytes(random, 40'000 * columns * 2)), old, rows);
+      const auto device = Device::open(0);
+      REQUIRE(device.ok());
+      Bytes found(source.size());
+      const auto deliver = [&](std::size_t, std::uint64_t offset, ByteView bytes) -> Status {
+        std::memcpy(found.data() + offset, bytes.data(), bytes.size());
+        return {};
+      };
+      const std::vector<Extent> whole = {{0, source.size()}};
+      REQUIRE(source.produce(whole, {4, device.value(), nullptr}, deliver, [] {}).ok());
+      CHECK(found == source.read({0, source.size()}).value());
+      CHECK(device.value()->copied() == rows.size() * columns * 2);
+    }
+  }
 }
 
 TEST_CASE("what the budget does not hold is refused", "[gpu]") {

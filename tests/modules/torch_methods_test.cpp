@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Whole merges with LibTorch: the same bytes as without it, whether it makes the pass or declines it.
+// Whole merges with LibTorch: the same bytes as without it, whether it makes the pass or declines it. On the
+// processor, or with CKPT_TEST_GPU=1 on a GPU.
 #include <cmath>
+#include <cstdlib>
 #include <set>
 #include <string>
 
+#include "ckpt/compute/device_backend.h"
 #include "ckpt/compute/torch_module.h"
 #include "support/catch.h"
 #include "support/merge_builder.h"
@@ -33,11 +36,44 @@ const std::set<std::string_view> kAlways = {"mean",
 /// Those that it has one for unless equal magnitudes are told apart by their places.
 const std::set<std::string_view> kMostly = {"ties", "breadcrumbs", "breadcrumbs-ties"};
 
-const TensorBackend& torch() {
-  static const auto opened = TorchModule::open(LibTorchSearch::from_environment(""), TorchUse::kProcessor);
+std::shared_ptr<const TensorBackend> open_torch(DeviceSums sums) {
+  const bool on_gpu = std::getenv("CKPT_TEST_GPU") != nullptr;
+  const auto opened =
+      TorchModule::open(LibTorchSearch::from_environment(""), on_gpu ? TorchUse::kGpu : TorchUse::kProcessor);
   if (!opened.ok()) FAIL(opened.error().text());
-  return *opened.value();
+  if (!on_gpu) return opened.value();
+  const auto device = Device::open(0);
+  if (!device.ok()) FAIL(device.error().text());
+  return std::make_shared<const DeviceBackend>(opened.value(), device.value(), sums);
 }
+
+const TensorBackend& torch() {
+  static const auto opened = open_torch(DeviceSums::kNo);
+  return *opened;
+}
+
+/// The same, as if the user had asked for its sums.
+class TorchSums final : public TensorBackend {
+ public:
+  std::string name() const override { return torch_->name(); }
+
+  std::uint64_t preferred_count() const override { return torch_->preferred_count(); }
+
+  bool supports(const CkptKernelCall& call) const override { return torch_->supports(call); }
+
+  bool makes_sums() const override { return true; }
+
+  Status combine(const CkptKernelCall& call, const CkptValues& target) const override {
+    return torch_->combine(call, target);
+  }
+
+  Status reduce(const CkptKernelCall& call, std::span<double> results) const override {
+    return torch_->reduce(call, results);
+  }
+
+ private:
+  std::shared_ptr<const TensorBackend> torch_ = open_torch(DeviceSums::kYes);
+};
 
 MergeJob some_job(const MergeMethodInfo& info, Dtype dtype) {
   const std::size_t count = info.most > 0 ? std::min<std::size_t>(info.most, 4) : 4;
@@ -74,6 +110,24 @@ TEST_CASE("every method gives the same bytes with LibTorch", "[torch]") {
     const auto times = (torch().computed() - before) / kCount;
     if (kAlways.count(info.name) == 1) CHECK(times == 4);
     if (kMostly.count(info.name) == 1) CHECK(times > 0);
+  }
+}
+
+TEST_CASE("with sums of LibTorch results are the same up to the last bits", "[torch]") {
+  const TorchSums asked;
+  for (const auto method : {MergeMethod::kSlerp, MergeMethod::kNuslerp, MergeMethod::kMultislerp,
+                            MergeMethod::kKarcher, MergeMethod::kModelStock}) {
+    const auto job = some_job(merge_method_info(method), Dtype::kFloat32);
+    CAPTURE(merge_method_info(method).name);
+    const auto native = merged(job, 2);
+    REQUIRE(native.status.ok());
+    const auto summed = asked.summed();
+    const auto found = merged(job, 2, best_vector_unit(), &asked);
+    if (!found.status.ok()) FAIL(found.status.error().text());
+    CHECK(asked.summed() - summed == kCount);
+    const auto expected = numbers_of(Dtype::kFloat32, native.bytes);
+    CHECK(distance(numbers_of(Dtype::kFloat32, found.bytes), {expected.begin(), expected.end()}) < 1e-6);
+    CHECK(merged(job, 1, best_vector_unit(), &asked).bytes == found.bytes);
   }
 }
 

@@ -74,7 +74,8 @@ Result<ComputeOptions> ComputeFlags::options() const {
     CKPT_ASSIGN_OR_RETURN(const auto torch,
                           TorchModule::open(LibTorchSearch::from_environment(libtorch), use));
     options.backend = torch;
-    if (options.device) options.backend = std::make_shared<const DeviceBackend>(torch, options.device);
+    if (options.device)  // by its name, so its sums are wanted, too
+      options.backend = std::make_shared<const DeviceBackend>(torch, options.device, DeviceSums::kYes);
   }
   return options;
 }

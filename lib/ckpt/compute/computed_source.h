@@ -38,7 +38,8 @@ class CKPT_EXPORT ComputedSource : public ByteSource {
   virtual bool has_verdict() const { return false; }
 
   /// Computes stretches of the source and hands them over block by block. `report()` is called by the calling
-  /// thread now and then. The bytes depend on the source alone, neither on the options nor on how it is cut.
+  /// thread now and then. The bytes depend on the source alone, neither on how it is cut nor on the options,
+  /// unless those have a back end that was asked for its sums.
   /// Errors: those of reading the inputs, of `deliver`, and of values that are refused; these last may come
   /// when all has been delivered, so nothing counts before this returns.
   virtual Status produce(std::span<const Extent> pieces, const ComputeOptions& options,

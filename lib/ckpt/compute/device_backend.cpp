@@ -29,7 +29,7 @@ class DeviceBackend::Lane {
 
   /// A piece of the inputs goes to the GPU.
   Status upload(const CkptKernelCall& call, std::uint64_t first, std::uint64_t count) {
-    CKPT_RETURN_IF_ERROR(make_rooms(call.input_count + 1));
+    CKPT_RETURN_IF_ERROR(make_rooms(call.input_count + 1));  // and one for the result
     values_.clear();
     for (std::size_t i = 0; i < call.input_count; ++i) {
       const auto& input = call.inputs[i];
@@ -44,17 +44,18 @@ class DeviceBackend::Lane {
   }
 
   /// A pass over what was uploaded.
-  Status combine(const TensorBackend& kernels, CkptKernelCall call, std::uint64_t first,
+  Status combine(const TensorBackend& kernels, const CkptKernelCall& call, std::uint64_t first,
                  std::uint64_t count) {
-    call.inputs = values_.data();
-    call.first_element += first;
     const auto target = values_in(call.input_count, count, call.target_dtype);
-    std::vector<CkptView> views;
-    for (std::size_t i = 0; i <= call.input_count; ++i) views.push_back(rooms_[i].view());
-    return engine_->compute(views, [&](void* stream) {
-      call.stream = stream;
-      return kernels.combine(call, target);
-    });
+    return compute(call, first, call.input_count + 1,
+                   [&](const CkptKernelCall& there) { return kernels.combine(there, target); });
+  }
+
+  /// Sums over what was uploaded, which are here when it returns.
+  Status reduce(const TensorBackend& kernels, const CkptKernelCall& call, std::uint64_t first,
+                std::span<double> results) {
+    return compute(call, first, call.input_count,
+                   [&](const CkptKernelCall& there) { return kernels.reduce(there, results); });
   }
 
   /// Its result comes back.
@@ -78,6 +79,19 @@ class DeviceBackend::Lane {
     return {};
   }
 
+  /// `launch(call)` on the stream of the GPU, with what was uploaded, where the first `rooms` are used.
+  template <typename Launch>
+  Status compute(CkptKernelCall call, std::uint64_t first, std::size_t rooms, const Launch& launch) {
+    call.inputs = values_.data();
+    call.first_element += first;
+    std::vector<CkptView> views;
+    for (std::size_t i = 0; i < rooms; ++i) views.push_back(rooms_[i].view());
+    return engine_->compute(views, [&](void* stream) {
+      call.stream = stream;
+      return launch(call);
+    });
+  }
+
   CkptValues values_in(std::size_t room, std::uint64_t count, std::int32_t dtype) const {
     return {engine_->address(rooms_[room].view()), 0, count, dtype, ordinal_};
   }
@@ -89,8 +103,8 @@ class DeviceBackend::Lane {
 };
 
 DeviceBackend::DeviceBackend(std::shared_ptr<const TensorBackend> kernels,
-                             std::shared_ptr<const Device> device)
-    : kernels_(std::move(kernels)), device_(std::move(device)) {}
+                             std::shared_ptr<const Device> device, DeviceSums sums)
+    : kernels_(std::move(kernels)), device_(std::move(device)), sums_(sums) {}
 
 DeviceBackend::~DeviceBackend() = default;
 
@@ -107,9 +121,15 @@ Result<std::unique_ptr<DeviceBackend::Lane>> DeviceBackend::take_lane() const {
   return std::make_unique<Lane>(std::move(engine), device_->ordinal());
 }
 
-/// Sums on a GPU are not those of a processor to the last bit, and a file must not depend on who made it.
+/// Not after an error: then its engine may be of no more use.
+void DeviceBackend::give_back(std::unique_ptr<Lane> lane, std::uint64_t computed) const {
+  const std::lock_guard lock(mutex_);
+  device_->note_work(computed, true);
+  free_.push_back(std::move(lane));
+}
+
 bool DeviceBackend::supports(const CkptKernelCall& call) const {
-  return call.kernel < CKPT_GRAM && kernels_->supports(call);
+  return (call.kernel < CKPT_GRAM || makes_sums()) && kernels_->supports(call);
 }
 
 Status DeviceBackend::combine(const CkptKernelCall& call, const CkptValues& target) const {
@@ -120,14 +140,23 @@ Status DeviceBackend::combine(const CkptKernelCall& call, const CkptValues& targ
     CKPT_RETURN_IF_ERROR(lane->combine(*kernels_, call, first, count));
     CKPT_RETURN_IF_ERROR(lane->download(call, target, first, count));
   }
-  const std::lock_guard lock(mutex_);
-  device_->note_work(target.count * item_size(target.dtype), true);
-  free_.push_back(std::move(lane));
+  give_back(std::move(lane), target.count * item_size(target.dtype));
   return {};
 }
 
-Status DeviceBackend::reduce(const CkptKernelCall& /*call*/, std::span<double> /*results*/) const {
-  return Error(ErrorCode::kBackend, "sums are not computed on a GPU");
+Status DeviceBackend::reduce(const CkptKernelCall& call, std::span<double> results) const {
+  if (!makes_sums()) return Error(ErrorCode::kBackend, "nobody asked for sums of a GPU");
+  CKPT_ASSIGN_OR_RETURN(auto lane, take_lane());
+  std::fill(results.begin(), results.end(), 0.0);
+  std::vector<double> piece(results.size());
+  const auto values = call.inputs[0].count;
+  for (std::uint64_t first = 0; first < values; first += kPiece) {
+    CKPT_RETURN_IF_ERROR(lane->upload(call, first, std::min(kPiece, values - first)));
+    CKPT_RETURN_IF_ERROR(lane->reduce(*kernels_, call, first, piece));
+    for (std::size_t i = 0; i < piece.size(); ++i) results[i] += piece[i];
+  }
+  give_back(std::move(lane), 0);
+  return {};
 }
 
 }  // namespace ckpt

@@ -13,10 +13,15 @@
 
 namespace ckpt {
 
+/// Are many values added up there, too? Such sums are not those of a processor to the last bit, and a file
+/// must not depend on who made it unless the user wants it so.
+enum class DeviceSums : std::uint8_t { kNo, kYes };
+
 class CKPT_EXPORT DeviceBackend final : public TensorBackend {
  public:
   /// `kernels` makes passes in memory of the device.
-  DeviceBackend(std::shared_ptr<const TensorBackend> kernels, std::shared_ptr<const Device> device);
+  DeviceBackend(std::shared_ptr<const TensorBackend> kernels, std::shared_ptr<const Device> device,
+                DeviceSums sums);
   ~DeviceBackend() override;
 
   std::string name() const override { return kernels_->name() + " on " + device_->label(); }
@@ -25,7 +30,10 @@ class CKPT_EXPORT DeviceBackend final : public TensorBackend {
 
   bool supports(const CkptKernelCall& call) const override;
 
-  /// Values lie in host memory. Each thread that calls has streams of its own.
+  bool makes_sums() const override { return sums_ == DeviceSums::kYes; }
+
+  /// Values lie in host memory, and go to the GPU in pieces. Each thread that calls has streams of its own.
+  /// Sums of pieces are added in their order.
   Status combine(const CkptKernelCall& call, const CkptValues& target) const override;
   Status reduce(const CkptKernelCall& call, std::span<double> results) const override;
 
@@ -33,9 +41,11 @@ class CKPT_EXPORT DeviceBackend final : public TensorBackend {
   class Lane;
 
   Result<std::unique_ptr<Lane>> take_lane() const;
+  void give_back(std::unique_ptr<Lane> lane, std::uint64_t computed) const;
 
   std::shared_ptr<const TensorBackend> kernels_;
   std::shared_ptr<const Device> device_;
+  DeviceSums sums_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Lane>> free_;
 };

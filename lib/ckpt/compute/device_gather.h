@@ -24,6 +24,12 @@ struct DeviceGather {
   bool is_repeat = false;    ///< the same result goes to a piece before, where a watch looked at it
 };
 
+/// Elements from the first that a view reaches to the last. Precondition: it has one.
+std::uint64_t device_reach(const Gather& gather);
+
+/// Sizes and strides of a launch whose target is dense, in the order of the view's shape.
+void set_dense_target(const Gather& gather, CkptGather& launch);
+
 /// Would the GPU do it, and is it large enough to be sent? Not lazy bits, conversions that it does not have,
 /// more than eight dimensions, and views of which most is not wanted. Whoever watches a cast looks at both
 /// sides here, so those must be in order.

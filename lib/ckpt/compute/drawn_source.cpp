@@ -45,18 +45,4 @@ TorchRandom DrawnSource::random_behind() const {
   return random;
 }
 
-Status OverlaidSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
-  CKPT_RETURN_IF_ERROR(base_->read_at(offset, out));
-  const auto end = offset + out.size();
-  for (auto row = rows_.lower_bound(offset / row_size_); row != rows_.end(); ++row) {
-    const auto [to, from] = *row;
-    const auto first = std::max(offset, to * row_size_);
-    const auto last = std::min(end, (to + 1) * row_size_);
-    if (first >= last) break;
-    CKPT_RETURN_IF_ERROR(other_->read_at(from * row_size_ + (first - to * row_size_),
-                                         out.subspan(first - offset, last - first)));
-  }
-  return {};
-}
-
 }  // namespace ckpt

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Large tensors that are made and not copied, as sources: random values drawn while they are read, and rows
-// of another tensor between them. A few megabytes exist at a time.
+// Large tensors of random values as sources: drawn while they are read. A few megabytes exist at a time.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -50,28 +48,6 @@ class CKPT_EXPORT DrawnSource final : public ByteSource {
   const Draw draw_;
   const std::uint64_t count_;
   const std::size_t item_size_;
-};
-
-/// A tensor of which some rows are those of another one.
-class CKPT_EXPORT OverlaidSource final : public ByteSource {
- public:
-  /// Row `to` is row `from` of `other` for each (to, from) of `rows`, else of `base`. Rows have `row_size`
-  /// bytes, not 0. Preconditions: both have the rows that are named.
-  OverlaidSource(std::shared_ptr<const ByteSource> base, std::shared_ptr<const ByteSource> other,
-                 std::map<std::uint64_t, std::uint64_t> rows, std::uint64_t row_size)
-      : base_(std::move(base)), other_(std::move(other)), rows_(std::move(rows)), row_size_(row_size) {}
-
-  const std::string& name() const override { return base_->name(); }
-
-  std::uint64_t size() const override { return base_->size(); }
-
-  Status read_at(std::uint64_t offset, std::span<std::byte> out) const override;
-
- private:
-  const std::shared_ptr<const ByteSource> base_;
-  const std::shared_ptr<const ByteSource> other_;
-  const std::map<std::uint64_t, std::uint64_t> rows_;
-  const std::uint64_t row_size_;
 };
 
 }  // namespace ckpt

@@ -10,6 +10,8 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "ckpt/compute/convert.h"
@@ -64,13 +66,9 @@ class FloatMerge : public TensorMerge {
     CKPT_RETURN_IF_ERROR(begin_chunk(chunk, scratch));
     scratch.reserve_blocks(blocks());
     std::vector<double> sums(gram_is_known_ ? 0 : gram_.sums().size());
-    const auto extent = this->chunk(chunk);
-    const auto end = extent.end() / item_;
-    const auto elsewhere = backend_ == nullptr ? std::nullopt : pass_elsewhere();
-    if (backend_ != nullptr) backend_->note_work(extent.size / item_, elsewhere.has_value());
-    for (auto first = extent.offset / item_; first < end;) {
-      const auto count = std::min<std::uint64_t>(strip_, end - first);
-      CKPT_RETURN_IF_ERROR(read_strip(first, count, scratch));
+    const auto elsewhere = backend_ == nullptr ? std::nullopt : if_elsewhere(pass());
+    if (backend_ != nullptr) backend_->note_work(this->chunk(chunk).size / item_, elsewhere.has_value());
+    const auto combine_strip = [&](std::uint64_t first, std::uint64_t count) -> Status {
       scratch.out.resize(strip_ * item_);
       if (elsewhere) CKPT_RETURN_IF_ERROR(combine_elsewhere(*elsewhere, first, count, scratch));
       if (!elsewhere || !sums.empty())
@@ -81,9 +79,9 @@ class FloatMerge : public TensorMerge {
           kernels_.encode(real_dtype(job_.dtype), block.out,
                           scratch.out.data() + (block.first - first) * item_, block.count);
         });
-      CKPT_RETURN_IF_ERROR(emit(first * item_, ByteView(scratch.out).first(count * item_)));
-      first += count;
-    }
+      return emit(first * item_, ByteView(scratch.out).first(count * item_));
+    };
+    CKPT_RETURN_IF_ERROR(for_strips(chunk, scratch, combine_strip));
     if (!gram_is_known_) gram_.add(chunk, sums);
     return {};
   }
@@ -130,26 +128,42 @@ class FloatMerge : public TensorMerge {
   template <typename Look>
   Status for_chunk(std::uint64_t chunk, MergeScratch& scratch, const Look& look) {
     scratch.reserve_blocks(blocks());
-    const auto extent = this->chunk(chunk);
-    const auto end = extent.end() / item_;
-    for (auto first = extent.offset / item_; first < end;) {
-      const auto count = std::min<std::uint64_t>(strip_, end - first);
-      CKPT_RETURN_IF_ERROR(read_strip(first, count, scratch));
+    return for_strips(chunk, scratch, [&](std::uint64_t first, std::uint64_t count) -> Status {
       for_blocks(first, count, scratch, look);
-      first += count;
-    }
-    return {};
+      return {};
+    });
   }
 
   /// Inner products of the inputs in a chunk, in a pass before the result.
   Status measure(std::uint64_t chunk, MergeScratch& scratch) {
     gram_is_known_ = true;
     std::vector<double> sums(gram_.sums().size());
-    CKPT_RETURN_IF_ERROR(for_chunk(chunk, scratch, [&](const MergeBlock<Real>& block) {
+    BackendPass pass{CKPT_GRAM, {}, {}, {}};
+    for (std::size_t i = 0; i < measured_; ++i) pass.inputs.push_back(i);
+    const auto add = [&](const MergeBlock<Real>& block) {
       kernels_.gram(measured_, block.x, sums.data(), block.count);
-    }));
+    };
+    CKPT_RETURN_IF_ERROR(sum_chunk(chunk, scratch, std::move(pass), sums, add));
     gram_.add(chunk, sums);
     return {};
+  }
+
+  /// Adds what `pass` gives of a chunk to `sums`: by a back end that was asked for its sums, else by
+  /// `add(block)` for each block.
+  template <typename Add>
+  Status sum_chunk(std::uint64_t chunk, MergeScratch& scratch, BackendPass pass, std::span<double> sums,
+                   const Add& add) {
+    const bool is_asked = backend_ != nullptr && backend_->makes_sums();
+    const auto elsewhere = is_asked ? if_elsewhere(std::move(pass)) : std::nullopt;
+    if (!elsewhere) return for_chunk(chunk, scratch, add);
+    std::vector<double> more(sums.size());
+    return for_strips(chunk, scratch, [&](std::uint64_t first, std::uint64_t count) -> Status {
+      const auto values = values_of(*elsewhere, &scratch, count);
+      CKPT_RETURN_IF_ERROR(backend_->reduce(call_of(*elsewhere, values, first), more));
+      for (std::size_t i = 0; i < more.size(); ++i) sums[i] += more[i];
+      backend_->note_sums(count);
+      return {};
+    });
   }
 
   /// Of inputs i and j, when all chunks are measured.
@@ -168,6 +182,20 @@ class FloatMerge : public TensorMerge {
       const auto bytes = std::span(raw).first(count * item);
       CKPT_RETURN_IF_ERROR(input.source->read_at(input.offset + first * item, bytes));
       if (input.swapped) swap_byte_order(real_dtype(input.dtype), bytes);
+    }
+    return {};
+  }
+
+  /// `use(first, count)` for strips of a chunk, one after the other, when they are read.
+  template <typename Use>
+  Status for_strips(std::uint64_t chunk, MergeScratch& scratch, const Use& use) const {
+    const auto extent = this->chunk(chunk);
+    const auto end = extent.end() / item_;
+    for (auto first = extent.offset / item_; first < end;) {
+      const auto count = std::min<std::uint64_t>(strip_, end - first);
+      CKPT_RETURN_IF_ERROR(read_strip(first, count, scratch));
+      CKPT_RETURN_IF_ERROR(use(first, count));
+      first += count;
     }
     return {};
   }
@@ -237,14 +265,14 @@ class FloatMerge : public TensorMerge {
     return values;
   }
 
-  std::optional<BackendPass> pass_elsewhere() const {
+  /// A pass that the back end makes, or none.
+  std::optional<BackendPass> if_elsewhere(std::optional<BackendPass> pass) const {
     const auto is_changed = [](const MergeInput& input) {
       return input.lazy.negative || input.lazy.conjugate;
     };
     if (std::any_of(job_.inputs.begin(), job_.inputs.end(), is_changed)) return std::nullopt;
-    auto found = pass();
-    if (found && !backend_->supports(call_of(*found, values_of(*found, nullptr, 0), 0))) found.reset();
-    return found;
+    if (pass && !backend_->supports(call_of(*pass, values_of(*pass, nullptr, 0), 0))) pass.reset();
+    return pass;
   }
 
   Status combine_elsewhere(const BackendPass& pass, std::uint64_t first, std::uint64_t count,

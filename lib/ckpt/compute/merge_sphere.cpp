@@ -123,10 +123,12 @@ class SphereOfChanges final : public ChangeMerge<Real> {
 
   Status reduce(std::uint64_t chunk, MergeScratch& scratch) override {
     std::vector<double> sums(pairs_);
-    CKPT_RETURN_IF_ERROR(this->for_chunk(chunk, scratch, [&](const MergeBlock<Real>& block) {
+    const auto add = [&](const MergeBlock<Real>& block) {
       const auto changes = this->changes(block);
       this->kernels_.gram(changes.size(), changes.data(), sums.data(), block.count);
-    }));
+    };
+    CKPT_RETURN_IF_ERROR(
+        this->sum_chunk(chunk, scratch, {CKPT_GRAM_OF_CHANGES, this->base_first(), {}, {}}, sums, add));
     sums_.add(chunk, sums);
     return {};
   }

@@ -200,7 +200,8 @@ typedef enum CkptKernel {
   CKPT_SCE,                 // p: a weight for each change
   CKPT_FUSE,                // x[0], x[1]; p: divergence, threshold
   // reduce, into sums of float64 within a bound that the count gives
-  CKPT_GRAM = 101  // inner products of x[i] and x[j], j <= i, at i (i + 1) / 2 + j
+  CKPT_GRAM = 101,      // inner products of x[i] and x[j], j <= i, at i (i + 1) / 2 + j
+  CKPT_GRAM_OF_CHANGES  // the same of c[i] and c[j]
 } CkptKernel;
 
 typedef enum CkptMaskKind {

@@ -40,6 +40,10 @@ class CKPT_EXPORT TensorBackend {
   /// What it declines is for the native kernels.
   virtual bool supports(const CkptKernelCall& call) const = 0;
 
+  /// Did the user ask for its sums? They are not the native ones to the last bit, and neither is what is
+  /// made with them; so nobody takes them unasked.
+  virtual bool makes_sums() const { return false; }
+
   /// Precondition of both: `supports`. Errors: kBackend.
   virtual Status combine(const CkptKernelCall& call, const CkptValues& target) const = 0;
   virtual Status reduce(const CkptKernelCall& call, std::span<double> results) const = 0;
@@ -51,9 +55,15 @@ class CKPT_EXPORT TensorBackend {
 
   std::uint64_t left() const { return left_; }
 
+  /// Notes values that it summed up in a pass before the result.
+  void note_sums(std::uint64_t values) const { summed_ += values; }
+
+  std::uint64_t summed() const { return summed_; }
+
  private:
   mutable std::atomic<std::uint64_t> computed_ = 0;
   mutable std::atomic<std::uint64_t> left_ = 0;
+  mutable std::atomic<std::uint64_t> summed_ = 0;
 };
 
 }  // namespace ckpt

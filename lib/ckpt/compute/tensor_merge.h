@@ -82,7 +82,8 @@ class TensorMerge {
   TensorMerge& operator=(const TensorMerge&) = delete;
   virtual ~TensorMerge() = default;
 
-  /// Who may combine in place of the native kernels, with the same bits; null: nobody. Before the first pass.
+  /// Who may combine in place of the native kernels, with the same bits, or with sums of its own if it was
+  /// asked for them; null: nobody. Before the first pass.
   virtual void combine_with(const TensorBackend* /*backend*/) {}
 
   /// Ends a pass and begins the next: how many `reduce`s it takes, 0 if the result can be combined.

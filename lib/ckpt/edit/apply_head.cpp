@@ -2,7 +2,6 @@
 // Last layers for another number of classes: initialised as PyTorch would, with the old rows that the user
 // wants to keep.
 #include <algorithm>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -11,9 +10,9 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/compute/convert.h"
-#include "ckpt/compute/drawn_source.h"
 #include "ckpt/compute/gathered_source.h"
 #include "ckpt/compute/layer_init.h"
+#include "ckpt/compute/overlaid_source.h"
 #include "ckpt/edit/edits.h"
 #include "ckpt/model/key_path.h"
 #include "ckpt/model/lookup.h"
@@ -228,34 +227,28 @@ class HeadReplacement {
     return kept;
   }
 
-  /// The old tensor's rows, dense.
-  Result<std::shared_ptr<const ByteSource>> old_rows(const TensorInfo& old) const {
+  /// The old tensor's rows.
+  Result<Gather> old_rows(const TensorInfo& old) const {
     const auto& storage = checkpoint_.storages[old.storage];
     if (!storage.is_added && storage.bytes > 0 && storage.extent.size == 0)
       return Error(ErrorCode::kUnsupported,
                    fmt::format("rows of {} can't be read: it lies in a compressed record", quoted(old.name)));
     const auto [source, begin] = bytes_of(storage);
     const auto shape = checkpoint_.shape(old);
-    auto rows = std::make_shared<GatheredSource>("rows of the old head");
-    rows->add({source,
-               begin,
-               old.offset,
-               {shape.begin(), shape.end()},
-               checkpoint_.strides(old),
-               old.dtype,
-               old.dtype,
-               false});
-    return std::shared_ptr<const ByteSource>(std::move(rows));
+    return Gather{source,    begin,     old.offset, {shape.begin(), shape.end()}, checkpoint_.strides(old),
+                  old.dtype, old.dtype, false};
   }
 
   /// Copies rows of the old tensor over those of `values`.
   Status keep_rows(const Kept& kept, const TensorInfo& old, Bytes& values) const {
     if (kept.empty() || values.empty()) return {};
-    CKPT_ASSIGN_OR_RETURN(const auto rows, old_rows(old));
+    CKPT_ASSIGN_OR_RETURN(auto view, old_rows(old));
+    GatheredSource rows("rows of the old head");
+    rows.add(std::move(view));
     const auto size = values.size() / static_cast<std::size_t>(classes_);
     for (const auto& [to, from] : kept) {
       const auto row = std::span(values).subspan(static_cast<std::size_t>(to) * size, size);
-      CKPT_RETURN_IF_ERROR(rows->read_at(static_cast<std::uint64_t>(from) * size, row));
+      CKPT_RETURN_IF_ERROR(rows.read_at(static_cast<std::uint64_t>(from) * size, row));
       if (is_turned(old)) swap_byte_order(old.dtype, row);
     }
     return {};
@@ -282,11 +275,10 @@ class HeadReplacement {
     const auto size = values->size();
     if (!kept.empty()) {
       CKPT_ASSIGN_OR_RETURN(auto rows, old_rows(row));
-      std::map<std::uint64_t, std::uint64_t> places;
+      OverlaidSource::Rows places;
       for (const auto& [to, from] : kept)
         places.insert_or_assign(static_cast<std::uint64_t>(to), static_cast<std::uint64_t>(from));
-      values = std::make_shared<OverlaidSource>(std::move(values), std::move(rows), std::move(places),
-                                                size / static_cast<std::uint64_t>(classes_));
+      values = std::make_shared<OverlaidSource>(std::move(values), std::move(rows), std::move(places));
     }
     checkpoint_.parts.push_back({std::move(values), {}, {}});
     const auto part = static_cast<std::uint32_t>(checkpoint_.parts.size() - 1);

@@ -174,12 +174,26 @@ Tensor combined(std::int32_t kernel, const Stretch& stretch) {
   }
 }
 
-void add_gram(const CkptKernelCall& call, const Stretch& stretch, double* sums) {
+bool reduces(const CkptKernelCall& call) {
+  return call.kernel == CKPT_GRAM || call.kernel == CKPT_GRAM_OF_CHANGES;
+}
+
+/// Inputs, or changes, whose inner products a kernel makes.
+std::vector<Tensor> vectors(const CkptKernelCall& call, const Stretch& stretch) {
+  if (call.kernel == CKPT_GRAM_OF_CHANGES) return Changes(stretch).all;
   std::vector<Tensor> inputs;
-  for (std::size_t i = 0; i < call.input_count; ++i) {
-    inputs.push_back(to(stretch.input(i), ScalarType::Double));
-    for (std::size_t j = 0; j <= i; ++j) *sums++ += value_of(sum(inputs[i] * inputs[j]));
+  for (std::size_t i = 0; i < stretch.inputs(); ++i) inputs.push_back(stretch.input(i));
+  return inputs;
+}
+
+void add_gram(const CkptKernelCall& call, const Stretch& stretch, double* sums) {
+  std::vector<Tensor> all;
+  std::vector<Tensor> products;
+  for (const auto& vector : vectors(call, stretch)) {
+    all.push_back(to(vector, ScalarType::Double));
+    for (const auto& other : all) products.push_back(sum(all.back() * other));
   }
+  for (const auto& product : products) *sums++ += value_of(product);  // a GPU is waited for here alone
 }
 
 /// `work(first, count)` for stretches: all of it on a GPU, what a cache holds elsewhere.
@@ -214,7 +228,8 @@ std::size_t least_inputs(std::int32_t kernel) {
 }
 
 bool is_known(std::int32_t kernel) {
-  return (kernel >= CKPT_LINEAR && kernel <= CKPT_FUSE) || kernel == CKPT_GRAM;
+  return (kernel >= CKPT_LINEAR && kernel <= CKPT_FUSE) || kernel == CKPT_GRAM ||
+         kernel == CKPT_GRAM_OF_CHANGES;
 }
 
 }  // namespace
@@ -224,7 +239,7 @@ bool supports(const CkptKernelCall& call) {
   return is_known(call.kernel) && call.input_count >= least_inputs(call.kernel) &&
          call.parameter_count == parameters_of(call) && call.first_element % 2 == 0 &&
          (call.mask_count == 0 || call.mask_count == call.input_count - 1) &&
-         (call.kernel == CKPT_GRAM || is_float(call.target_dtype)) &&
+         (reduces(call) || is_float(call.target_dtype)) &&
          std::all_of(call.inputs, end, [](const CkptValues& values) { return is_float(values.dtype); });
 }
 
@@ -245,7 +260,9 @@ void reduce(const CkptKernelCall& call, double* results) {
 }
 
 std::size_t result_count(const CkptKernelCall& call) {
-  return call.kernel == CKPT_GRAM ? call.input_count * (call.input_count + 1) / 2 : 0;
+  if (!reduces(call)) return 0;
+  const auto vectors = call.kernel == CKPT_GRAM ? call.input_count : call.input_count - 1;
+  return vectors * (vectors + 1) / 2;
 }
 
 }  // namespace ckpt::torch_module

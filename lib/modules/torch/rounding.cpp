@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "modules/torch/rounding.h"
 
-#include <limits>
-
 namespace ckpt::torch_module {
 namespace {
 
@@ -16,27 +14,32 @@ Tensor rounded_to_odd(const Tensor& values, const Tensor& zero) {
   return bits_as(bits_as(towards_zero, ScalarType::Int) | lost, ScalarType::Float);
 }
 
-constexpr std::uint64_t kBfloat16Nan = 0x7fc0;
+/// Bits, and the dtype of integers that are as large.
+struct NanBits {
+  ScalarType dtype;
+  std::uint64_t bits;
+};
 
-/// LibTorch's vector code makes NaNs of all ones.
-void copy_bfloat16(const Tensor& target, const Tensor& values, std::int32_t device) {
-  copy(target, values);
-  const auto bits = bits_as(target, ScalarType::Short);
-  copy(bits, where(values == values, bits, to(integer(kBfloat16Nan, device), ScalarType::Short)));
+/// The one NaN of results.
+NanBits nan_of(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Half: return {ScalarType::Short, 0x7e00U};
+    case ScalarType::BFloat16: return {ScalarType::Short, 0x7fc0U};
+    case ScalarType::Float: return {ScalarType::Int, 0x7fc00000U};
+    default: return {ScalarType::Long, 0x7ff8000000000000U};
+  }
 }
 
 }  // namespace
 
 void round_into(const Tensor& target, const Tensor& values, std::int32_t device) {
-  const auto dtype = values.scalar_type();
-  const auto one_nan =
-      where(values == values, values, number(std::numeric_limits<double>::quiet_NaN(), dtype, device));
   const bool is_narrow = target.element_size() < sizeof(float);
-  const auto nearly = is_narrow && dtype == ScalarType::Double
-                          ? rounded_to_odd(one_nan, number(0, ScalarType::Float, device))
-                          : one_nan;
-  if (target.scalar_type() == ScalarType::BFloat16) return copy_bfloat16(target, nearly, device);
-  copy(target, nearly);
+  const bool by_way_of_float = is_narrow && values.scalar_type() == ScalarType::Double;
+  copy(target, by_way_of_float ? rounded_to_odd(values, number(0, ScalarType::Float, device)) : values);
+  // What a conversion makes of a NaN is another thing on every device, and in LibTorch's vector code.
+  const auto nan = nan_of(target.scalar_type());
+  const auto bits = bits_as(target, nan.dtype);
+  copy(bits, where(values == values, bits, to(integer(nan.bits, device), nan.dtype)));
 }
 
 }  // namespace ckpt::torch_module

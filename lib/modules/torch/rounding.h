@@ -8,8 +8,8 @@
 
 namespace ckpt::torch_module {
 
-/// Writes `values` (float64 or float32) into `target`, each rounded once, to nearest, ties to even. Both are
-/// on `device`.
+/// Writes `values` (float64 or float32) into `target`, each rounded once, to nearest, ties to even; all NaNs
+/// are one, the native kernels'. Both are on `device`.
 void round_into(const Tensor& target, const Tensor& values, std::int32_t device);
 
 }  // namespace ckpt::torch_module

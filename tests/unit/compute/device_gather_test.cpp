@@ -8,23 +8,7 @@
 #include <vector>
 
 #include "support/catch.h"
-#include "support/fake_cuda_driver.h"
-
-namespace {
-
-ckpt::test::FakeCudaDriver* driver = nullptr;  // of the test that runs
-
-}  // namespace
-
-namespace ckpt::cuda {
-
-Driver& cuda_driver() {
-  return *driver;
-}
-
-}  // namespace ckpt::cuda
-
-extern "C" const CkptTransfer* ckpt_transfer_module(std::uint32_t version);
+#include "support/fake_device.h"
 
 namespace ckpt {
 namespace {
@@ -58,11 +42,7 @@ Bytes produced(const GatheredSource& source, const std::shared_ptr<const Device>
   return out;
 }
 
-std::shared_ptr<const Device> fake_device() {
-  CkptEngineOptions options{};
-  options.host_bytes = kMebibyte + 64;  // results take several
-  return std::make_shared<Device>(*ckpt_transfer_module(CKPT_MODULE_ABI_VERSION), 0, options);
-}
+constexpr std::uint64_t kPinned = kMebibyte + 64;  // results take several
 
 }  // namespace
 
@@ -70,37 +50,34 @@ TEST_CASE("a GPU gathers what a processor gathers", "[compute][modules]") {
   const auto source = several();
   const auto expected = produced(*source, nullptr);
   for (unsigned seed = 0; seed < 3; ++seed) {
-    test::FakeCudaDriver fake(seed);
-    driver = &fake;
-    const auto device = fake_device();
-    CHECK(produced(*source, device) == expected);
-    CHECK(device->copied() == 12'000'000);
-    CHECK(device->computed() == 2 * 1'500'003 + 4 * 1'260'000);
+    test::FakeDevice fake(seed, kPinned);
+    CHECK(produced(*source, fake.device()) == expected);
+    CHECK(fake.device()->copied() == 12'000'000);
+    CHECK(fake.device()->computed() == 2 * 1'500'003 + 4 * 1'260'000);
   }
 }
 
 TEST_CASE("what the memory of a GPU does not hold is left to the processor", "[compute][modules]") {
   const auto source = several();
   const auto expected = produced(*source, nullptr);
-  test::FakeCudaDriver fake;
-  fake.memory_free = 20 * kMebibyte;  // less than the matrix needs on both sides
-  driver = &fake;
-  const auto device = fake_device();
-  CHECK(produced(*source, device) == expected);
-  CHECK(device->copied() == 0);
-  CHECK(device->computed() > 0);
+  // Less than the matrix needs on both sides; less than a second pair of buffers for values in order.
+  for (const auto memory : {20 * kMebibyte, 3 * kMebibyte}) {
+    test::FakeDevice fake(1, kPinned);
+    fake.driver.memory_free = memory;
+    CHECK(produced(*source, fake.device()) == expected);
+    CHECK(fake.device()->copied() == 0);
+    CHECK(fake.device()->computed() > 0);
+  }
 }
 
 TEST_CASE("a failure of whoever takes the bytes ends the work of a GPU", "[compute][modules]") {
   const auto source = several();
-  test::FakeCudaDriver fake;
-  driver = &fake;
-  const auto device = fake_device();
+  test::FakeDevice fake(1, kPinned);
   const auto refuse = [](std::size_t, std::uint64_t, ByteView) -> Status {
     return Error(ErrorCode::kIo, "the disk is full");
   };
   const std::vector<Extent> whole = {{0, source->size()}};
-  const auto done = source->produce(whole, {2, device, nullptr}, refuse, [] {});
+  const auto done = source->produce(whole, {2, fake.device(), nullptr}, refuse, [] {});
   REQUIRE_FALSE(done.ok());
   CHECK(done.error().message() == "the disk is full");
 }

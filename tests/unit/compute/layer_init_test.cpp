@@ -104,22 +104,6 @@ TEST_CASE("a weight drawn while it is read is the one drawn at once", "[compute]
   }
 }
 
-TEST_CASE("rows of another tensor lie over those of the new one", "[compute]") {
-  const auto bytes = [](const std::string& text) {
-    const auto view = as_bytes(text);
-    return Bytes(view.begin(), view.end());
-  };
-  const OverlaidSource source(std::make_shared<MemorySource>("new", bytes("aabbccddee")),
-                              std::make_shared<MemorySource>("old", bytes("ABCDEF")), {{1, 2}, {4, 0}}, 2);
-  const std::string whole = "aaEFccddAB";
-  for (std::uint64_t begin = 0; begin <= whole.size(); ++begin) {
-    for (std::uint64_t end = begin; end <= whole.size(); ++end) {
-      CAPTURE(begin, end);
-      CHECK(as_text(source.read({begin, end - begin}).value()) == whole.substr(begin, end - begin));
-    }
-  }
-}
-
 TEST_CASE("all methods but the default leave the bias zero", "[compute]") {
   for (const auto* method : {"zeros", "normal:0.02", "trunc-normal:0.02", "xavier-uniform", "xavier-normal",
                              "kaiming-uniform", "kaiming-normal:fan-out"}) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "ckpt/compute/tensor_backend.h"
 #include "support/catch.h"
 #include "support/merge_builder.h"
 
@@ -221,5 +222,69 @@ TEST_CASE("angles do not depend on threads and vector units", "[compute]") {
     CHECK(one.measures.known);
     for (const auto threads : kThreads) CHECK(merged(job, threads).bytes == one.bytes);
     CHECK(merged(job, 2, std::min(VectorUnit::kAvx2, best_vector_unit())).bytes == one.bytes);
+  }
+}
+
+namespace {
+
+/// Adds up float64 numbers one after the other, and is no good for anything else.
+class PlainSums final : public TensorBackend {
+ public:
+  explicit PlainSums(bool is_asked) : is_asked_(is_asked) {}
+
+  std::string name() const override { return "plain sums"; }
+
+  bool supports(const CkptKernelCall& call) const override { return call.kernel >= CKPT_GRAM; }
+
+  bool makes_sums() const override { return is_asked_; }
+
+  Status combine(const CkptKernelCall&, const CkptValues&) const override {
+    return Error(ErrorCode::kInternal, "nobody should ask for that");
+  }
+
+  Status reduce(const CkptKernelCall& call, std::span<double> results) const override {
+    const auto at = [&](std::size_t input, std::size_t i) {
+      return static_cast<const double*>(call.inputs[input].buffer)[i];
+    };
+    const bool of_changes = call.kernel == CKPT_GRAM_OF_CHANGES;
+    const auto value = [&](std::size_t vector, std::size_t i) {
+      return of_changes ? at(vector + 1, i) - at(0, i) : at(vector, i);
+    };
+    std::size_t pair = 0;
+    for (std::size_t a = 0; a + (of_changes ? 1 : 0) < call.input_count; ++a) {
+      for (std::size_t b = 0; b <= a; ++b, ++pair) {
+        results[pair] = 0;
+        for (std::size_t i = 0; i < call.inputs[0].count; ++i) results[pair] += value(a, i) * value(b, i);
+      }
+    }
+    return {};
+  }
+
+ private:
+  bool is_asked_;
+};
+
+}  // namespace
+
+TEST_CASE("sums of a back end are taken if the user asked for them, and not otherwise", "[compute]") {
+  constexpr std::size_t kCount = 300'001;
+  for (const auto method :
+       {MergeMethod::kSlerp, MergeMethod::kKarcher, MergeMethod::kMultislerp, MergeMethod::kModelStock}) {
+    auto job = job_of(method, related(method == MergeMethod::kSlerp ? 2 : 3, kCount));
+    if (method == MergeMethod::kSlerp) job.parameters[MergeParameter::kT] = 0.3;
+    const auto native = merged(job);
+    REQUIRE(native.status.ok());
+    const PlainSums unasked(false);
+    CHECK(merged(job, 2, best_vector_unit(), &unasked).bytes == native.bytes);
+    CHECK(unasked.summed() == 0);
+
+    const auto numbers = numbers_of(job.dtype, native.bytes);
+    const PlainSums asked(true);
+    const auto first = merged(job, 1, best_vector_unit(), &asked);
+    REQUIRE(first.status.ok());
+    CHECK(asked.summed() == kCount);
+    CHECK(distance(numbers_of(job.dtype, first.bytes), {numbers.begin(), numbers.end()}) < 1e-12);
+    for (const auto threads : kThreads)
+      CHECK(merged(job, threads, best_vector_unit(), &asked).bytes == first.bytes);
   }
 }
