@@ -256,8 +256,7 @@ void add_notes(const Noted& noted, EditContext& context) {
   }
   if (noted.reordered > 0) {
     notes.push_back(fmt::format("{} {} the strides of C order, which the method counts in",
-                                counted(noted.reordered, "tensor"), noted.reordered == 1 ? "gets" : "get",
-                                noted.reordered == 1 ? "is" : "are"));
+                                counted(noted.reordered, "tensor"), noted.reordered == 1 ? "gets" : "get"));
   }
 }
 
