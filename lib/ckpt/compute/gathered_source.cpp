@@ -36,6 +36,9 @@ constexpr std::uint64_t kSparsest = 8;
 // So short a read that does not go on from the one before is a sample, and not worth a box.
 constexpr std::uint64_t kShortRead = 1024;
 
+// A read of so many bytes goes to the source itself where values lie there as they are wanted.
+constexpr std::uint64_t kDirectRead = 512;
+
 /// One dimension of a box.
 struct Axis {
   std::uint64_t count;
@@ -320,6 +323,15 @@ Status GatheredSource::read_at(std::uint64_t offset, std::span<std::byte> out) c
     auto* box = &box_;
     if (offset < box->extent.offset || offset >= box->extent.end()) {
       const auto& placed = result_at(offset);
+      if (out.size() >= kDirectRead && is_plain(placed.gather)) {
+        const auto& gather = placed.gather;
+        const auto begin = gather.storage + gather.offset * dtype_info(gather.from).item_size;
+        const auto part = out.first(std::min<std::uint64_t>(out.size(), placed.extent.end() - offset));
+        CKPT_RETURN_IF_ERROR(gather.source->read_at(begin + (offset - placed.extent.offset), part));
+        out = out.subspan(part.size());
+        offset += part.size();
+        continue;
+      }
       const bool is_sample = out.size() <= kShortRead && offset != box->extent.end();
       if (is_sample) box = &sample_;
       const auto extent = is_sample ? sample_at(placed, offset, out.size()) : box_at(placed, offset);
@@ -427,6 +439,12 @@ Extent GatheredSource::sample_at(const Placed& placed, std::uint64_t offset, std
   const auto place = offset - placed.extent.offset;
   const auto count = (place % item + size + item - 1) / item;
   return {offset - place % item, std::min(count, boxes.size - place / item % boxes.size) * item};
+}
+
+/// Whether its bytes are those of the source, in their order.
+bool GatheredSource::is_plain(const Gather& gather) {
+  return gather.from == gather.to && !gather.watch && gather.swapped == gather.result_swapped &&
+         !gather.lazy.negative && !gather.lazy.conjugate && is_c_order(gather.shape, gather.strides);
 }
 
 /// Precondition: `extent` is a box of `placed` or inside a run of its innermost dimension, and `watched` a

@@ -71,6 +71,7 @@ class CKPT_EXPORT GatheredSource final : public ComputedSource {
     Bytes gathered;  ///< before they were converted
   };
 
+  static bool is_plain(const Gather& gather);
   const Placed& result_at(std::uint64_t offset) const;
   static Extent box_at(const Placed& placed, std::uint64_t offset);
   static Extent sample_at(const Placed& placed, std::uint64_t offset, std::uint64_t size);

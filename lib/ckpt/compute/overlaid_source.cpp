@@ -8,11 +8,15 @@
 
 #include "ckpt/compute/device_gather.h"
 #include "ckpt/compute/device_rows.h"
+#include "ckpt/model/dense_order.h"
 
 namespace ckpt {
 namespace {
 
-constexpr std::uint64_t kBlock = std::uint64_t{1} << 20U;  // bytes that are handed over at once
+// Bytes that are handed over at once: many where rows are taken in any order from a tensor that lies
+// otherwise, since each block then looks through all of it.
+constexpr std::uint64_t kBlock = std::uint64_t{1} << 20U;
+constexpr std::uint64_t kWideBlock = std::uint64_t{32} << 20U;
 constexpr std::uint64_t kSparsest = 4;  // of so many rows at least one must be wanted where all are sent
 
 }  // namespace
@@ -43,11 +47,23 @@ Status OverlaidSource::for_rows(Extent extent, const Use& use) const {
 }
 
 Status OverlaidSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  struct Part {
+    std::uint64_t from;  ///< byte of the other tensor
+    std::span<std::byte> bytes;
+  };
+
   CKPT_RETURN_IF_ERROR(base_->read_at(offset, out));
-  return for_rows({offset, out.size()}, [&](std::uint64_t to, std::uint64_t from, Extent part) {
-    return other_.read_at(from * row_size_ + (part.offset - to * row_size_),
-                          out.subspan(part.offset - offset, part.size));
-  });
+  std::vector<Part> parts;
+  CKPT_RETURN_IF_ERROR(
+      for_rows({offset, out.size()}, [&](std::uint64_t to, std::uint64_t from, Extent part) -> Status {
+        parts.push_back({from * row_size_ + (part.offset - to * row_size_),
+                         out.subspan(part.offset - offset, part.size)});
+        return {};
+      }));
+  // In the order of the other tensor, which is gathered in boxes.
+  std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.from < b.from; });
+  for (const auto& part : parts) CKPT_RETURN_IF_ERROR(other_.read_at(part.from, part.bytes));
+  return {};
 }
 
 Status OverlaidSource::produce(std::span<const Extent> pieces, const ComputeOptions& options,
@@ -63,7 +79,7 @@ Status OverlaidSource::produce(std::span<const Extent> pieces, const ComputeOpti
     }
     // What a GPU helps with is whole rows.
     const auto most =
-        rows ? std::max<std::uint64_t>(1, rows->preferred_bytes() / row_size_) * row_size_ : kBlock;
+        rows ? std::max<std::uint64_t>(1, rows->preferred_bytes() / row_size_) * row_size_ : block_size();
     for (std::uint64_t done = 0; done < wanted.size; done += block.size()) {
       block.resize(std::min(most, wanted.size - done));
       const auto offset = wanted.offset + done;
@@ -73,6 +89,12 @@ Status OverlaidSource::produce(std::span<const Extent> pieces, const ComputeOpti
     }
   }
   return {};
+}
+
+std::uint64_t OverlaidSource::block_size() const {
+  const auto descends = [](const auto& row, const auto& next) { return next.second < row.second; };
+  const bool is_ordered = std::adjacent_find(rows_.begin(), rows_.end(), descends) == rows_.end();
+  return is_ordered || is_c_order(view_.shape, view_.strides) ? kBlock : kWideBlock;
 }
 
 /// The other tensor from the first row that is wanted to the last.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Large tensors that are partly those of others, as sources. A few megabytes exist at a time.
+// Large tensors that are partly those of others, as sources. Some megabytes exist at a time.
 #pragma once
 
 #include <cstdint>
@@ -41,6 +41,7 @@ class CKPT_EXPORT OverlaidSource final : public ComputedSource {
   template <typename Use>
   Status for_rows(Extent extent, const Use& use) const;
 
+  std::uint64_t block_size() const;
   Gather view_for_device() const;
   Result<std::unique_ptr<DeviceRows>> send(const Gather& view, const ComputeOptions& options,
                                            const std::function<void()>& report) const;

@@ -59,6 +59,25 @@ Rows shuffled() {
   return rows;
 }
 
+class CountingSource final : public ByteSource {
+ public:
+  explicit CountingSource(Bytes bytes) : bytes_("counted", std::move(bytes)) {}
+
+  const std::string& name() const override { return bytes_.name(); }
+
+  std::uint64_t size() const override { return bytes_.size(); }
+
+  Status read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    bytes_read += out.size();
+    return bytes_.read_at(offset, out);
+  }
+
+  mutable std::uint64_t bytes_read = 0;
+
+ private:
+  MemorySource bytes_;
+};
+
 struct Produced {
   Status status;
   std::vector<Bytes> pieces;
@@ -95,6 +114,27 @@ TEST_CASE("rows of another tensor lie over those of the new one", "[compute]") {
       CAPTURE(begin, end);
       CHECK(as_text(overlaid.read({begin, end - begin}).value()) == whole.substr(begin, end - begin));
     }
+  }
+}
+
+TEST_CASE("rows in any order cost reading their tensor, not a box of it each", "[compute]") {
+  const auto counting = std::make_shared<CountingSource>(random_bytes(9000 * 2100, 4));
+  for (const bool is_transposed : {false, true}) {
+    CAPTURE(is_transposed);
+    Gather view;
+    view.source = counting;
+    view.shape = {9000, 1050};
+    view.strides = {1050, 1};
+    if (is_transposed) view.strides = {1, 9000};
+    view.from = view.to = Dtype::kFloat16;
+    Rows rows;
+    std::mt19937 random(5);
+    for (std::uint64_t to = 0; to < 300; ++to) rows[to] = random() % 9000;
+    const OverlaidSource source(std::make_shared<MemorySource>("new", random_bytes(400 * 2100, 6)), view,
+                                rows);
+    counting->bytes_read = 0;
+    REQUIRE(produced(source, {{0, source.size()}}, nullptr).status.ok());
+    CHECK(counting->bytes_read <= 2 * counting->size());
   }
 }
 
