@@ -7,6 +7,8 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "ckpt/compute/merge_values.h"
 
@@ -54,6 +56,24 @@ CKPT_INLINED std::uint64_t random_pair(std::uint64_t key, std::uint64_t place) {
 template <typename Real>
 struct Loops {
   using Key = MagnitudeKey<Real>;
+  using Signed = std::make_signed_t<Key>;  // keys are positive, and vector units compare these
+  using Keys __attribute__((vector_size(kMergeLanes * sizeof(Real)))) = Signed;
+
+  static CKPT_INLINED Keys load_bits(const Real* values) {
+    Keys out;
+    std::memcpy(&out, values, sizeof out);
+    return out;
+  }
+
+  static CKPT_INLINED Keys load_keys(const Real* values) {
+    return load_bits(values) & std::numeric_limits<Signed>::max();
+  }
+
+  static CKPT_INLINED Signed sum_of_keys(const Keys& keys) {
+    Signed sum = 0;
+    for (std::size_t lane = 0; lane < kMergeLanes; ++lane) sum += keys[lane];
+    return sum;
+  }
 
   static CKPT_INLINED void decode(Dtype dtype, const std::byte* values, Real* out, std::size_t count) {
     decode_values(dtype, values, out, count);
@@ -313,10 +333,21 @@ struct Loops {
 
   static CKPT_INLINED void keep_bits(Real* x, const std::uint64_t* bits, std::size_t first_bit,
                                      std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto bit = first_bit + i;
-      x[i] = (bits[bit / 64] >> (bit % 64) & 1U) != 0 ? x[i] : Real{0};
+    constexpr Keys kLanes = {0, 1, 2, 3, 4, 5, 6, 7};
+    const auto shift = first_bit % 64;
+    const auto* words = bits + first_bit / 64;
+    std::size_t i = 0;
+    for (; count - i >= 64; i += 64, ++words) {
+      auto word = words[0] >> shift;
+      if (shift != 0) word |= words[1] << (64 - shift);
+      for (std::size_t lanes = i; lanes < i + 64; lanes += kMergeLanes, word >>= kMergeLanes) {
+        const auto is_kept = (static_cast<Signed>(word & 0xffU) >> kLanes & 1) != 0;
+        const auto values = load_bits(x + lanes) & is_kept;
+        std::memcpy(x + lanes, &values, sizeof values);
+      }
     }
+    for (auto bit = shift; i < count; ++i, ++bit)
+      x[i] = (words[bit / 64] >> (bit % 64) & 1U) != 0 ? x[i] : Real{0};
   }
 
   static CKPT_INLINED void keep_random(Real* x, std::uint64_t key, std::uint64_t first,
@@ -331,6 +362,23 @@ struct Loops {
       x[2 * i] = low < threshold ? x[2 * i] : Real{0};
       x[2 * i + 1] = high < threshold ? x[2 * i + 1] : Real{0};
     }
+  }
+
+  static CKPT_INLINED void randoms(std::uint64_t key, std::uint64_t first, std::uint32_t* __restrict out,
+                                   std::size_t count) {
+    const auto random = [&](std::size_t i) {
+      return static_cast<std::uint32_t>(random_pair(key, (first + i) / 2) >> ((first + i) % 2 * 32));
+    };
+    const auto start = static_cast<std::size_t>(first % 2);
+    if (start != 0 && count > 0) out[0] = random(0);
+    const auto place = (first + start) / 2;
+    const auto pairs = count < start ? 0 : (count - start) / 2;
+    for (std::size_t i = 0; i < pairs; ++i) {
+      const auto both = random_pair(key, place + i);
+      out[start + 2 * i] = static_cast<std::uint32_t>(both);
+      out[start + 2 * i + 1] = static_cast<std::uint32_t>(both >> 32U);
+    }
+    if (start + 2 * pairs < count) out[count - 1] = random(count - 1);
   }
 
   /// Every pair of `kInputs` inputs in one loop.
@@ -383,39 +431,85 @@ struct Loops {
   }
 
   static CKPT_INLINED KeyCounts collect(const Real* x, Key lower, Key upper, Key* inside, std::size_t count) {
-    constexpr std::size_t kGroup = 16;
-    Key above = 0;
-    std::size_t at_upper = 0;
-    std::size_t at_lower = 0;
+    constexpr std::size_t kMostSteps = 16;
+    const auto low = static_cast<Signed>(lower);
+    const auto high = static_cast<Signed>(upper);
+    auto above_low = Keys{};  // as negative numbers, as comparisons are
+    auto below_low = Keys{};
+    auto above_high = Keys{};
+    auto below_high = Keys{};
     std::size_t found = 0;
-    const auto take = [&](Key key) {
-      at_upper += key == upper ? 1U : 0U;
-      at_lower += key == lower ? 1U : 0U;
-      inside[found] = key;
-      found += static_cast<unsigned>(key > lower) & static_cast<unsigned>(key < upper);
-    };
-    const auto whole = count / kGroup * kGroup;
-    for (std::size_t i = 0; i < whole; i += kGroup) {
-      Key near = 0;  // within the bounds or on them
-      for (std::size_t j = 0; j < kGroup; ++j) {
-        const auto key = key_of(x[i + j]);
-        above += key > upper ? Key{1} : Key{0};
-        near |= static_cast<Key>(static_cast<unsigned>(key >= lower) & static_cast<unsigned>(key <= upper));
+    std::size_t i = 0;
+    while (count - i >= kMergeLanes) {
+      const auto steps = std::min(kMostSteps, (count - i) / kMergeLanes);
+      auto between = Keys{};  // a bit for each step, the last one lowest
+      for (std::size_t step = 0; step < steps; ++step) {
+        const auto keys = load_keys(x + i + step * kMergeLanes);
+        const auto is_above_low = keys > low;
+        const auto is_below_high = keys < high;
+        above_low += is_above_low;
+        below_low += keys < low;
+        above_high += keys > high;
+        below_high += is_below_high;
+        between += between;
+        between -= is_above_low & is_below_high;
       }
-      if (near == 0) continue;
-      for (std::size_t j = 0; j < kGroup; ++j) take(key_of(x[i + j]));
+      for (std::size_t lane = 0; lane < kMergeLanes; ++lane) {
+        for (auto bits = static_cast<Key>(between[lane]); bits != 0; bits &= bits - 1) {
+          const auto step = steps - 1 - static_cast<std::size_t>(std::countr_zero(bits));
+          inside[found++] = key_of(x[i + step * kMergeLanes + lane]);
+        }
+      }
+      i += steps * kMergeLanes;
     }
-    for (auto i = whole; i < count; ++i) {
+    KeyCounts out;
+    const auto seen = static_cast<Signed>(i);
+    out.above = static_cast<std::uint64_t>(-sum_of_keys(above_high));
+    out.at_upper = static_cast<std::uint64_t>(seen + sum_of_keys(above_high + below_high));
+    out.at_lower = static_cast<std::uint64_t>(seen + sum_of_keys(above_low + below_low));
+    for (; i < count; ++i) {
       const auto key = key_of(x[i]);
-      above += key > upper ? Key{1} : Key{0};
-      take(key);
+      out.above += key > upper ? 1 : 0;
+      out.at_upper += key == upper ? 1 : 0;
+      out.at_lower += key == lower ? 1 : 0;
+      if (key > lower && key < upper) inside[found++] = key;
     }
-    return {above, at_upper, lower == upper ? 0 : at_lower, found};
+    if (lower == upper) out.at_lower = 0;
+    out.between = found;
+    return out;
   }
 
   static CKPT_INLINED std::size_t count_key(const Real* x, Key key, std::size_t count) {
     Key found = 0;
     for (std::size_t i = 0; i < count; ++i) found += key_of(x[i]) == key ? Key{1} : Key{0};
+    return static_cast<std::size_t>(found);
+  }
+
+  static CKPT_INLINED Key magnitudes(const Real* __restrict x, Key greatest, Key* __restrict keys,
+                                     std::size_t count) {
+    auto most = static_cast<Signed>(greatest);
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto key = key_of(x[i]);
+      keys[i] = key;
+      most = static_cast<Signed>(key) > most ? static_cast<Signed>(key) : most;
+    }
+    return static_cast<Key>(most);
+  }
+
+  static CKPT_INLINED void depths(const Key* __restrict keys, Key greatest, unsigned bits, std::uint16_t last,
+                                  std::uint16_t* __restrict out, std::size_t count) {
+    const auto shift = static_cast<unsigned>(std::numeric_limits<Real>::digits - 1) - bits;
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto depth = static_cast<Signed>((greatest - keys[i]) >> shift);
+      out[i] = static_cast<std::uint16_t>(depth < last ? depth : last);
+    }
+  }
+
+  static CKPT_INLINED std::size_t keys_before(const Key* keys, std::size_t number, std::size_t count) {
+    const auto key = static_cast<Signed>(keys[number]);
+    Signed found = 0;
+    for (std::size_t i = 0; i < number; ++i) found += static_cast<Signed>(keys[i]) >= key ? 1 : 0;
+    for (auto i = number + 1; i < count; ++i) found += static_cast<Signed>(keys[i]) > key ? 1 : 0;
     return static_cast<std::size_t>(found);
   }
 };
@@ -428,9 +522,10 @@ struct Loops {
   .add_products = CKPT_LOOP(add_products), .nearswap = CKPT_LOOP(nearswap), .ram = CKPT_LOOP(ram),           \
   .variance = CKPT_LOOP(variance), .sce = CKPT_LOOP(sce), .fuse = CKPT_LOOP(fuse),                           \
   .keep_keys = CKPT_LOOP(keep_keys), .keep_where = CKPT_LOOP(keep_where), .keep_bits = CKPT_LOOP(keep_bits), \
-  .keep_random = CKPT_LOOP(keep_random), .gram = CKPT_LOOP(gram), .dot = CKPT_LOOP(dot),                     \
-  .magnitude_sum = CKPT_LOOP(magnitude_sum), .nonzeros = CKPT_LOOP(nonzeros),                                \
-  .ram_counts = CKPT_LOOP(ram_counts), .collect = CKPT_LOOP(collect), .count_key = CKPT_LOOP(count_key)
+  .keep_random = CKPT_LOOP(keep_random), .randoms = CKPT_LOOP(randoms), .gram = CKPT_LOOP(gram),             \
+  .dot = CKPT_LOOP(dot), .magnitude_sum = CKPT_LOOP(magnitude_sum), .nonzeros = CKPT_LOOP(nonzeros),         \
+  .ram_counts = CKPT_LOOP(ram_counts), .collect = CKPT_LOOP(collect), .count_key = CKPT_LOOP(count_key),     \
+  .magnitudes = CKPT_LOOP(magnitudes), .depths = CKPT_LOOP(depths), .keys_before = CKPT_LOOP(keys_before)
 
 }  // namespace
 
@@ -443,20 +538,6 @@ std::uint64_t merge_random_key(std::uint64_t seed, std::string_view tensor, std:
 
 std::uint32_t merge_random(std::uint64_t key, std::uint64_t i) {
   return static_cast<std::uint32_t>(random_pair(key, i / 2) >> (i % 2 * 32));
-}
-
-void merge_randoms(std::uint64_t key, std::uint64_t first, std::span<std::uint32_t> out) {
-  std::size_t i = 0;
-  if (first % 2 != 0 && !out.empty()) out[i++] = merge_random(key, first);
-  const auto place = (first + i) / 2;
-  const auto pairs = (out.size() - i) / 2;
-  auto* pair = out.data() + i;
-  for (std::size_t j = 0; j < pairs; ++j) {
-    const auto both = random_pair(key, place + j);
-    pair[2 * j] = static_cast<std::uint32_t>(both);
-    pair[2 * j + 1] = static_cast<std::uint32_t>(both >> 32U);
-  }
-  if (i + 2 * pairs < out.size()) out.back() = merge_random(key, first + out.size() - 1);
 }
 
 template <typename Real>

@@ -10,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
 #include <type_traits>
 
@@ -110,6 +109,9 @@ struct MergeKernels {
   void (*keep_random)(Real* x, std::uint64_t key, std::uint64_t first, std::uint64_t threshold,
                       std::size_t count);
 
+  /// The random numbers of values from `first` on.
+  void (*randoms)(std::uint64_t key, std::uint64_t first, std::uint32_t* out, std::size_t count);
+
   // ---- sums: in lanes (value i of a block in lane i % 8), lanes added in order; then block by block
 
   /// Adds the inner products of x_i and x_j, j <= i, to sums[i (i + 1) / 2 + j].
@@ -126,11 +128,19 @@ struct MergeKernels {
 
   // ---- order of magnitudes
 
-  /// Counts keys around [lower, upper], and puts those strictly inside behind one another, in their order,
+  /// Counts keys around [lower, upper], and puts those strictly inside behind one another, in any order,
   /// where there is room for all of them.
   KeyCounts (*collect)(const Real* x, Key lower, Key upper, Key* inside, std::size_t count);
   /// Numbers of a key.
   std::size_t (*count_key)(const Real* x, Key key, std::size_t count);
+  /// The magnitudes of x; the result is the greatest of them and `greatest`.
+  Key (*magnitudes)(const Real* x, Key greatest, Key* keys, std::size_t count);
+  /// How far keys are below `greatest`, in steps of which an octave has 2^bits; at most `last`. Precondition:
+  /// none is greater.
+  void (*depths)(const Key* keys, Key greatest, unsigned bits, std::uint16_t last, std::uint16_t* out,
+                 std::size_t count);
+  /// Keys that are greater than key `number`, or equal and in front of it.
+  std::size_t (*keys_before)(const Key* keys, std::size_t number, std::size_t count);
 };
 
 /// The stream of the masks of a tensor, for one of the files that change it.
@@ -139,9 +149,6 @@ std::uint64_t merge_random_key(std::uint64_t seed, std::string_view tensor, std:
 /// Random 32 bits of value `i`: those of SplitMix64 (Steele, Lea and Flood, 2014) at the place i / 2 of the
 /// stream that begins at `key`; the lower half for even i.
 std::uint32_t merge_random(std::uint64_t key, std::uint64_t i);
-
-/// Those of values from `first` on.
-void merge_randoms(std::uint64_t key, std::uint64_t first, std::span<std::uint32_t> out);
 
 template <typename Real>
 const MergeKernels<Real>& merge_kernels(VectorUnit unit);

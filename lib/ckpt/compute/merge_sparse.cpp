@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "ckpt/compute/merge_factory.h"
 #include "ckpt/compute/ordered_merge.h"
@@ -265,19 +266,20 @@ class DellaMerge final : public SparseMerge<Real> {
     const auto others = this->others_.size();
     scratch.bits.assign(others * words(), 0);
     std::vector<std::vector<Key>> keys(others, std::vector<Key>(static_cast<std::size_t>(this->row_)));
-    RowRanker ranker;
+    std::vector<Key> greatest(others, 0);
+    RowRanker<Real> ranker(this->kernels_);
     return this->for_chunk(chunk, scratch, [&](const Block& block) {
       const auto changes = this->changes(block);
       const auto place = static_cast<std::size_t>(block.first % this->row_);
       const bool ends = place + block.count == this->row_;
       for (std::size_t i = 0; i < others; ++i) {
         if (!is_ranked(i)) continue;
-        for (std::size_t j = 0; j < block.count; ++j)
-          keys[i][place + j] = static_cast<Key>(std::bit_cast<Key>(changes[i][j]) & (~Key{0} >> 1U));
+        greatest[i] = this->kernels_.magnitudes(changes[i], greatest[i], keys[i].data() + place, block.count);
         if (!ends) continue;
         const auto first = block.first - place;
         const auto bit = static_cast<std::size_t>(first - chunk * this->chunk_size_);
-        ranker.mark<Key>(keys[i], masks_[i], first, i * words() * 64 + bit, scratch.bits);
+        ranker.mark(keys[i], std::exchange(greatest[i], 0), masks_[i], first, i * words() * 64 + bit,
+                    scratch.bits);
       }
     });
   }

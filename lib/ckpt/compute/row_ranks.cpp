@@ -6,12 +6,14 @@
 #include <bit>
 #include <cmath>
 
-#include "ckpt/compute/merge_kernels.h"
-
 namespace ckpt {
 namespace {
 
 constexpr double kRange = 0x1p32;
+constexpr std::size_t kLeastByDepth = 64;  ///< numbers of a row
+constexpr std::size_t kShortRow = 2048;
+constexpr std::size_t kOctaves = 8;
+constexpr std::size_t kMostOpen = 64;  ///< numbers whose place is found by looking at the whole row
 
 /// How far a key is below the greatest: 5 bits of exponent, which is 32 octaves, and then bits of the number,
 /// 32 in all. What is still smaller has the same.
@@ -93,9 +95,17 @@ void sort_runs(std::vector<std::uint64_t>& words, std::span<const Key> keys, uns
   }
 }
 
+/// Sets bits from `bit` on where `word` has them; it has `count`.
+void put_bits(std::vector<std::uint64_t>& bits, std::size_t bit, std::uint64_t word, std::size_t count) {
+  const auto shift = bit % 64;
+  bits[bit / 64] |= word << shift;
+  if (shift + count > 64) bits[bit / 64 + 1] |= word >> (64 - shift);
+}
+
 }  // namespace
 
-void RowRanker::set_thresholds(std::size_t size, const RankedMask& mask) {
+template <typename Real>
+void RowRanker<Real>::set_thresholds(std::size_t size, const RankedMask& mask) {
   if (thresholds_.size() == size && density_ == mask.density && epsilon_ == mask.epsilon) return;
   density_ = mask.density;
   epsilon_ = mask.epsilon;
@@ -107,47 +117,95 @@ void RowRanker::set_thresholds(std::size_t size, const RankedMask& mask) {
   }
 }
 
-template <typename Key>
-void RowRanker::mark(std::span<const Key> keys, const RankedMask& mask, std::uint64_t first, std::size_t bit,
-                     std::vector<std::uint64_t>& bits) {
+template <typename Real>
+void RowRanker<Real>::mark(std::span<const Key> keys, Key greatest, const RankedMask& mask,
+                           std::uint64_t first, std::size_t bit, std::vector<std::uint64_t>& bits) {
   const auto size = keys.size();
   random_.resize(size);
-  merge_randoms(mask.key, first, random_);
-  kept_.resize(size);
+  kernels_.randoms(mask.key, first, random_.data(), size);
   if (size == 1) {
-    kept_[0] = random_[0] < threshold_of(mask.density) ? 1 : 0;
-  } else {
-    set_thresholds(size, mask);
-    order_.resize(size);
-    auto greatest = keys[0];
-    for (const auto key : keys) greatest = std::max(greatest, key);
-    for (std::size_t i = 0; i < size; ++i)
-      order_[i] =
-          static_cast<std::uint64_t>(depth_of(greatest, keys[i])) << 32U | static_cast<std::uint64_t>(i);
-    const auto digit = digit_bits(size);
-    if (digit == 8) {
-      sort_by_upper<8>(order_, other_);
-    } else {
-      sort_by_upper<11>(order_, other_);
-    }
-    sort_runs(order_, keys, 64 - 2 * digit);
-    const auto* order = order_.data();
-    const auto* random = random_.data();
-    const auto* thresholds = thresholds_.data();
-    auto* kept = kept_.data();  // bytes may be anything, so compilers would load the others again and again
-    for (std::size_t i = 0; i < size; ++i) {
-      const auto number = number_of(order[i]);
-      kept[number] = random[number] < thresholds[i] ? 1 : 0;
-    }
+    if (random_[0] < threshold_of(mask.density)) put_bits(bits, bit, 1, 1);
+    return;
   }
-  for (std::size_t i = 0; i < size; ++i)
-    bits[(bit + i) / 64] |= static_cast<std::uint64_t>(kept_[i]) << (bit + i) % 64;
+  set_thresholds(size, mask);
+  if (size < kLeastByDepth || !mark_by_depth(keys, greatest, bit, bits))
+    mark_by_order(keys, greatest, bit, bits);
 }
 
-template void RowRanker::mark(std::span<const std::uint32_t> keys, const RankedMask& mask,
-                              std::uint64_t first, std::size_t bit, std::vector<std::uint64_t>& bits);
-template void RowRanker::mark(std::span<const std::uint64_t> keys, const RankedMask& mask,
-                              std::uint64_t first, std::size_t bit, std::vector<std::uint64_t>& bits);
+/// Most random numbers decide without the place: those of one depth have places, and so thresholds, between
+/// two bounds. False, with nothing marked, where many numbers are left whose place would have to be found.
+template <typename Real>
+bool RowRanker<Real>::mark_by_depth(std::span<const Key> keys, Key greatest, std::size_t bit,
+                                    std::vector<std::uint64_t>& bits) {
+  constexpr std::size_t kTables = 4;  // counts of one depth wait for one another
+  const auto size = keys.size();
+  const auto octave_bits = size <= kShortRow ? 5U : 8U;
+  const auto depths = kOctaves << octave_bits;
+  depths_.resize(size);
+  kernels_.depths(keys.data(), greatest, octave_bits, static_cast<std::uint16_t>(depths - 1), depths_.data(),
+                  size);
+  counts_.assign(kTables * depths, 0);
+  for (std::size_t i = 0; i < size; ++i) ++counts_[i % kTables * depths + depths_[i]];
+  surely_.resize(depths);
+  perhaps_.resize(depths);
+  std::size_t place = 0;
+  for (std::size_t depth = 0; depth < depths; ++depth) {
+    perhaps_[depth] = thresholds_[std::min(place, size - 1)];
+    for (std::size_t table = 0; table < kTables; ++table) place += counts_[table * depths + depth];
+    surely_[depth] = thresholds_[place > 0 ? place - 1 : 0];
+  }
+  open_.resize(size);
+  kept_.resize((size + 63) / 64);
+  std::size_t open = 0;
+  for (std::size_t first = 0; first < size; first += 64) {
+    const auto count = std::min<std::size_t>(64, size - first);
+    const auto* depth = depths_.data() + first;
+    const auto* random = random_.data() + first;
+    std::uint64_t word = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool is_kept = random[i] < surely_[depth[i]];
+      const bool may_be = random[i] < perhaps_[depth[i]];
+      word |= static_cast<std::uint64_t>(is_kept) << i;
+      open_[open] = static_cast<std::uint32_t>(first + i);
+      open += static_cast<unsigned>(may_be) & static_cast<unsigned>(!is_kept);
+    }
+    kept_[first / 64] = word;
+  }
+  if (open > kMostOpen) return false;
+  for (std::size_t i = 0; i < open; ++i) {
+    const auto number = open_[i];
+    const auto at = kernels_.keys_before(keys.data(), number, size);
+    if (random_[number] < thresholds_[at]) kept_[number / 64] |= std::uint64_t{1} << number % 64;
+  }
+  for (std::size_t i = 0; i < kept_.size(); ++i)
+    put_bits(bits, bit + i * 64, kept_[i], std::min<std::size_t>(64, size - i * 64));
+  return true;
+}
+
+template <typename Real>
+void RowRanker<Real>::mark_by_order(std::span<const Key> keys, Key greatest, std::size_t bit,
+                                    std::vector<std::uint64_t>& bits) {
+  const auto size = keys.size();
+  order_.resize(size);
+  for (std::size_t i = 0; i < size; ++i)
+    order_[i] =
+        static_cast<std::uint64_t>(depth_of(greatest, keys[i])) << 32U | static_cast<std::uint64_t>(i);
+  const auto digit = digit_bits(size);
+  if (digit == 8) {
+    sort_by_upper<8>(order_, other_);
+  } else {
+    sort_by_upper<11>(order_, other_);
+  }
+  sort_runs(order_, keys, 64 - 2 * digit);
+  for (std::size_t i = 0; i < size; ++i) {
+    const auto number = number_of(order_[i]);
+    const bool is_kept = random_[number] < thresholds_[i];
+    bits[(bit + number) / 64] |= static_cast<std::uint64_t>(is_kept) << (bit + number) % 64;
+  }
+}
+
+template class RowRanker<float>;
+template class RowRanker<double>;
 
 std::size_t RowHistogram::bin_of(double value) {
   return (std::bit_cast<std::uint32_t>(static_cast<float>(value)) & 0x7fffffffU) >> 11U;
