@@ -11,12 +11,21 @@ namespace ckpt {
 namespace {
 
 constexpr std::uint64_t kPiece = std::uint64_t{256} << 10U;     // bytes that are turned at once
-constexpr std::uint64_t kMostBegun = std::uint64_t{64} << 20U;  // bytes of blocks that are not whole
+constexpr std::uint64_t kMostBegun = std::uint64_t{64} << 20U;  // bytes of slabs that are not whole
+constexpr std::uint64_t kLeastRun = 64;                         // bytes
 
 }  // namespace
 
+std::optional<BlockOrder> delivery_order(std::span<const std::int64_t> shape,
+                                         std::span<const std::size_t> order, std::size_t item) {
+  BlockOrder out(shape, order, kMostSlabBytes / item);
+  if (out.slab_size() > kMostSlabBytes / item) return std::nullopt;
+  if (out.is_cut() && out.run_size() * item < kLeastRun) return std::nullopt;
+  return out;
+}
+
 MergeDelivery::MergeDelivery(const MergeJob& job) : job_(job), item_(dtype_info(job.dtype).item_size) {
-  if (!job.order.empty()) order_.emplace(job.shape, job.order);
+  if (!job.order.empty()) order_.emplace(job.shape, job.order, job.most_slab_bytes / item_);
   if (order_ && order_->size() == 1) order_.reset();
   block_ = item_ * (order_ ? order_->size() : 1);
 }
@@ -30,40 +39,61 @@ Status MergeDelivery::take(std::uint64_t offset, ByteView bytes, const Emit& emi
     offset += size;
     return part;
   };
-  const auto in_block = offset % block_;
-  if (in_block > 0) {
+  while (!bytes.empty()) {
+    const auto slab = order_->slab_at(offset / item_);
     const auto begin = offset;
-    CKPT_RETURN_IF_ERROR(add(begin, cut(std::min<std::uint64_t>(block_ - in_block, bytes.size())), emit));
-  }
-  if (bytes.size() >= block_) {
-    const auto begin = offset;
-    CKPT_RETURN_IF_ERROR(emit_blocks(begin, cut(bytes.size() / block_ * block_), emit));
-  }
-  if (bytes.empty()) return {};
-  return add(offset, bytes, emit);
-}
-
-Status MergeDelivery::add(std::uint64_t offset, ByteView bytes, const Emit& emit) {
-  const auto begin = offset / block_ * block_;
-  Begun* block = nullptr;
-  {
-    const std::lock_guard lock(mutex_);
-    block = &begun_[begin];
-    if (block->values.empty()) {
-      block->values.resize(block_);
-      block->missing = block_;
+    const auto left = (slab.first + slab.count) * item_ - offset;
+    const bool is_whole = offset == slab.first * item_ && bytes.size() >= left;
+    if (!is_whole) {
+      CKPT_RETURN_IF_ERROR(add(slab, begin, cut(std::min<std::uint64_t>(left, bytes.size())), emit));
+    } else if (order_->is_cut()) {
+      CKPT_RETURN_IF_ERROR(emit_slab(slab, cut(left), emit));
+    } else {
+      CKPT_RETURN_IF_ERROR(emit_blocks(begin, cut(bytes.size() / block_ * block_), emit));
     }
   }
-  std::memcpy(block->values.data() + (offset - begin), bytes.data(), bytes.size());
+  return {};
+}
+
+Status MergeDelivery::add(const Slab& slab, std::uint64_t offset, ByteView bytes, const Emit& emit) {
+  const auto begin = slab.first * item_;
+  Begun* begun = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    begun = &begun_[begin];
+    if (begun->values.empty()) {
+      begun->missing = slab.count * item_;
+      begun->values.resize(begun->missing);
+    }
+  }
+  std::memcpy(begun->values.data() + (offset - begin), bytes.data(), bytes.size());
   Bytes whole;
   {
     const std::lock_guard lock(mutex_);
-    block->missing -= bytes.size();
-    if (block->missing > 0) return {};
-    whole = std::move(block->values);
+    begun->missing -= bytes.size();
+    if (begun->missing > 0) return {};
+    whole = std::move(begun->values);
     begun_.erase(begin);
   }
-  return emit_blocks(begin, whole, emit);
+  return order_->is_cut() ? emit_slab(slab, whole, emit) : emit_blocks(begin, whole, emit);
+}
+
+Status MergeDelivery::emit_slab(const Slab& slab, ByteView values, const Emit& emit) const {
+  Bytes piece;
+  for (std::uint64_t done = 0; done < slab.count;) {
+    const auto count = std::min(kPiece / item_, slab.count - done);
+    piece.resize(count * item_);
+    order_->arrange_slab(item_, slab, values.data(), done, count, piece.data());
+    if (job_.result_swapped) swap_byte_order(job_.dtype, piece);
+    for (std::uint64_t sent = 0; sent < count;) {
+      const auto place = order_->slab_place(slab, done + sent);
+      const auto size = std::min(place.size, count - sent);
+      CKPT_RETURN_IF_ERROR(emit(place.offset * item_, ByteView(piece).subspan(sent * item_, size * item_)));
+      sent += size;
+    }
+    done += count;
+  }
+  return {};
 }
 
 Status MergeDelivery::emit_blocks(std::uint64_t offset, ByteView values, const Emit& emit) const {
@@ -81,7 +111,7 @@ Status MergeDelivery::emit_blocks(std::uint64_t offset, ByteView values, const E
   return {};
 }
 
-Extent MergeDelivery::stretch_at(const TensorMerge& merge, std::uint64_t offset) const {
+MergeDelivery::Stretch MergeDelivery::stretch_at(const TensorMerge& merge, std::uint64_t offset) const {
   const auto chunk_at = [&](std::uint64_t place) {
     std::uint64_t low = 0;
     std::uint64_t high = merge.chunks();
@@ -91,16 +121,24 @@ Extent MergeDelivery::stretch_at(const TensorMerge& merge, std::uint64_t offset)
     }
     return merge.chunk(low);
   };
-  if (!order_) return chunk_at(offset);
+  if (!order_) {
+    const auto chunk = chunk_at(offset);
+    return {chunk, chunk};
+  }
   const auto begin = offset / block_ * block_;
-  const auto end = chunk_at(begin + block_ - 1).end() / block_ * block_;
-  return {begin, end - begin};
+  if (order_->is_cut()) {
+    const auto size = order_->slab_size() * item_;
+    const auto first = begin + (offset - begin) / size * size;
+    return {{first, std::min(size, begin + block_ - first)}, {begin, block_}};
+  }
+  const Extent blocks{begin, chunk_at(begin + block_ - 1).end() / block_ * block_ - begin};
+  return {blocks, blocks};
 }
 
 std::size_t MergeDelivery::most_threads(std::size_t threads) const {
   if (!order_) return threads;
   const std::size_t all = threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency());
-  return std::clamp<std::uint64_t>(kMostBegun / block_, 1, all);
+  return std::clamp<std::uint64_t>(kMostBegun / (order_->slab_size() * item_), 1, all);
 }
 
 }  // namespace ckpt

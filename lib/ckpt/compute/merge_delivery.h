@@ -7,12 +7,18 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <span>
 
 #include "ckpt/base/bytes.h"
 #include "ckpt/compute/block_order.h"
 #include "ckpt/compute/tensor_merge.h"
 
 namespace ckpt {
+
+/// How a tensor comes into another order, in slabs of so many bytes that they fit memory; nothing where their
+/// runs would be too short to be written one by one.
+std::optional<BlockOrder> delivery_order(std::span<const std::int64_t> shape,
+                                         std::span<const std::size_t> order, std::size_t item);
 
 class MergeDelivery {
  public:
@@ -28,29 +34,35 @@ class MergeDelivery {
   /// taken, all has left.
   Status take(std::uint64_t offset, ByteView bytes, const Emit& emit);
 
-  /// What leaves once all chunks that lie in it have been taken: a stretch of the result around `offset`.
-  Extent stretch_at(const TensorMerge& merge, std::uint64_t offset) const;
+  /// A stretch of the result around `offset`, and what must have been taken before all of it leaves.
+  struct Stretch {
+    Extent result;
+    Extent taken;
+  };
+
+  Stretch stretch_at(const TensorMerge& merge, std::uint64_t offset) const;
 
   /// Threads that may merge at once, so that the blocks they begin do not fill memory.
   std::size_t most_threads(std::size_t threads) const;
 
  private:
   struct Begun {
-    Bytes values;  ///< of a block, in C order
+    Bytes values;  ///< of a slab, in C order
     std::uint64_t missing;
   };
 
-  /// A part of one block.
-  Status add(std::uint64_t offset, ByteView bytes, const Emit& emit);
+  /// A part of one slab.
+  Status add(const Slab& slab, std::uint64_t offset, ByteView bytes, const Emit& emit);
+  Status emit_slab(const Slab& slab, ByteView values, const Emit& emit) const;
   /// Whole blocks, in C order.
   Status emit_blocks(std::uint64_t offset, ByteView values, const Emit& emit) const;
 
   const MergeJob& job_;
   std::size_t item_;
   std::optional<BlockOrder> order_;
-  std::uint64_t block_ = 1;  ///< bytes
+  std::uint64_t block_ = 1;  ///< bytes, of the result's dtype as are all
   std::mutex mutex_;
-  std::map<std::uint64_t, Begun> begun_;  ///< by where the block begins
+  std::map<std::uint64_t, Begun> begun_;  ///< by where the slab begins
 };
 
 }  // namespace ckpt

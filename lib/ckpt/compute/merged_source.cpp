@@ -307,22 +307,23 @@ Status MergedSource::read_at(std::uint64_t offset, std::span<std::byte> out) con
       const auto start = extents_[job].offset;
       MergeDelivery delivery(jobs_[job]);
       const auto stretch = delivery.stretch_at(*at.merge, offset - start);
-      at.bytes.resize(stretch.size);
+      at.bytes.resize(stretch.result.size);
       const TensorMerge::Emit keep = [&](std::uint64_t place, ByteView bytes) -> Status {
-        const auto first = std::max(place, stretch.offset);
-        const auto end = std::min(place + bytes.size(), stretch.end());
+        const auto first = std::max(place, stretch.result.offset);
+        const auto end = std::min(place + bytes.size(), stretch.result.end());
         if (first >= end) return {};
-        std::memcpy(at.bytes.data() + (first - stretch.offset), bytes.data() + (first - place), end - first);
+        std::memcpy(at.bytes.data() + (first - stretch.result.offset), bytes.data() + (first - place),
+                    end - first);
         return {};
       };
       for (std::uint64_t chunk = 0; chunk < at.merge->chunks(); ++chunk) {
         const auto extent = at.merge->chunk(chunk);
-        if (extent.end() <= stretch.offset || extent.offset >= stretch.end()) continue;
+        if (extent.end() <= stretch.taken.offset || extent.offset >= stretch.taken.end()) continue;
         CKPT_RETURN_IF_ERROR(at.merge->combine(chunk, at.scratch, [&](std::uint64_t place, ByteView bytes) {
           return delivery.take(place, bytes, keep);
         }));
       }
-      at.extent = {start + stretch.offset, stretch.size};
+      at.extent = {start + stretch.result.offset, stretch.result.size};
     }
     const auto size = std::min<std::uint64_t>(out.size(), at.extent.end() - offset);
     std::memcpy(out.data(), at.bytes.data() + (offset - at.extent.offset), size);

@@ -19,6 +19,8 @@
 
 namespace ckpt {
 
+inline constexpr std::uint64_t kMostSlabBytes = std::uint64_t{32} << 20U;
+
 /// A dense tensor, in the order of its shape, the last dimension fastest.
 struct MergeInput {
   std::shared_ptr<const ByteSource> source;
@@ -45,7 +47,8 @@ struct MergeJob {
   /// How the result lies: the dimensions from the slowest to the fastest. Empty: in C order, as the inputs
   /// do.
   std::vector<std::size_t> order = {};
-  bool result_swapped = false;  ///< the result's numbers are to have the other byte order
+  std::uint64_t most_slab_bytes = kMostSlabBytes;  ///< that are put in this order at once
+  bool result_swapped = false;                     ///< the result's numbers are to have the other byte order
 
   CKPT_EXPORT std::uint64_t numel() const;
 };

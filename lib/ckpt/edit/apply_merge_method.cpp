@@ -10,7 +10,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
-#include "ckpt/compute/block_order.h"
+#include "ckpt/compute/merge_delivery.h"
 #include "ckpt/edit/layer_positions.h"
 #include "ckpt/edit/merge_dict.h"
 #include "ckpt/edit/merge_jobs.h"
@@ -58,8 +58,6 @@ struct Noted {
   std::uint64_t statistics = 0;  ///< layers
   std::uint64_t reordered = 0;   ///< tensors
 };
-
-constexpr std::uint64_t kLargestBlock = std::uint64_t{32} << 20U;  // bytes, of a tensor that is put in order
 
 using Axes = std::vector<std::size_t>;
 
@@ -209,7 +207,7 @@ class DictMethod final : public DictMerge {
     if (view.strides.empty() || is_c_order(view.shape, view.strides)) return;
     job.order = *dense_order(view.shape, view.strides);
     const auto item = dtype_info(job.dtype).item_size;
-    if (BlockOrder(view.shape, job.order).size() <= kLargestBlock / item) return;
+    if (delivery_order(view.shape, job.order, item)) return;
     job.order.clear();
     view.strides.clear();
     ++noted_.reordered;

@@ -2,32 +2,45 @@
 #include "ckpt/rewrite/computed_segments.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "ckpt/base/crc32.h"
 
 namespace ckpt {
 namespace {
 
-/// The checksum of a piece that comes block by block, in any order.
+/// The checksum of a piece that comes block by block, in any order. Blocks that touch become one.
 class PieceSum {
  public:
   void add(std::uint64_t offset, ByteView bytes) {
-    const Block block{bytes.size(), crc32(0, bytes)};
+    Block block{bytes.size(), crc32(0, bytes)};
     const std::lock_guard lock(mutex_);
-    blocks_.emplace(offset, block);
+    auto next = blocks_.lower_bound(offset);
+    if (next != blocks_.end() && next->first == offset + block.size) {
+      block = joined(block, next->second);
+      next = blocks_.erase(next);
+    }
+    if (next != blocks_.begin()) {
+      const auto before = std::prev(next);
+      if (before->first + before->second.size == offset) {
+        before->second = joined(before->second, block);
+        return;
+      }
+    }
+    blocks_.emplace_hint(next, offset, block);
   }
 
-  std::uint32_t value() const {
-    std::uint32_t sum = 0;
-    for (const auto& [offset, block] : blocks_) sum = crc32_of_both(sum, block.sum, block.size);
-    return sum;
-  }
+  std::uint32_t value() const { return blocks_.empty() ? 0 : blocks_.begin()->second.sum; }
 
  private:
   struct Block {
     std::uint64_t size;
     std::uint32_t sum;
   };
+
+  static Block joined(const Block& first, const Block& second) {
+    return {first.size + second.size, crc32_of_both(first.sum, second.sum, second.size)};
+  }
 
   std::mutex mutex_;
   std::map<std::uint64_t, Block> blocks_;  ///< by offset

@@ -115,6 +115,45 @@ TEST_CASE("what is merged in C order lies in the order that is asked for", "[com
   }
 }
 
+TEST_CASE("a block that does not fit memory comes in slabs", "[compute]") {
+  const std::vector<Case> cases = {{{600, 700}, {1, 0}, 420'000},
+                                   {{3, 500, 41, 9}, {0, 3, 1, 2}, 184'500},
+                                   {{2, 300, 70, 20}, {0, 3, 2, 1}, 420'000},
+                                   {{40, 90, 41}, {2, 0, 1}, 147'600},
+                                   {{200'001, 3}, {1, 0}, 600'003}};
+  for (const auto& [shape, order, block] : cases) {
+    auto job = job_of(MergeMethod::kDareTies, related(3, product(shape), Dtype::kFloat32), Dtype::kFloat32);
+    job.shape = shape;
+    job.parameters.densities = {0.5, 0.5};
+    const auto wanted = in_order(shape, order, 4, merged(job).bytes);
+    job.order = order;
+    for (const std::uint64_t most : {std::uint64_t{1}, std::uint64_t{70'000}, block * 4 - 1}) {
+      job.most_slab_bytes = most;
+      CHECK(BlockOrder(shape, order, most / 4).is_cut());
+      for (const std::size_t threads : {1U, 3U}) CHECK(merged(job, threads).bytes == wanted);
+      if (most == 1) continue;  // each row would want all others to be merged
+      MergedSource source("merged", std::nullopt);
+      source.add(job_of(MergeMethod::kMean, {{1, 2}, {3, 4}}));
+      const auto extent = source.add(job);
+      Bytes read(extent.size);
+      REQUIRE(source.read_at(extent.offset, read).ok());
+      CHECK(read == wanted);
+    }
+  }
+}
+
+TEST_CASE("a tensor is put in order where its slabs lie in runs worth writing", "[compute]") {
+  const auto cuts = [](const Shape& shape, const Order& order, std::size_t item) {
+    const auto found = delivery_order(shape, order, item);
+    return found && found->is_cut();
+  };
+  CHECK(cuts({16'384, 16'384}, {1, 0}, 4));                                        // runs of 2 KiB
+  CHECK(cuts({8, 16'384, 16'384}, {0, 2, 1}, 4));                                  // block by block
+  CHECK_FALSE(cuts({1024, 1024}, {1, 0}, 4));                                      // one slab
+  CHECK(delivery_order(Shape{64, 1 << 24}, Order{1, 0}, 2) == std::nullopt);       // runs of 2 bytes
+  CHECK(delivery_order(Shape{2, 9000, 9000}, Order{2, 1, 0}, 4) == std::nullopt);  // a row is too large
+}
+
 TEST_CASE("pieces of a tensor in another order are its bytes", "[compute]") {
   const Shape shape = {40, 90, 10, 9};
   auto job = job_of(MergeMethod::kDareTies, related(2, product(shape), Dtype::kFloat32), Dtype::kFloat32);
