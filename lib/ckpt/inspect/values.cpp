@@ -10,6 +10,7 @@
 #include "ckpt/compute/convert.h"
 #include "ckpt/compute/small_floats.h"
 #include "ckpt/format/torch_zip.h"
+#include "ckpt/model/byte_order.h"
 #include "ckpt/model/key_path.h"
 
 namespace ckpt {
@@ -111,6 +112,7 @@ Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, cons
   const auto strides = checkpoint.strides(tensor);
   std::vector<std::int64_t> index(tensor.rank);
   std::vector<std::string> out;
+  const bool swapped = has_turned_bytes(checkpoint, tensor);
   std::byte item[16];
   count = std::min(count, checkpoint.numel(tensor));
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -119,9 +121,7 @@ Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, cons
       element += static_cast<std::uint64_t>(index[d] * strides[d]);
     CKPT_RETURN_IF_ERROR(
         source.read_at(extent.offset + element * info.item_size, std::span(item, info.item_size)));
-    if (checkpoint.big_endian && !checkpoint.storages[tensor.storage].untyped) {
-      swap_byte_order(tensor.dtype, std::span(item, info.item_size));
-    }
+    if (swapped) swap_byte_order(tensor.dtype, std::span(item, info.item_size));
     out.push_back(value_text(tensor.dtype, tensor.flags, item));
     for (std::size_t d = tensor.rank; d-- > 0;) {
       if (++index[d] < shape[d]) break;
