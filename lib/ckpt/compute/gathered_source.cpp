@@ -110,67 +110,101 @@ std::uint64_t GatheredSource::copy_from(const Box& box, std::uint64_t offset, st
   return size;
 }
 
-Status GatheredSource::produce(std::span<const Extent> pieces, const ComputeOptions& options,
-                               const Deliver& deliver, const std::function<void()>& report) const {
+/// One call of `produce`.
+class GatheredSource::Work {
+ public:
+  Work(const GatheredSource& source, std::span<const Extent> pieces, const ComputeOptions& options,
+       const Deliver& deliver, const std::function<void()>& report)
+      : source_(source), pieces_(pieces), options_(options), deliver_(deliver), report_(report) {}
+
+  Status run() {
+    for (const auto& placed : source_.results_) {
+      if (placed.gather.watch) placed.gather.watch->begin();
+    }
+    for (std::size_t piece = 0; piece < pieces_.size(); ++piece) CKPT_RETURN_IF_ERROR(plan(piece));
+    if (!sent_.empty()) CKPT_RETURN_IF_ERROR(gather_sent());
+    CKPT_RETURN_IF_ERROR(gather_boxes());
+    for (const auto& placed : source_.results_) {
+      if (placed.gather.watch) CKPT_RETURN_IF_ERROR(placed.gather.watch->verdict());
+    }
+    return {};
+  }
+
+ private:
+  /// One box, or what is wanted of it.
   struct Job {
     std::size_t piece;
-    Extent extent;   ///< of one box
+    Extent extent;
     bool is_repeat;  ///< a piece before has the same
   };
 
-  for (const auto& placed : results_) {
-    if (placed.gather.watch) placed.gather.watch->begin();
-  }
-  std::vector<Job> jobs;
-  std::vector<DeviceGather> sent;  // to the GPU
-  std::unordered_set<std::uint64_t> seen;
-  std::uint64_t bytes = 0;
-  const auto add_boxes = [&](std::size_t piece, const Placed& placed, Extent wanted) {
-    bytes += wanted.size;
+  /// Each result of a piece goes to the GPU as a whole, or box by box to the processors.
+  Status plan(std::size_t piece) {
+    const auto wanted = pieces_[piece];
+    CKPT_RETURN_IF_ERROR(source_.require(wanted));
     for (auto offset = wanted.offset; offset < wanted.end();) {
-      const auto end = std::min(box_at(placed, offset).end(), wanted.end());
-      jobs.push_back({piece, {offset, end - offset}, !seen.insert(offset).second});
-      offset = end;
-    }
-  };
-  for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
-    const auto wanted = pieces[piece];
-    CKPT_RETURN_IF_ERROR(require(wanted));
-    for (auto offset = wanted.offset; offset < wanted.end();) {
-      const auto& placed = result_at(offset);
+      const auto& placed = source_.result_at(offset);
       const Extent part{offset, std::min(placed.extent.end(), wanted.end()) - offset};
-      if (options.device != nullptr && part.size == placed.extent.size &&
-          suits_device(*options.device, placed.gather)) {
-        sent.push_back({&placed.gather, piece, offset - wanted.offset, !seen.insert(offset).second});
+      if (options_.device != nullptr && part.size == placed.extent.size &&
+          suits_device(*options_.device, placed.gather)) {
+        sent_.push_back({&placed.gather, piece, offset - wanted.offset, !seen_.insert(offset).second});
       } else {
         add_boxes(piece, placed, part);
       }
       offset = part.end();
     }
+    return {};
   }
-  if (!sent.empty()) {
-    CKPT_ASSIGN_OR_RETURN(const auto left,
-                          gather_on_device(*options.device, sent, options.threads, deliver, report));
-    for (const auto i : left) {
-      const auto offset = pieces[sent[i].piece].offset + sent[i].offset;
-      const auto& placed = result_at(offset);
-      if (!sent[i].is_repeat) seen.erase(offset);
-      add_boxes(sent[i].piece, placed, placed.extent);
+
+  void add_boxes(std::size_t piece, const Placed& placed, Extent wanted) {
+    bytes_ += wanted.size;
+    for (auto offset = wanted.offset; offset < wanted.end();) {
+      const auto end = std::min(box_at(placed, offset).end(), wanted.end());
+      jobs_.push_back({piece, {offset, end - offset}, !seen_.insert(offset).second});
+      offset = end;
     }
   }
-  Workers workers(worthwhile_threads(options.threads, bytes), jobs.size());
-  const auto work = [&](std::size_t index, Box& box) -> Status {
-    const auto& [piece, extent, is_repeat] = jobs[index];
-    const auto& placed = result_at(extent.offset);
-    CKPT_RETURN_IF_ERROR(compute(placed, box_at(placed, extent.offset), box, is_repeat ? Extent{} : extent));
-    return deliver(piece, extent.offset - pieces[piece].offset,
-                   ByteView(box.values).subspan(extent.offset - box.extent.offset, extent.size));
-  };
-  CKPT_RETURN_IF_ERROR(workers.run_with<Box>(work, report));
-  for (const auto& placed : results_) {
-    if (placed.gather.watch) CKPT_RETURN_IF_ERROR(placed.gather.watch->verdict());
+
+  /// What the GPU has no room for is left to the processors.
+  Status gather_sent() {
+    CKPT_ASSIGN_OR_RETURN(const auto left,
+                          gather_on_device(*options_.device, sent_, options_.threads, deliver_, report_));
+    for (const auto i : left) {
+      const auto offset = pieces_[sent_[i].piece].offset + sent_[i].offset;
+      const auto& placed = source_.result_at(offset);
+      if (!sent_[i].is_repeat) seen_.erase(offset);
+      add_boxes(sent_[i].piece, placed, placed.extent);
+    }
+    return {};
   }
-  return {};
+
+  Status gather_boxes() {
+    Workers workers(worthwhile_threads(options_.threads, bytes_), jobs_.size());
+    const auto work = [&](std::size_t index, Box& box) -> Status {
+      const auto& [piece, extent, is_repeat] = jobs_[index];
+      const auto& placed = source_.result_at(extent.offset);
+      CKPT_RETURN_IF_ERROR(
+          compute(placed, box_at(placed, extent.offset), box, is_repeat ? Extent{} : extent));
+      return deliver_(piece, extent.offset - pieces_[piece].offset,
+                      ByteView(box.values).subspan(extent.offset - box.extent.offset, extent.size));
+    };
+    return workers.run_with<Box>(work, report_);
+  }
+
+  const GatheredSource& source_;
+  std::span<const Extent> pieces_;
+  const ComputeOptions& options_;
+  const Deliver& deliver_;
+  const std::function<void()>& report_;
+  std::vector<Job> jobs_;
+  std::vector<DeviceGather> sent_;          ///< to the GPU
+  std::unordered_set<std::uint64_t> seen_;  ///< where boxes and whole results begin
+  std::uint64_t bytes_ = 0;                 ///< of the jobs
+};
+
+Status GatheredSource::produce(std::span<const Extent> pieces, const ComputeOptions& options,
+                               const Deliver& deliver, const std::function<void()>& report) const {
+  return Work(*this, pieces, options, deliver, report).run();
 }
 
 bool GatheredSource::has_verdict() const {

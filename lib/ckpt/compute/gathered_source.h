@@ -71,6 +71,8 @@ class CKPT_EXPORT GatheredSource final : public ComputedSource {
     Bytes gathered;  ///< before they were converted
   };
 
+  class Work;
+
   /// As many of the bytes as come in one way. Returns how many, as the next three do.
   Result<std::uint64_t> read_some(std::uint64_t offset, std::span<std::byte> out) const;
   /// From the source itself, where values lie as they are wanted.
