@@ -2,13 +2,13 @@
 #include "ckpt/inspect/values.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <cstring>
 
 #include <fmt/format.h>
 
 #include "ckpt/compute/convert.h"
-#include "ckpt/compute/small_floats.h"
+#include "ckpt/compute/element_types.h"
 #include "ckpt/format/torch_zip.h"
 #include "ckpt/model/byte_order.h"
 #include "ckpt/model/key_path.h"
@@ -16,25 +16,14 @@
 namespace ckpt {
 namespace {
 
+/// Of a float, or of the first half of a complex number.
 double float_value(Dtype dtype, const std::byte* data) {
-  switch (dtype) {
-    case Dtype::kFloat32:
-    case Dtype::kComplex64: return static_cast<double>(std::bit_cast<float>(load_le<std::uint32_t>(data)));
-    case Dtype::kFloat64:
-    case Dtype::kComplex128: return std::bit_cast<double>(load_le<std::uint64_t>(data));
-    case Dtype::kFloat16:
-    case Dtype::kComplex32: return small_float(load_le<std::uint16_t>(data), 5, 10, 15, false);
-    case Dtype::kBfloat16:
-    case Dtype::kBcomplex32:
-      return static_cast<double>(
-          std::bit_cast<float>(static_cast<std::uint32_t>(load_le<std::uint16_t>(data)) << 16U));
-    case Dtype::kFloat8E5m2:
-    case Dtype::kFloat8E4m3fn:
-    case Dtype::kFloat8E5m2fnuz:
-    case Dtype::kFloat8E4m3fnuz:
-    case Dtype::kFloat8E8m0fnu: return float8_value(dtype, static_cast<std::uint8_t>(data[0]));
-    default: return NAN;
-  }
+  double out = NAN;
+  with_real_element(part_dtype(dtype), [&](auto element) {
+    std::memcpy(&element, data, sizeof element);
+    out = static_cast<double>(number_of(element));
+  });
+  return out;
 }
 
 std::string json_float(double value, Dtype dtype) {
