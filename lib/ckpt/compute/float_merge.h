@@ -16,6 +16,7 @@
 
 #include "ckpt/compute/convert.h"
 #include "ckpt/compute/device.h"
+#include "ckpt/compute/element_types.h"
 #include "ckpt/compute/merge_values.h"
 #include "ckpt/compute/tensor_merge.h"
 
@@ -76,7 +77,7 @@ class FloatMerge : public TensorMerge {
           if (!sums.empty()) kernels_.gram(measured_, block.x, sums.data(), block.count);
           if (elsewhere) return;
           combine_block(chunk, block);
-          kernels_.encode(real_dtype(job_.dtype), block.out,
+          kernels_.encode(part_dtype(job_.dtype), block.out,
                           scratch.out.data() + (block.first - first) * item_, block.count);
         });
       return emit(first * item_, ByteView(scratch.out).first(count * item_));
@@ -181,7 +182,7 @@ class FloatMerge : public TensorMerge {
       if (raw.size() < count * item) raw.resize(std::max(count, strip_) * item);
       const auto bytes = std::span(raw).first(count * item);
       CKPT_RETURN_IF_ERROR(input.source->read_at(input.offset + first * item, bytes));
-      if (input.swapped) swap_byte_order(real_dtype(input.dtype), bytes);
+      if (input.swapped) swap_byte_order(part_dtype(input.dtype), bytes);
     }
     return {};
   }
@@ -216,7 +217,7 @@ class FloatMerge : public TensorMerge {
   }
 
   static std::size_t item_of(const MergeInput& input) {
-    return dtype_info(real_dtype(input.dtype)).item_size;
+    return dtype_info(part_dtype(input.dtype)).item_size;
   }
 
   const MergeJob& job_;
@@ -232,7 +233,7 @@ class FloatMerge : public TensorMerge {
 
   void decode(const MergeInput& input, const std::byte* raw, std::uint64_t first, Real* out,
               std::size_t count) const {
-    kernels_.decode(real_dtype(input.dtype), raw + first * item_of(input), out, count);
+    kernels_.decode(part_dtype(input.dtype), raw + first * item_of(input), out, count);
     if (input.lazy.negative) kernels_.negate(out, count, 0, 1);
     if (input.lazy.conjugate) kernels_.negate(out, count, 1, 2);
   }
@@ -243,7 +244,7 @@ class FloatMerge : public TensorMerge {
     return {sizeof(CkptKernelCall),
             pass.kernel,
             accumulate,
-            device_dtype(real_dtype(job_.dtype), false),
+            device_dtype(part_dtype(job_.dtype), false),
             inputs.data(),
             inputs.size(),
             pass.parameters.data(),
@@ -260,7 +261,7 @@ class FloatMerge : public TensorMerge {
     std::vector<CkptValues> values;
     for (const auto i : pass.inputs) {
       void* const data = scratch == nullptr ? nullptr : scratch->raw[i].data();
-      values.push_back({data, 0, count, device_dtype(real_dtype(job_.inputs[i].dtype), false), -1});
+      values.push_back({data, 0, count, device_dtype(part_dtype(job_.inputs[i].dtype), false), -1});
     }
     return values;
   }

@@ -71,6 +71,19 @@ class CKPT_EXPORT GatheredSource final : public ComputedSource {
     Bytes gathered;  ///< before they were converted
   };
 
+  class Work;
+
+  /// As many of the bytes as come in one way. Returns how many, as the next three do.
+  Result<std::uint64_t> read_some(std::uint64_t offset, std::span<std::byte> out) const;
+  /// From the source itself, where values lie as they are wanted.
+  static Result<std::uint64_t> read_straight(const Placed& placed, std::uint64_t offset,
+                                             std::span<std::byte> out);
+  /// The few values that are wanted, without those around them. The box stays what it was.
+  Result<std::uint64_t> read_sample(const Placed& placed, std::uint64_t offset,
+                                    std::span<std::byte> out) const;
+  /// What the box holds of it. Precondition: it holds `offset`.
+  static std::uint64_t copy_from(const Box& box, std::uint64_t offset, std::span<std::byte> out);
+
   static bool is_plain(const Gather& gather);
   const Placed& result_at(std::uint64_t offset) const;
   static Extent box_at(const Placed& placed, std::uint64_t offset);

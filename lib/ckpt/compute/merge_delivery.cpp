@@ -112,15 +112,7 @@ Status MergeDelivery::emit_blocks(std::uint64_t offset, ByteView values, const E
 }
 
 MergeDelivery::Stretch MergeDelivery::stretch_at(const TensorMerge& merge, std::uint64_t offset) const {
-  const auto chunk_at = [&](std::uint64_t place) {
-    std::uint64_t low = 0;
-    std::uint64_t high = merge.chunks();
-    while (high - low > 1) {
-      const auto middle = low + (high - low) / 2;
-      (merge.chunk(middle).offset <= place ? low : high) = middle;
-    }
-    return merge.chunk(low);
-  };
+  const auto chunk_at = [&](std::uint64_t place) { return merge.chunk(merge.chunk_at(place)); };
   if (!order_) {
     const auto chunk = chunk_at(offset);
     return {chunk, chunk};

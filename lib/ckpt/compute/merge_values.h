@@ -3,7 +3,6 @@
 // that are compiled for several vector units, so all of it is inlined.
 #pragma once
 
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -13,7 +12,6 @@
 #include <type_traits>
 
 #include "ckpt/compute/narrow_floats.h"
-#include "ckpt/compute/small_floats.h"
 #include "ckpt/model/dtype.h"
 
 namespace ckpt {
@@ -41,23 +39,6 @@ CKPT_MERGE_INLINED Real with_one_nan(Real value) {
   return value == value ? value : std::numeric_limits<Real>::quiet_NaN();
 }
 
-/// The values of each byte.
-const std::array<float, 256>& float8_values(Dtype dtype);
-
-/// To nearest, ties to even; overflow and NaN as PyTorch's cast has them.
-std::uint8_t float8_rounded(Dtype dtype, double value);
-
-/// A complex number is two of these.
-constexpr Dtype real_dtype(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kComplex128: return Dtype::kFloat64;
-    case Dtype::kComplex64: return Dtype::kFloat32;
-    case Dtype::kComplex32: return Dtype::kFloat16;
-    case Dtype::kBcomplex32: return Dtype::kBfloat16;
-    default: return dtype;
-  }
-}
-
 template <typename Item, typename Real>
 CKPT_MERGE_INLINED void decode_items(const std::byte* values, Real* __restrict out, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
@@ -80,23 +61,32 @@ CKPT_MERGE_INLINED void decode_values(Dtype dtype, const std::byte* values, Real
     case Dtype::kFloat32: return decode_items<float>(values, out, count);
     case Dtype::kFloat16: return decode_items<Float16>(values, out, count);
     case Dtype::kBfloat16: return decode_items<Bfloat16>(values, out, count);
-    default: break;
+    case Dtype::kFloat8E5m2: return decode_items<Float8E5m2>(values, out, count);
+    case Dtype::kFloat8E5m2fnuz: return decode_items<Float8E5m2fnuz>(values, out, count);
+    case Dtype::kFloat8E4m3fnuz: return decode_items<Float8E4m3fnuz>(values, out, count);
+    case Dtype::kFloat8E8m0fnu: return decode_items<Float8E8m0fnu>(values, out, count);
+    default: return decode_items<Float8E4m3fn>(values, out, count);
   }
-  const auto& table = float8_values(dtype);
-  for (std::size_t i = 0; i < count; ++i)
-    out[i] = static_cast<Real>(table[std::to_integer<std::uint8_t>(values[i])]);
+}
+
+/// The nearest `Item`, ties to even; overflow as PyTorch's cast has it.
+template <typename Item, typename Real>
+CKPT_MERGE_INLINED Item rounded(Real value) {
+  const auto number = with_one_nan(value);
+  if constexpr (std::is_same_v<Item, Float8E8m0fnu>) {
+    return Item(static_cast<float>(number));  // PyTorch finds powers of two by the bits of a float32
+  } else if constexpr (std::is_class_v<Item>) {
+    return Item(rounded_to_odd(number));
+  } else {
+    return static_cast<Item>(number);
+  }
 }
 
 template <typename Item, typename Real>
 CKPT_MERGE_INLINED void encode_items(const Real* values, std::byte* out, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
-    if constexpr (std::is_class_v<Item>) {
-      const Item item(rounded_to_odd(with_one_nan(values[i])));
-      std::memcpy(out + i * sizeof(Item), &item, sizeof item);
-    } else {
-      const auto item = static_cast<Item>(with_one_nan(values[i]));
-      std::memcpy(out + i * sizeof(Item), &item, sizeof item);
-    }
+    const auto item = rounded<Item>(values[i]);
+    std::memcpy(out + i * sizeof(Item), &item, sizeof item);
   }
 }
 
@@ -107,10 +97,12 @@ CKPT_MERGE_INLINED void encode_values(Dtype dtype, const Real* values, std::byte
     case Dtype::kFloat32: return encode_items<float>(values, out, count);
     case Dtype::kFloat16: return encode_items<Float16>(values, out, count);
     case Dtype::kBfloat16: return encode_items<Bfloat16>(values, out, count);
-    default: break;
+    case Dtype::kFloat8E5m2: return encode_items<Float8E5m2>(values, out, count);
+    case Dtype::kFloat8E5m2fnuz: return encode_items<Float8E5m2fnuz>(values, out, count);
+    case Dtype::kFloat8E4m3fnuz: return encode_items<Float8E4m3fnuz>(values, out, count);
+    case Dtype::kFloat8E8m0fnu: return encode_items<Float8E8m0fnu>(values, out, count);
+    default: return encode_items<Float8E4m3fn>(values, out, count);
   }
-  for (std::size_t i = 0; i < count; ++i)
-    out[i] = static_cast<std::byte>(float8_rounded(dtype, static_cast<double>(values[i])));
 }
 
 }  // namespace ckpt

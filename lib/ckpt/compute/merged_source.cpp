@@ -114,6 +114,15 @@ struct Relation {
   double cosine() const { return product / std::sqrt(squares) / std::sqrt(other_squares); }
 };
 
+/// Every pass over the inputs, by this thread alone. Then chunks can be combined.
+Status reduce_alone(TensorMerge& merge, MergeScratch& scratch) {
+  while (true) {
+    CKPT_ASSIGN_OR_RETURN(const auto parts, merge.next_pass());
+    if (parts == 0) return {};
+    for (std::uint64_t part = 0; part < parts; ++part) CKPT_RETURN_IF_ERROR(merge.reduce(part, scratch));
+  }
+}
+
 }  // namespace
 
 std::uint64_t MergeJob::numel() const {
@@ -188,11 +197,7 @@ class MergedSource::Work {
   Status merge_alone(std::size_t job, MergeScratch& scratch) {
     CKPT_ASSIGN_OR_RETURN(const auto merge, make_tensor_merge(source_.jobs_[job], source_.unit_));
     merge->combine_with(backend_);
-    while (true) {
-      CKPT_ASSIGN_OR_RETURN(const auto parts, merge->next_pass());
-      if (parts == 0) break;
-      for (std::uint64_t part = 0; part < parts; ++part) CKPT_RETURN_IF_ERROR(merge->reduce(part, scratch));
-    }
+    CKPT_RETURN_IF_ERROR(reduce_alone(*merge, scratch));
     MergeDelivery delivery(source_.jobs_[job]);
     for (std::uint64_t chunk = 0; chunk < merge->chunks(); ++chunk)
       CKPT_RETURN_IF_ERROR(combine(job, *merge, chunk, scratch, delivery));
@@ -255,13 +260,66 @@ class MergedSource::Work {
   ScratchPool scratches_;
 };
 
-/// The tensor that `read_at` is in, and its chunk that was combined last.
-struct MergedSource::Reading {
-  std::size_t job = 0;
-  std::unique_ptr<TensorMerge> merge;
-  MergeScratch scratch;
-  Extent extent;  ///< in the source
-  Bytes bytes;
+/// The tensor that `read_at` is in, and the stretch of it that was combined last.
+class MergedSource::Reading {
+ public:
+  explicit Reading(const MergedSource& source) : source_(source) {}
+
+  /// The stretch that holds `offset`, in the source.
+  Status go_to(std::uint64_t offset) {
+    if (offset >= extent_.offset && offset < extent_.end()) return {};
+    extent_ = {};  // until it is whole
+    const auto& extents = source_.extents_;
+    const auto holder =
+        std::upper_bound(extents.begin(), extents.end(), offset,
+                         [](std::uint64_t wanted, const Extent& extent) { return wanted < extent.end(); });
+    const auto job = static_cast<std::size_t>(holder - extents.begin());
+    if (merge_ == nullptr || job_ != job) CKPT_RETURN_IF_ERROR(begin(job));
+    return combine_around(offset);
+  }
+
+  /// Of the stretch, what lies from `offset` on.
+  ByteView from(std::uint64_t offset) const { return ByteView(bytes_).subspan(offset - extent_.offset); }
+
+ private:
+  Status begin(std::size_t job) {
+    merge_ = nullptr;
+    CKPT_ASSIGN_OR_RETURN(auto merge, make_tensor_merge(source_.jobs_[job], source_.unit_));
+    CKPT_RETURN_IF_ERROR(reduce_alone(*merge, scratch_));
+    merge_ = std::move(merge);
+    job_ = job;
+    return {};
+  }
+
+  /// Chunks may reach beyond the stretch, at both ends.
+  Status combine_around(std::uint64_t offset) {
+    const auto start = source_.extents_[job_].offset;
+    MergeDelivery delivery(source_.jobs_[job_]);
+    const auto [stretch, taken] = delivery.stretch_at(*merge_, offset - start);
+    bytes_.resize(stretch.size);
+    const TensorMerge::Emit keep = [&, stretch = stretch](std::uint64_t place, ByteView bytes) -> Status {
+      const auto first = std::max(place, stretch.offset);
+      const auto end = std::min(place + bytes.size(), stretch.end());
+      if (first < end)
+        std::memcpy(bytes_.data() + (first - stretch.offset), bytes.data() + (first - place), end - first);
+      return {};
+    };
+    const auto deliver = [&](std::uint64_t place, ByteView bytes) {
+      return delivery.take(place, bytes, keep);
+    };
+    const auto behind = merge_->chunk_at(taken.end() - 1) + 1;
+    for (auto chunk = merge_->chunk_at(taken.offset); chunk < behind; ++chunk)
+      CKPT_RETURN_IF_ERROR(merge_->combine(chunk, scratch_, deliver));
+    extent_ = {start + stretch.offset, stretch.size};
+    return {};
+  }
+
+  const MergedSource& source_;
+  std::size_t job_ = 0;
+  std::unique_ptr<TensorMerge> merge_;
+  MergeScratch scratch_;
+  Extent extent_;  ///< in the source
+  Bytes bytes_;
 };
 
 MergedSource::MergedSource(std::string name, std::optional<double> least_cosine, VectorUnit unit)
@@ -283,50 +341,12 @@ Extent MergedSource::add(MergeJob job) {
 Status MergedSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
   CKPT_RETURN_IF_ERROR(require({offset, out.size()}));
   const std::lock_guard lock(mutex_);
-  if (reading_ == nullptr) reading_ = std::make_unique<Reading>();
-  auto& at = *reading_;
+  if (reading_ == nullptr) reading_ = std::make_unique<Reading>(*this);
   while (!out.empty()) {
-    if (offset < at.extent.offset || offset >= at.extent.end()) {
-      const auto behind =
-          std::upper_bound(extents_.begin(), extents_.end(), offset,
-                           [](std::uint64_t wanted, const Extent& extent) { return wanted < extent.end(); });
-      const auto job = static_cast<std::size_t>(behind - extents_.begin());
-      at.extent = {};  // until it is whole
-      if (at.merge == nullptr || at.job != job) {
-        at.merge = nullptr;
-        CKPT_ASSIGN_OR_RETURN(auto merge, make_tensor_merge(jobs_[job], unit_));
-        while (true) {
-          CKPT_ASSIGN_OR_RETURN(const auto parts, merge->next_pass());
-          if (parts == 0) break;
-          for (std::uint64_t part = 0; part < parts; ++part)
-            CKPT_RETURN_IF_ERROR(merge->reduce(part, at.scratch));
-        }
-        at.merge = std::move(merge);
-        at.job = job;
-      }
-      const auto start = extents_[job].offset;
-      MergeDelivery delivery(jobs_[job]);
-      const auto stretch = delivery.stretch_at(*at.merge, offset - start);
-      at.bytes.resize(stretch.result.size);
-      const TensorMerge::Emit keep = [&](std::uint64_t place, ByteView bytes) -> Status {
-        const auto first = std::max(place, stretch.result.offset);
-        const auto end = std::min(place + bytes.size(), stretch.result.end());
-        if (first >= end) return {};
-        std::memcpy(at.bytes.data() + (first - stretch.result.offset), bytes.data() + (first - place),
-                    end - first);
-        return {};
-      };
-      for (std::uint64_t chunk = 0; chunk < at.merge->chunks(); ++chunk) {
-        const auto extent = at.merge->chunk(chunk);
-        if (extent.end() <= stretch.taken.offset || extent.offset >= stretch.taken.end()) continue;
-        CKPT_RETURN_IF_ERROR(at.merge->combine(chunk, at.scratch, [&](std::uint64_t place, ByteView bytes) {
-          return delivery.take(place, bytes, keep);
-        }));
-      }
-      at.extent = {start + stretch.result.offset, stretch.result.size};
-    }
-    const auto size = std::min<std::uint64_t>(out.size(), at.extent.end() - offset);
-    std::memcpy(out.data(), at.bytes.data() + (offset - at.extent.offset), size);
+    CKPT_RETURN_IF_ERROR(reading_->go_to(offset));
+    const auto bytes = reading_->from(offset);
+    const auto size = std::min(out.size(), bytes.size());
+    std::memcpy(out.data(), bytes.data(), size);
     out = out.subspan(size);
     offset += size;
   }

@@ -101,7 +101,7 @@ class CKPT_EXPORT MergedSource final : public ComputedSource {
 
  private:
   class Work;
-  struct Reading;
+  class Reading;
 
   Status check_relation() const;
 

@@ -94,52 +94,39 @@ struct Bfloat16 {
   }
 };
 
-/// Finite numbers up to 448, which is also what larger ones become, and a NaN of each sign. (Up to
-/// PyTorch 2.6, at least, what rounds to more than 448 became a NaN.)
-struct Float8E4m3fn {
+/// A float of 8 bits with NaNs of both signs. `kLast` is its infinity, or else its largest number, and what
+/// numbers from `kEnd` (bits of a float) on become.
+template <int kExponent, int kMantissa, int kBias, std::uint32_t kEnd, std::uint32_t kLast>
+struct Float8 {
   std::uint8_t bits = 0;
 
-  Float8E4m3fn() = default;
+  Float8() = default;
 
-  CKPT_HOST_DEVICE explicit Float8E4m3fn(float value) {
+  CKPT_HOST_DEVICE explicit Float8(float value) {
     const auto all = bits_as<std::uint32_t>(value);
     const auto size = all & 0x7fffffffU;
-    const auto number = size < 0x43e00000U ? Format::rounded(size) : 0x7eU;  // 448
+    const auto number = size < kEnd ? Format::rounded(size) : kLast;
     bits = static_cast<std::uint8_t>(((all >> 24U) & 0x80U) | (size > 0x7f800000U ? 0x7fU : number));
   }
 
   CKPT_HOST_DEVICE operator float() const {  // NOLINT: every value is a float
+    constexpr bool kHasInfinity = (kLast & ((1U << static_cast<unsigned>(kMantissa)) - 1)) == 0;
     const std::uint32_t size = bits & 0x7fU;
+    const auto top = size >= kLast + (kHasInfinity ? 0U : 1U) ? 0x7f800000U : 0U;
+    const auto quiet = size > kLast ? 0x00400000U : 0U;
     const auto sign = static_cast<std::uint32_t>(bits & 0x80U) << 24U;
-    return bits_as<float>(sign | (size == 0x7fU ? 0x7ff00000U : Format::widened(size)));
+    return bits_as<float>(sign | Format::widened(size) | top | quiet);
   }
 
  private:
-  using Format = NarrowFormat<4, 3, 7>;
+  using Format = NarrowFormat<kExponent, kMantissa, kBias>;
 };
 
-/// The upper half of a Float16, with its infinities.
-struct Float8E5m2 {
-  std::uint8_t bits = 0;
-
-  Float8E5m2() = default;
-
-  CKPT_HOST_DEVICE explicit Float8E5m2(float value) {
-    const auto all = bits_as<std::uint32_t>(value);
-    const auto size = all & 0x7fffffffU;
-    const auto finite = size < 0x47800000U ? Format::rounded(size) : 0x7cU;  // 2^16
-    bits = static_cast<std::uint8_t>(((all >> 24U) & 0x80U) | (size > 0x7f800000U ? 0x7fU : finite));
-  }
-
-  CKPT_HOST_DEVICE operator float() const {  // NOLINT: every value is a float
-    Float16 half;
-    half.bits = static_cast<std::uint16_t>(bits << 8U);
-    return half;
-  }
-
- private:
-  using Format = NarrowFormat<5, 2, 15>;
-};
+/// Without infinities; numbers end at 448. (Up to PyTorch 2.6, at least, what rounds to more than 448 became
+/// a NaN.)
+using Float8E4m3fn = Float8<4, 3, 7, 0x43e00000U, 0x7eU>;
+/// The upper half of a Float16, with its infinities; those begin at 2^16.
+using Float8E5m2 = Float8<5, 2, 15, 0x47800000U, 0x7cU>;
 
 /// A float of 8 bits with one zero and one NaN, in the place of -0, which is also what numbers from `kEnd`
 /// (bits of a float) on become.

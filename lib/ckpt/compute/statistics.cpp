@@ -12,9 +12,7 @@
 #include <type_traits>
 
 #include "ckpt/compute/element_types.h"
-#include "ckpt/compute/narrow_floats.h"
 #include "ckpt/compute/number_ranges.h"
-#include "ckpt/compute/small_floats.h"
 
 // In each of the functions that are made for a vector unit.
 #define CKPT_INLINED inline __attribute__((always_inline))
@@ -241,52 +239,55 @@ Statistics look_at_integers(std::span<const Integer> values) {
 
 // ---- values as they lie in memory
 
-/// Calls `look(block)` with the values of each block, decoded by `decode(item)` from items of type `Item`.
-template <typename Item, typename Value, typename Decode, typename Look>
-void in_blocks(std::span<const std::byte> bytes, Decode decode, Look look) {
-  Block<Value> values;
+/// Calls `look(block)` with the numbers of each block, decoded by `decode(item)`.
+template <typename Item, typename Decode, typename Look>
+void in_blocks(std::span<const std::byte> bytes, const Decode& decode, const Look& look) {
+  using Number = decltype(decode(Item{}));
+  Block<Number> numbers;
   for (std::size_t done = 0; done < bytes.size();) {
     const auto count = std::min(kBlock, (bytes.size() - done) / sizeof(Item));
     for (std::size_t i = 0; i < count; ++i) {
       Item item;
       std::memcpy(&item, bytes.data() + done + i * sizeof(Item), sizeof item);
-      values[i] = decode(item);
+      numbers[i] = decode(item);
     }
-    look(std::span<const Value>(values).first(count));
+    look(std::span<const Number>(numbers).first(count));
     done += count * sizeof(Item);
   }
 }
 
+/// Floats of eight bits by their bits: to look them up is quicker here than to compute them.
+struct Float8Values {
+  std::array<float, 256> values;
+
+  template <typename Item>
+  static Float8Values of(Item item) {
+    Float8Values out;
+    for (std::size_t bits = 0; bits < out.values.size(); ++bits) {
+      item.bits = static_cast<std::uint8_t>(bits);
+      out.values[bits] = item;
+    }
+    return out;
+  }
+
+  float operator()(std::uint8_t bits) const { return values[bits]; }
+};
+
 /// `with_reals(block)` or `with_integers(block)` for each block of real values.
 template <typename WithReals, typename WithIntegers>
-void for_blocks(Dtype dtype, std::span<const std::byte> bytes, WithReals with_reals,
-                WithIntegers with_integers) {
-  const auto same = [](auto item) { return item; };
-  switch (dtype) {
-    case Dtype::kFloat64: return in_blocks<double, double>(bytes, same, with_reals);
-    case Dtype::kFloat32: return in_blocks<float, float>(bytes, same, with_reals);
-    case Dtype::kFloat16: return in_blocks<Float16, float>(bytes, same, with_reals);
-    case Dtype::kBfloat16: return in_blocks<Bfloat16, float>(bytes, same, with_reals);
-    case Dtype::kInt8: return in_blocks<std::int8_t, std::int8_t>(bytes, same, with_integers);
-    case Dtype::kInt16: return in_blocks<std::int16_t, std::int16_t>(bytes, same, with_integers);
-    case Dtype::kInt32: return in_blocks<std::int32_t, std::int32_t>(bytes, same, with_integers);
-    case Dtype::kInt64: return in_blocks<std::int64_t, std::int64_t>(bytes, same, with_integers);
-    case Dtype::kUint8: return in_blocks<std::uint8_t, std::uint8_t>(bytes, same, with_integers);
-    case Dtype::kUint16: return in_blocks<std::uint16_t, std::uint16_t>(bytes, same, with_integers);
-    case Dtype::kUint32: return in_blocks<std::uint32_t, std::uint32_t>(bytes, same, with_integers);
-    case Dtype::kUint64: return in_blocks<std::uint64_t, std::uint64_t>(bytes, same, with_integers);
-    case Dtype::kBool:
-      return in_blocks<std::uint8_t, std::uint8_t>(
-          bytes, [](std::uint8_t item) { return static_cast<std::uint8_t>(item != 0 ? 1 : 0); },
-          with_integers);
-    default: {  // floats of eight bits
-      std::array<float, 256> values;
-      for (std::size_t byte = 0; byte < values.size(); ++byte)
-        values[byte] = static_cast<float>(float8_value(dtype, static_cast<std::uint8_t>(byte)));
-      return in_blocks<std::uint8_t, float>(
-          bytes, [&](std::uint8_t item) { return values[item]; }, with_reals);
+void for_blocks(Dtype dtype, std::span<const std::byte> bytes, const WithReals& with_reals,
+                const WithIntegers& with_integers) {
+  with_real_element(dtype, [&](auto element) {
+    using Item = decltype(element);
+    const auto decode = [](Item item) { return number_of(item); };
+    if constexpr (std::is_integral_v<decltype(number_of(element))>) {
+      in_blocks<Item>(bytes, decode, with_integers);
+    } else if constexpr (sizeof(Item) == 1) {
+      in_blocks<std::uint8_t>(bytes, Float8Values::of(element), with_reals);
+    } else {
+      in_blocks<Item>(bytes, decode, with_reals);
     }
-  }
+  });
 }
 
 /// Of pairs of reals: only what counts.

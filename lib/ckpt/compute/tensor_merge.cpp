@@ -166,6 +166,16 @@ void OrderedSums::add(std::uint64_t chunk, std::span<const double> more) {
     take(first->second);
 }
 
+std::uint64_t TensorMerge::chunk_at(std::uint64_t offset) const {
+  std::uint64_t low = 0;
+  std::uint64_t high = chunks();
+  while (high - low > 1) {
+    const auto middle = low + (high - low) / 2;
+    (chunk(middle).offset <= offset ? low : high) = middle;
+  }
+  return low;
+}
+
 Status check_merge_job(const MergeJob& job) {
   CKPT_RETURN_IF_ERROR(check_dtypes(job));
   const auto first = job.inputs.front().dtype;

@@ -95,6 +95,10 @@ class TensorMerge {
   /// Of the result, one behind the other.
   virtual std::uint64_t chunks() const = 0;
   virtual Extent chunk(std::uint64_t index) const = 0;
+
+  /// The chunk that holds byte `offset` of the result.
+  std::uint64_t chunk_at(std::uint64_t offset) const;
+
   /// By any thread, in any order, each chunk once.
   virtual Status combine(std::uint64_t chunk, MergeScratch& scratch, const Emit& emit) = 0;
 

@@ -14,6 +14,7 @@
 #include "ckpt/compute/layer_init.h"
 #include "ckpt/compute/overlaid_source.h"
 #include "ckpt/edit/edits.h"
+#include "ckpt/model/byte_order.h"
 #include "ckpt/model/key_path.h"
 #include "ckpt/model/lookup.h"
 
@@ -249,7 +250,7 @@ class HeadReplacement {
     for (const auto& [to, from] : kept) {
       const auto row = std::span(values).subspan(static_cast<std::size_t>(to) * size, size);
       CKPT_RETURN_IF_ERROR(rows.read_at(static_cast<std::uint64_t>(from) * size, row));
-      if (is_turned(old)) swap_byte_order(old.dtype, row);
+      if (has_turned_bytes(checkpoint_, old)) swap_byte_order(old.dtype, row);
     }
     return {};
   }
@@ -264,14 +265,14 @@ class HeadReplacement {
 
   void put(EditedKey& key, Bytes values, Shape shape) {
     const auto row = checkpoint_.tensors[key.tensor];
-    if (is_turned(row)) swap_byte_order(row.dtype, values);
+    if (has_turned_bytes(checkpoint_, row)) swap_byte_order(row.dtype, values);
     set_values(key, DataRef::of_bytes(std::move(values)), std::move(shape));
   }
 
   /// A weight that is never whole in memory, with the rows of the old one that stay.
   Status put_large(EditedKey& key, const Kept& kept, std::shared_ptr<const ByteSource> values, Shape shape) {
     const auto row = checkpoint_.tensors[key.tensor];
-    if (is_turned(row)) values = turned(std::move(values), row.dtype);
+    if (has_turned_bytes(checkpoint_, row)) values = turned(std::move(values), row.dtype);
     const auto size = values->size();
     if (!kept.empty()) {
       CKPT_ASSIGN_OR_RETURN(auto rows, old_rows(row));
@@ -301,11 +302,6 @@ class HeadReplacement {
     view.made_anew = true;
     view.storage = checkpoint_.add_storage(std::move(data), row.dtype, device);
     checkpoint_.replace(dict_.index, key.entry, view);
-  }
-
-  /// Do its numbers lie in the file the other way round?
-  bool is_turned(const TensorInfo& row) const {
-    return checkpoint_.big_endian && !checkpoint_.storages[row.storage].untyped;
   }
 
   /// What the module at whose weight `place` is says of its own sizes.

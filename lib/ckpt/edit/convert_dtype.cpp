@@ -19,6 +19,7 @@
 #include "ckpt/edit/conversions.h"
 #include "ckpt/edit/storage_bytes.h"
 #include "ckpt/edit/surroundings.h"
+#include "ckpt/model/byte_order.h"
 #include "ckpt/model/dense_order.h"
 #include "ckpt/model/key_path.h"
 #include "ckpt/model/optimizer_state.h"
@@ -282,8 +283,8 @@ class Casting {
     const auto old = checkpoint_.storages[storage];
     const auto placed = source_of(checkpoint_, data);
     Gather gather{placed.source, placed.offset, offset, std::move(shape), std::move(strides), from, to};
-    gather.swapped = checkpoint_.big_endian && !old.untyped;
-    gather.result_swapped = has_turned_bytes(checkpoint_, to);
+    gather.swapped = has_turned_bytes(checkpoint_, old, from);
+    gather.result_swapped = takes_turned_bytes(checkpoint_, to);
     if (!is_exact_cast(from, to) && to != Dtype::kBool && !keys.empty()) {
       gather.watch = std::make_shared<CastWatch>(from, to, edit_.on_overflow,
                                                  "tensor " + quoted(keys.front().name), std::move(position));

@@ -9,6 +9,7 @@
 #include "ckpt/base/text.h"
 #include "ckpt/compute/convert.h"
 #include "ckpt/edit/edits.h"
+#include "ckpt/model/byte_order.h"
 #include "ckpt/model/key_path.h"
 #include "ckpt/model/module_state.h"
 
@@ -33,7 +34,7 @@ template <typename Bits>
 StorageId add_number(Checkpoint& checkpoint, Bits bits, Dtype dtype) {
   Bytes bytes;
   append_le(bytes, bits);
-  if (checkpoint.big_endian) swap_byte_order(dtype, bytes);
+  if (takes_turned_bytes(checkpoint, dtype)) swap_byte_order(dtype, bytes);
   return checkpoint.add_storage(DataRef::of_bytes(std::move(bytes)), dtype);
 }
 

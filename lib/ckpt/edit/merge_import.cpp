@@ -8,6 +8,7 @@
 #include "ckpt/base/text.h"
 #include "ckpt/compute/convert.h"
 #include "ckpt/edit/storage_bytes.h"
+#include "ckpt/model/byte_order.h"
 #include "ckpt/model/dense_order.h"
 
 namespace ckpt {
@@ -30,10 +31,9 @@ Result<TensorView> Importer::import(const Offered& offered, Dtype dtype, const S
     steps.push_back(old_strides[axis]);
   }
   const bool whole_items = dtype_info(tensor.dtype).bits >= 8;
-  const bool swapped =
-      other.big_endian && !other.storages[tensor.storage].untyped && dtype_info(tensor.dtype).item_size > 1;
+  const bool swapped = has_turned_bytes(other, tensor);
   const bool as_they_lie =
-      !whole_items || (dtype == tensor.dtype && swapped == has_turned_bytes(base_, dtype) &&
+      !whole_items || (dtype == tensor.dtype && swapped == takes_turned_bytes(base_, dtype) &&
                        !tensor.is_lazy() && is_c_order(shape, steps));
   const auto lazy = static_cast<std::uint8_t>(tensor.flags & (kConjugate | kNegative));
   const Key key{offered.offer->number,         tensor.storage, tensor.offset, shape,
@@ -95,7 +95,7 @@ DataRef Importer::gathered(const Offered& offered, Shape shape, Shape steps, Dty
   const auto extent =
       gathered_->add({other.parts.front().source, other.storages[tensor.storage].extent.offset, tensor.offset,
                       std::move(shape), std::move(steps), tensor.dtype, dtype, swapped, lazy_bits_of(tensor),
-                      has_turned_bytes(base_, dtype)});
+                      takes_turned_bytes(base_, dtype)});
   return {gathered_part_, extent, {}, {}};
 }
 

@@ -10,6 +10,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/edit/storage_bytes.h"
+#include "ckpt/model/byte_order.h"
 #include "ckpt/model/dense_order.h"
 
 namespace ckpt {
@@ -51,8 +52,7 @@ Result<Gather> MergeJobs::view(const PlacedTensor& placed, const std::vector<std
     gather.shape.push_back(shape[axis]);
     gather.strides.push_back(strides[axis]);
   }
-  gather.swapped = placed.checkpoint->big_endian && dtype_info(tensor.dtype).item_size > 1 &&
-                   !placed.checkpoint->storages[tensor.storage].untyped;
+  gather.swapped = has_turned_bytes(*placed.checkpoint, tensor);
   gather.lazy = lazy_bits_of(tensor);
   return gather;
 }
@@ -88,7 +88,7 @@ Result<MergeInput> MergeJobs::transposed(const PlacedTensor& placed) {
 }
 
 Result<std::pair<StorageId, std::size_t>> MergeJobs::add(MergeJob job, std::string_view device) {
-  job.result_swapped = has_turned_bytes(base_, job.dtype);
+  job.result_swapped = takes_turned_bytes(base_, job.dtype);
   CKPT_RETURN_IF_ERROR(check_merge_job(job));
   const auto key = key_of(job, device);
   const auto known = results_.find(key);
@@ -104,7 +104,7 @@ Result<StorageId> MergeJobs::convert(const PlacedTensor& placed, const std::vect
                                      Dtype dtype, std::string_view device) {
   CKPT_ASSIGN_OR_RETURN(auto gather, view(placed, axes));
   gather.to = dtype;
-  gather.result_swapped = has_turned_bytes(base_, dtype);
+  gather.result_swapped = takes_turned_bytes(base_, dtype);
   return base_.add_storage({part_ + 1, converted_->add(std::move(gather)), {}, {}}, dtype, device);
 }
 

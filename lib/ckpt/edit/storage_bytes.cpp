@@ -32,9 +32,4 @@ PlacedSource source_of(const Checkpoint& checkpoint, const DataRef& data) {
   return {checkpoint.parts[data.part].source, data.extent.offset};
 }
 
-bool has_turned_bytes(const Checkpoint& checkpoint, Dtype dtype) {
-  const auto& info = dtype_info(dtype);
-  return checkpoint.big_endian && info.item_size > 1 && !info.storage_class.empty();
-}
-
 }  // namespace ckpt

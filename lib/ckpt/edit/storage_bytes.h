@@ -25,8 +25,4 @@ struct PlacedSource {
 
 PlacedSource source_of(const Checkpoint& checkpoint, const DataRef& data);
 
-/// Do numbers of `dtype` lie the other way round in a new storage of the file? Those of dtypes without a
-/// storage class never do: PyTorch does not turn them.
-bool has_turned_bytes(const Checkpoint& checkpoint, Dtype dtype);
-
 }  // namespace ckpt

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/model/byte_order.h"
 #include "ckpt/model/dense_order.h"
 
 namespace ckpt {
@@ -38,10 +39,9 @@ DataRef TensorBytes::gather(const Place& place, Gather gather) {
 Result<DataRef> TensorBytes::storage(StorageId id) {
   const auto& storage = checkpoint_.storages[id];
   CKPT_ASSIGN_OR_RETURN(const auto place, locate(id));
-  const auto item = dtype_info(storage.dtype).item_size;
-  if (!checkpoint_.big_endian || storage.untyped || item == 1 || storage.bytes == 0) return place.data;
+  if (!has_turned_bytes(checkpoint_, storage, storage.dtype) || storage.bytes == 0) return place.data;
   Gather turned;
-  turned.shape = {static_cast<std::int64_t>(storage.bytes / item)};
+  turned.shape = {static_cast<std::int64_t>(storage.bytes / dtype_info(storage.dtype).item_size)};
   turned.strides = {1};
   turned.from = turned.to = storage.dtype;
   turned.swapped = true;
@@ -61,7 +61,7 @@ Result<DataRef> TensorBytes::tensor(const TensorInfo& row) {
                     "so nobody knows their order",
                     quoted(row.name), dtype_info(row.dtype).name));
   }
-  const bool swapped = checkpoint_.big_endian && item > 1;
+  const bool swapped = has_turned_bytes(checkpoint_, row);
   if (!swapped && !row.is_lazy() && is_c_order(shape, strides)) {
     const auto bytes = checkpoint_.bytes(row);
     auto& data = place.data;

@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/crc32.h"
+#include "ckpt/format/new_records.h"
 #include "ckpt/format/torch_document.h"
 #include "ckpt/format/torch_zip.h"
 #include "ckpt/zip/entry_layout.h"
@@ -36,15 +37,6 @@ struct PlannedEntry {
   bool kept = false;
 };
 
-/// A record that the input does not have.
-struct AddedRecord {
-  std::string name;  ///< full
-  std::uint64_t header_offset = 0;
-  std::uint64_t size = 0;
-  std::optional<std::uint32_t> crc32;
-  std::size_t summed_copy = 0;  ///< segment that gives the CRC where it is not known
-};
-
 class ZipWriter {
  public:
   ZipWriter(const Checkpoint& checkpoint, const TorchZipData& data, const SpelledDocument& document,
@@ -53,7 +45,8 @@ class ZipWriter {
         data_(data),
         directory_(data.directory),
         document_(document),
-        storages_(storages) {}
+        storages_(storages),
+        added_(layout_, directory_.entry(data.pickle).flags & kFlagUtf8) {}
 
   Result<Layout> run() {
     keeps_promise_ = data_.format_version.has_value() && !document_.tensors_change && promise_holds();
@@ -270,8 +263,6 @@ class ZipWriter {
 
   // ---- records of added storages
 
-  std::uint16_t utf8_flag() const { return directory_.entry(data_.pickle).flags & kFlagUtf8; }
-
   /// Large ones keep their offset modulo the page size, as runs do: the kernel then moves whole pages, or
   /// shares them.
   static DataAlignment alignment_of_added(const DataRef& data) {
@@ -282,39 +273,9 @@ class ZipWriter {
 
   void lay_out_added(const Storage& storage) {
     const auto& data = checkpoint_.added_data[storage.record];
-    AddedRecord record;
-    if (directory_.has_root()) record.name = std::string(directory_.root()) + '/';
-    record.name += "data/" + storages_.added_keys[storage.record];
-    record.header_offset = layout_.position();
-    record.size = data.size();
-    record.crc32 = data.in_memory ? crc32(0, *data.in_memory) : data.crc32;
-    if (record.size == 0) record.crc32 = 0;
-    const auto spelled =
-        respell_record(new_local_header(record.name, utf8_flag(), record.size != 0), record.header_offset,
-                       alignment_of_added(data), record.size, record.size, record.crc32.value_or(0));
-    layout_.append_literal(spelled.header);
-    if (record.crc32) {
-      layout_.append_data(data);
-    } else {
-      record.summed_copy = layout_.append_summed_copy(data.part, data.extent);
-    }
-    append_with_crc(spelled.descriptor, kCrcInDescriptor, record);
-    added_.push_back(std::move(record));
-  }
-
-  /// `bytes` have the CRC at `at`, if it is known.
-  void append_with_crc(ByteView bytes, std::size_t at, const AddedRecord& record) {
-    if (record.crc32) return layout_.append_literal(bytes);
-    layout_.append_literal(bytes.first(at));
-    layout_.append_checksum(record.summed_copy);
-    layout_.append_literal(bytes.subspan(at + Layout::kChecksumSize));
-  }
-
-  void append_central_entry_of(const AddedRecord& record) {
-    const auto original = new_central_entry(record.name, utf8_flag(), record.size != 0);
-    const auto entry = respell_central_entry(original, record.header_offset, record.size, record.size,
-                                             record.crc32.value_or(0));
-    append_with_crc(entry, kCrcInCentralEntry, record);
+    auto name = directory_.has_root() ? std::string(directory_.root()) + '/' : std::string();
+    name += "data/" + storages_.added_keys[storage.record];
+    added_.append(std::move(name), data, alignment_of_added(data));
   }
 
   // ---- directory
@@ -334,8 +295,8 @@ class ZipWriter {
       layout_.append_literal(respell_central_entry(bytes, planned.header_offset, planned.size,
                                                    planned.stored_size, planned.crc32));
     }
-    for (const auto& record : added_) append_central_entry_of(record);
-    count += added_.size();
+    added_.append_central_entries();
+    count += added_.count();
     CKPT_ASSIGN_OR_RETURN(const auto comment, directory_.source().read(directory_.comment()));
     const Extent extent{start, layout_.position() - start};
     layout_.append_literal(spell_end_records(count, extent, directory_.has_zip64_end(), comment));
@@ -351,8 +312,8 @@ class ZipWriter {
   const StorageSpelling& storages_;
   Layout layout_;
   std::vector<PlannedEntry> planned_;  ///< by record
-  std::vector<AddedRecord> added_;
-  std::vector<RecordId> physical_;  ///< records in the order in which they lie in the file
+  NewRecords added_;                   ///< that the input does not have
+  std::vector<RecordId> physical_;     ///< records in the order in which they lie in the file
   bool keeps_promise_ = false;
   bool crosses_4_gib_ = false;
 };

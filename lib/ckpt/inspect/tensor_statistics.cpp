@@ -12,6 +12,7 @@
 #include "ckpt/compute/gathered_source.h"
 #include "ckpt/compute/workers.h"
 #include "ckpt/inspect/values.h"
+#include "ckpt/model/byte_order.h"
 #include "ckpt/model/dense_order.h"
 
 namespace ckpt {
@@ -69,10 +70,9 @@ Result<std::string_view> find_values(const Checkpoint& checkpoint, const TensorI
   if (tensor.storage == kNoIndex) return std::string_view("no-data");
   const auto& info = dtype_info(tensor.dtype);
   if (!has_statistics(tensor.dtype) || info.values_per_item > 1) return std::string_view("dtype");
-  const auto& storage = checkpoint.storages[tensor.storage];
   values.dtype = tensor.dtype;
   values.negated = tensor.has(kNegative);
-  values.swapped = checkpoint.big_endian && !storage.untyped;
+  values.swapped = has_turned_bytes(checkpoint, tensor);
   if (checkpoint.numel(tensor) == 0) return std::string_view();
   auto place = storage_extent(checkpoint, tensor.storage);
   if (!place.ok() && place.error().code() == ErrorCode::kUnsupported) return std::string_view("compressed");

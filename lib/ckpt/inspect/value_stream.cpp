@@ -4,6 +4,7 @@
 #include "ckpt/compute/convert.h"
 #include "ckpt/compute/gathered_source.h"
 #include "ckpt/inspect/values.h"
+#include "ckpt/model/byte_order.h"
 
 namespace ckpt {
 
@@ -15,7 +16,7 @@ Result<ValueStream> ValueStream::open(const Checkpoint& checkpoint, const Tensor
   stream.begin_ = storage.offset + checkpoint.view_extent(tensor).offset;
   stream.size_ = checkpoint.bytes(tensor);
   stream.dtype_ = tensor.dtype;
-  stream.swapped_ = checkpoint.big_endian && !checkpoint.storages[tensor.storage].untyped;
+  stream.swapped_ = has_turned_bytes(checkpoint, tensor);
   if (tensor.has(kContiguous) || order == ValueOrder::kAsTheyLie || stream.size_ == 0) return stream;
   const auto shape = checkpoint.shape(tensor);
   auto gathered = std::make_shared<GatheredSource>(stream.source_->name());

@@ -2,38 +2,28 @@
 #include "ckpt/inspect/values.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <cstring>
 
 #include <fmt/format.h>
 
 #include "ckpt/compute/convert.h"
-#include "ckpt/compute/small_floats.h"
+#include "ckpt/compute/element_types.h"
 #include "ckpt/format/torch_zip.h"
+#include "ckpt/model/byte_order.h"
 #include "ckpt/model/key_path.h"
 
 namespace ckpt {
 namespace {
 
+/// Of a float, or of the first half of a complex number.
 double float_value(Dtype dtype, const std::byte* data) {
-  switch (dtype) {
-    case Dtype::kFloat32:
-    case Dtype::kComplex64: return static_cast<double>(std::bit_cast<float>(load_le<std::uint32_t>(data)));
-    case Dtype::kFloat64:
-    case Dtype::kComplex128: return std::bit_cast<double>(load_le<std::uint64_t>(data));
-    case Dtype::kFloat16:
-    case Dtype::kComplex32: return small_float(load_le<std::uint16_t>(data), 5, 10, 15, false);
-    case Dtype::kBfloat16:
-    case Dtype::kBcomplex32:
-      return static_cast<double>(
-          std::bit_cast<float>(static_cast<std::uint32_t>(load_le<std::uint16_t>(data)) << 16U));
-    case Dtype::kFloat8E5m2:
-    case Dtype::kFloat8E4m3fn:
-    case Dtype::kFloat8E5m2fnuz:
-    case Dtype::kFloat8E4m3fnuz:
-    case Dtype::kFloat8E8m0fnu: return float8_value(dtype, static_cast<std::uint8_t>(data[0]));
-    default: return NAN;
-  }
+  double out = NAN;
+  with_real_element(part_dtype(dtype), [&](auto element) {
+    std::memcpy(&element, data, sizeof element);
+    out = static_cast<double>(number_of(element));
+  });
+  return out;
 }
 
 std::string json_float(double value, Dtype dtype) {
@@ -111,6 +101,7 @@ Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, cons
   const auto strides = checkpoint.strides(tensor);
   std::vector<std::int64_t> index(tensor.rank);
   std::vector<std::string> out;
+  const bool swapped = has_turned_bytes(checkpoint, tensor);
   std::byte item[16];
   count = std::min(count, checkpoint.numel(tensor));
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -119,9 +110,7 @@ Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, cons
       element += static_cast<std::uint64_t>(index[d] * strides[d]);
     CKPT_RETURN_IF_ERROR(
         source.read_at(extent.offset + element * info.item_size, std::span(item, info.item_size)));
-    if (checkpoint.big_endian && !checkpoint.storages[tensor.storage].untyped) {
-      swap_byte_order(tensor.dtype, std::span(item, info.item_size));
-    }
+    if (swapped) swap_byte_order(tensor.dtype, std::span(item, info.item_size));
     out.push_back(value_text(tensor.dtype, tensor.flags, item));
     for (std::size_t d = tensor.rank; d-- > 0;) {
       if (++index[d] < shape[d]) break;

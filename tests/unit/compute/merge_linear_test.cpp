@@ -43,6 +43,50 @@ TEST_CASE("rounding to 16 bits takes no detour over float32", "[compute]") {
         Numbers{kInfinity, kInfinity});
 }
 
+TEST_CASE("rounding to 8 bits takes the nearest number, half way the even one", "[compute]") {
+  struct Case {
+    Dtype dtype;
+    double smallest;
+    double largest;
+    unsigned overflow;  ///< what is too large becomes
+    unsigned nan;
+  };
+
+  const Case cases[] = {{Dtype::kFloat8E5m2, 0x1p-16, 57344, 0x7C, 0x7F},
+                        {Dtype::kFloat8E4m3fn, 0x1p-9, 448, 0x7E, 0x7F},
+                        {Dtype::kFloat8E5m2fnuz, 0x1p-17, 57344, 0x80, 0x80},
+                        {Dtype::kFloat8E4m3fnuz, 0x1p-10, 240, 0x80, 0x80}};
+  for (const auto& [dtype, smallest, largest, overflow, nan] : cases) {
+    INFO(dtype_info(dtype).name);
+    const auto number = [dtype = dtype](unsigned code) {
+      return numbers_of(dtype, Bytes{static_cast<std::byte>(code)})[0];
+    };
+    const auto code_of = [dtype = dtype](double value) {
+      return std::to_integer<unsigned>(stored(dtype, {value})[0]);
+    };
+    CHECK(number(1) == smallest);
+    unsigned code = 0;
+    for (; number(code) != largest; ++code) {
+      const auto low = number(code);
+      const auto high = number(code + 1);
+      const auto middle = (low + high) / 2;
+      const auto even = code + code % 2;
+      REQUIRE(low < high);
+      REQUIRE(code_of(low) == code);
+      REQUIRE(code_of(std::nextafter(middle, low)) == code);
+      REQUIRE(code_of(middle) == even);
+      REQUIRE(code_of(std::nextafter(middle, high)) == code + 1);
+      if (even > 0) REQUIRE(code_of(-middle) == (even | 0x80U));
+    }
+    CHECK(code_of(largest) == code);
+    CHECK(code_of(1e300) == overflow);
+    CHECK(code_of(-1e300) == (overflow | 0x80U));
+    CHECK(code_of(kNan) == nan);
+    CHECK(code_of(-kNan) == nan);
+    CHECK(std::isnan(number(nan)));
+  }
+}
+
 TEST_CASE("dtypes of one tensor may differ, and the result has its own", "[compute]") {
   MergeJob job = job_of(MergeMethod::kMean, {{1, 2, 3}, {3, 4, 8}});
   job.inputs[1] = input_of(Dtype::kBfloat16, stored(Dtype::kBfloat16, {3, 4, 8}), 1);
