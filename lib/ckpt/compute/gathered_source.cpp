@@ -81,12 +81,20 @@ Status GatheredSource::read_at(std::uint64_t offset, std::span<std::byte> out) c
 }
 
 Result<std::uint64_t> GatheredSource::read_some(std::uint64_t offset, std::span<std::byte> out) const {
-  if (offset >= box_.extent.offset && offset < box_.extent.end()) return copy_from(box_, offset, out);
+  bool goes_on = false;
+  for (std::size_t i = 0; i < boxes_.size(); ++i) {
+    const auto& extent = boxes_[i].extent;
+    goes_on = goes_on || offset == extent.end();
+    if (offset < extent.offset || offset >= extent.end()) continue;
+    last_ = i;
+    return copy_from(boxes_[i], offset, out);
+  }
   const auto& placed = result_at(offset);
   if (out.size() >= kDirectRead && is_plain(placed.gather)) return read_straight(placed, offset, out);
-  if (out.size() <= kShortRead && offset != box_.extent.end()) return read_sample(placed, offset, out);
-  CKPT_RETURN_IF_ERROR(compute(placed, box_at(placed, offset), box_));
-  return copy_from(box_, offset, out);
+  if (out.size() <= kShortRead && !goes_on) return read_sample(placed, offset, out);
+  last_ = 1 - last_;
+  CKPT_RETURN_IF_ERROR(compute(placed, box_at(placed, offset), boxes_[last_]));
+  return copy_from(boxes_[last_], offset, out);
 }
 
 Result<std::uint64_t> GatheredSource::read_straight(const Placed& placed, std::uint64_t offset,

@@ -3,6 +3,7 @@
 // byte orders turned. They read like a file; a few megabytes of values exist at a time.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -94,7 +95,8 @@ class CKPT_EXPORT GatheredSource final : public ComputedSource {
   std::vector<Placed> results_;  ///< ascending; without empty ones
   std::uint64_t size_ = 0;
   mutable std::mutex mutex_;
-  mutable Box box_;
+  mutable std::array<Box, 2> boxes_;  ///< that were read last: threads that go on together cross their border
+  mutable std::size_t last_ = 0;
   mutable Box sample_;  ///< of a short read elsewhere
 };
 
