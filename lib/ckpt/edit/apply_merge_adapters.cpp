@@ -153,7 +153,8 @@ class DictAdapters {
         CKPT_ASSIGN_OR_RETURN(const auto key, find(adapter, name));
         CKPT_RETURN_IF_ERROR(check_whole(adapter, key, entry));
         whole_[key] = adapter.placed(entry);
-        if (!adapter.modules.contains(module_of(name))) CKPT_RETURN_IF_ERROR(replace(adapter, key, entry));
+        const bool is_adapted = name.ends_with(".weight") && adapter.modules.contains(module_of(name));
+        if (!is_adapted) CKPT_RETURN_IF_ERROR(replace(adapter, key, entry));
       }
     }
     for (const auto& [key, several] : of_key) CKPT_RETURN_IF_ERROR(merge(key, several));
