@@ -35,12 +35,13 @@ struct MergeBlock {
 template <typename Real>
 class FloatMerge : public TensorMerge {
  public:
-  /// `needs_gram`: the method asks for inner products, so they are known of any number of inputs.
+  /// `needs_gram`: the method asks for inner products, so they are known of every pair of any number of
+  /// inputs.
   FloatMerge(const MergeJob& job, VectorUnit unit, bool needs_gram = false)
       : job_(job),
         kernels_(merge_kernels<Real>(unit)),
-        measured_(needs_gram || job.inputs.size() <= kMostMeasured ? job.inputs.size() : 0),
-        gram_(measured_ * (measured_ + 1) / 2) {
+        of_pairs_(needs_gram || job.inputs.size() <= kMostPairedInputs),
+        gram_(of_pairs_ ? job.inputs.size() * (job.inputs.size() + 1) / 2 : 2 * job.inputs.size()) {
     const auto& info = dtype_info(job.dtype);
     const bool is_complex = info.dtype_class == DtypeClass::kComplex;
     item_ = is_complex ? info.item_size / 2 : info.item_size;
@@ -74,7 +75,7 @@ class FloatMerge : public TensorMerge {
       if (elsewhere) CKPT_RETURN_IF_ERROR(combine_elsewhere(*elsewhere, first, count, scratch));
       if (!elsewhere || !sums.empty())
         for_blocks(first, count, scratch, [&](const MergeBlock<Real>& block) {
-          if (!sums.empty()) kernels_.gram(measured_, block.x, sums.data(), block.count);
+          if (!sums.empty()) add_products(block, sums);
           if (elsewhere) return;
           combine_block(chunk, block);
           kernels_.encode(part_dtype(job_.dtype), block.out,
@@ -91,12 +92,8 @@ class FloatMerge : public TensorMerge {
     MergeMeasures out;
     out.known = gram_.chunks() == chunks() && chunks() > 0;
     out.inputs = job_.inputs.size();
-    out.gram.assign(out.inputs * out.inputs, std::numeric_limits<double>::quiet_NaN());
-    std::size_t pair = 0;
-    for (std::size_t i = 0; i < measured_; ++i) {
-      for (std::size_t j = 0; j <= i; ++j, ++pair)
-        out.gram[i * out.inputs + j] = out.gram[j * out.inputs + i] = gram_.sums()[pair];
-    }
+    out.of_pairs = of_pairs_;
+    out.gram = gram_.sums();
     return out;
   }
 
@@ -140,10 +137,8 @@ class FloatMerge : public TensorMerge {
     gram_is_known_ = true;
     std::vector<double> sums(gram_.sums().size());
     BackendPass pass{CKPT_GRAM, {}, {}, {}};
-    for (std::size_t i = 0; i < measured_; ++i) pass.inputs.push_back(i);
-    const auto add = [&](const MergeBlock<Real>& block) {
-      kernels_.gram(measured_, block.x, sums.data(), block.count);
-    };
+    for (std::size_t i = 0; i < job_.inputs.size(); ++i) pass.inputs.push_back(i);
+    const auto add = [&](const MergeBlock<Real>& block) { add_products(block, sums); };
     CKPT_RETURN_IF_ERROR(sum_chunk(chunk, scratch, std::move(pass), sums, add));
     gram_.add(chunk, sums);
     return {};
@@ -228,7 +223,6 @@ class FloatMerge : public TensorMerge {
   std::uint64_t row_ = 0;                   ///< blocks end where rows of so many numbers do; 0: they needn't
 
  private:
-  static constexpr std::size_t kMostMeasured = 32;
   static constexpr std::size_t kStripBytes = std::size_t{512} << 10U;  // half of a processor's second cache
 
   void decode(const MergeInput& input, const std::byte* raw, std::uint64_t first, Real* out,
@@ -236,6 +230,15 @@ class FloatMerge : public TensorMerge {
     kernels_.decode(part_dtype(input.dtype), raw + first * item_of(input), out, count);
     if (input.lazy.negative) kernels_.negate(out, count, 0, 1);
     if (input.lazy.conjugate) kernels_.negate(out, count, 1, 2);
+  }
+
+  void add_products(const MergeBlock<Real>& block, std::vector<double>& sums) const {
+    const auto inputs = job_.inputs.size();
+    if (of_pairs_) return kernels_.gram(inputs, block.x, sums.data(), block.count);
+    for (std::size_t i = 0; i < inputs; ++i) {
+      sums[2 * i] += kernels_.dot(block.x[i], block.x[0], block.count);
+      sums[2 * i + 1] += kernels_.dot(block.x[i], block.x[i], block.count);
+    }
   }
 
   CkptKernelCall call_of(const BackendPass& pass, const std::vector<CkptValues>& inputs,
@@ -284,8 +287,8 @@ class FloatMerge : public TensorMerge {
   }
 
   const TensorBackend* backend_ = nullptr;
-  std::uint64_t strip_;   ///< numbers that are read at once
-  std::size_t measured_;  ///< inputs whose inner products are known: of very many, none
+  std::uint64_t strip_;  ///< numbers that are read at once
+  bool of_pairs_;        ///< inner products of every pair; else of each input with the first and with itself
   std::atomic<bool> gram_is_known_ = false;
   OrderedSums gram_;
 };

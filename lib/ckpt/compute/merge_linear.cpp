@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/compute/merge_linear.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -57,6 +58,24 @@ class LinearMerge final : public FloatMerge<Real> {
  private:
   std::vector<Real> weights_;
   Real divisor_;
+};
+
+/// The largest of floats that are counters.
+template <typename Real>
+class CounterMerge final : public FloatMerge<Real> {
+ public:
+  using FloatMerge<Real>::FloatMerge;
+
+  /// They say nothing about the models.
+  MergeMeasures measures() const override { return {}; }
+
+ protected:
+  void combine_block(std::uint64_t /*chunk*/, const MergeBlock<Real>& block) override {
+    std::copy_n(block.x[0], block.count, block.out);
+    for (std::size_t k = 1; k < this->job_.inputs.size(); ++k) {
+      for (std::size_t i = 0; i < block.count; ++i) block.out[i] = std::max(block.out[i], block.x[k][i]);
+    }
+  }
 };
 
 template <typename Real>
@@ -129,6 +148,7 @@ class Nearswap final : public ChangeMerge<Real> {
 }  // namespace
 
 std::unique_ptr<TensorMerge> make_linear_merge(const MergeJob& job, VectorUnit unit) {
+  if (job.is_counter) return make_for_real<CounterMerge>(job, unit);
   switch (job.method) {
     case MergeMethod::kTaskArithmetic: return make_for_real<TaskArithmetic>(job, unit);
     case MergeMethod::kAddDifference: return make_for_real<AddDifference>(job, unit);

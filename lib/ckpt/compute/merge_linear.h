@@ -9,7 +9,7 @@
 namespace ckpt {
 
 /// kMean, kLinear, kTaskArithmetic, kNearswap, kAddDifference, kWeightedSubtraction, kSumTwice,
-/// kTripleSum
+/// kTripleSum; and counters, whatever the method.
 std::unique_ptr<TensorMerge> make_linear_merge(const MergeJob& job, VectorUnit unit);
 
 }  // namespace ckpt

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -131,12 +132,20 @@ std::uint64_t MergeJob::numel() const {
       [](std::uint64_t product, std::int64_t size) { return product * static_cast<std::uint64_t>(size); });
 }
 
+double MergeMeasures::product(std::size_t a, std::size_t b) const {
+  const auto low = std::min(a, b);
+  const auto high = std::max(a, b);
+  if (of_pairs) return gram[high * (high + 1) / 2 + low];
+  if (low == 0) return gram[2 * high];
+  return low == high ? gram[2 * high + 1] : std::numeric_limits<double>::quiet_NaN();
+}
+
 double MergeMeasures::norm(std::size_t input) const {
-  return std::sqrt(gram[input * inputs + input]);
+  return std::sqrt(product(input, input));
 }
 
 double MergeMeasures::cosine(std::size_t a, std::size_t b) const {
-  return gram[a * inputs + b] / norm(a) / norm(b);
+  return product(a, b) / norm(a) / norm(b);
 }
 
 /// One call of `produce`.
@@ -376,9 +385,9 @@ double MergedSource::total_cosine(std::size_t file, std::size_t other) const {
     const auto a = with_file(file);
     const auto b = with_file(other);
     if (a == inputs.size() || b == inputs.size()) continue;
-    const auto product = measures.gram[a * measures.inputs + b];
-    const auto squares = measures.gram[a * measures.inputs + a];
-    const auto other_squares = measures.gram[b * measures.inputs + b];
+    const auto product = measures.product(a, b);
+    const auto squares = measures.product(a, a);
+    const auto other_squares = measures.product(b, b);
     if (!std::isfinite(product) || !std::isfinite(squares) || !std::isfinite(other_squares)) continue;
     sum.product += product;
     sum.squares += squares;
@@ -399,7 +408,8 @@ Status MergedSource::check_relation() const {
   }
   std::sort(files.begin(), files.end());
   for (std::size_t i = 0; i < files.size(); ++i) {
-    for (std::size_t j = 0; j < i; ++j) {
+    const auto others = files.size() <= kMostPairedInputs ? i : std::min<std::size_t>(i, 1);
+    for (std::size_t j = 0; j < others; ++j) {
       const auto cosine = total_cosine(files[j].first, files[i].first);
       if (!(cosine < *least_cosine_)) continue;  // nothing in common is no cosine
       return Error(

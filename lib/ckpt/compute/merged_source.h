@@ -43,7 +43,8 @@ struct MergeJob {
   Dtype dtype = Dtype::kFloat32;  ///< of the result
   Accumulate accumulate = Accumulate::kFloat64;
   IntegerRule integers = IntegerRule::kEqual;  ///< where the inputs hold no floats: then method is not asked
-  std::vector<std::uint64_t> ranks = {};       ///< kLora: r of each adapter, whose A is r x in and B out x r
+  bool is_counter = false;  ///< floats that count something: the largest, and no part of what is measured
+  std::vector<std::uint64_t> ranks = {};  ///< kLora: r of each adapter, whose A is r x in and B out x r
   /// How the result lies: the dimensions from the slowest to the fastest. Empty: in C order, as the inputs
   /// do.
   std::vector<std::size_t> order = {};
@@ -61,7 +62,11 @@ CKPT_EXPORT Status check_merge_job(const MergeJob& job);
 struct MergeMeasures {
   bool known = false;  ///< false: not merged yet, or no floats
   std::size_t inputs = 0;
-  std::vector<double> gram;  ///< inner products, inputs x inputs
+  bool of_pairs = true;      ///< false, of very many inputs: of each with the first and with itself alone
+  std::vector<double> gram;  ///< inner products: rows of the lower triangle, or those two of each input
+
+  /// NaN if it is not known.
+  CKPT_EXPORT double product(std::size_t a, std::size_t b) const;
 
   CKPT_EXPORT double norm(std::size_t input) const;
   /// NaN where an input is zero or has values that are no numbers.

@@ -25,6 +25,8 @@ namespace ckpt {
 
 inline constexpr std::uint64_t kMergeChunk = std::uint64_t{1} << 18U;  ///< numbers, a multiple of kMergeBlock
 
+inline constexpr std::size_t kMostPairedInputs = 32;  ///< inner products are known of every pair up to here
+
 /// Memory of one thread.
 class MergeScratch {
  public:
