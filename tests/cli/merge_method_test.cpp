@@ -338,6 +338,68 @@ TEST_CASE("an adapter is added to the weight that it is made for", "[cli][merge]
   CHECK(has(cli.values("fc.weight"), "2 4 6 21 41 61"));
 }
 
+TEST_CASE("a bias that was trained beside an adapter replaces the base's", "[cli][merge]") {
+  const AdapterCli cli;
+  const Tensor a = {cli.prefix + "lora_A.weight", {1, 2, 3}, "1,3"};
+  const Tensor b = {cli.prefix + "lora_B.weight", {1, 10}, "2,1"};
+  cli.write("x.st", file_of({a, b, {cli.prefix + "base_layer.bias", {7, 8}, ""}}));
+  cli.good("merge base.st x.st --method lora --param alpha=2 -o out.st");
+  CHECK(has(cli.values("fc.weight"), "2 4 6 21 41 61"));
+  CHECK(has(cli.values("fc.bias"), "7 8"));
+}
+
+TEST_CASE("keys that the base lacks are merged by the same rules", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("one.st", file_of({{"b", {2, 1}, ""}, {"e", {2, 4}, ""}}));
+  cli.write("two.st", file_of({{"b", {2, 1}, ""}, {"e", {4, 8}, ""}}));
+  cli.write("wide.st", file_of({{"b", {2, 1}, ""}, {"e", {1, 2, 3, 4}, ""}}));
+  const std::string union_of = "merge base.st one.st two.st x.st --keys union -f -o out.st ";
+  CHECK(has(cli.good(union_of + "--method mean"), "2 tensors of fewer files, as others lack them: 'a', 'e'"));
+  CHECK(has(cli.values("e"), "3 6"));
+  cli.good(union_of + "--method ties --dtype bfloat16");
+  CHECK(has(cli.values("e"), "4 8"));
+  CHECK(has(cli.good("inspect out.st --get e"), "bfloat16"));
+  const std::string misfits = "merge base.st one.st wide.st --keys union --method mean -f -o out.st ";
+  CHECK(has(cli.bad(misfits), "size mismatch for e"));
+  cli.good(misfits + "--on-shape-mismatch keep-base");
+  CHECK(has(cli.values("e"), "2 4"));
+  cli.good(misfits + "--on-shape-mismatch take-other");
+  CHECK(has(cli.values("e"), "1 2 3 4"));
+}
+
+TEST_CASE("counters that are floats become the largest, and relate no models", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("n0.st", file_of({{"bn.num_batches_tracked", {100000}, ""}, {"w", {1, 0}, ""}}));
+  cli.write("n1.st", file_of({{"bn.num_batches_tracked", {200000}, ""}, {"w", {0, 1}, ""}}));
+  CHECK(
+      has(cli.refused("n0.st n1.st --method mean"), "are not related: the cosine of their values is 0.000"));
+  const auto report = cli.good("merge n0.st n1.st --method mean --allow-unrelated -o out.st");
+  CHECK(has(report, "1 counter of batches (num_batches_tracked) is the largest of all files"));
+  CHECK(has(cli.values("bn.num_batches_tracked"), "200000"));
+}
+
+TEST_CASE("of very many files each is held against the base", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("w.st", file_of({{"w", {1, 0.1F}, ""}}));
+  cli.write("other.st", file_of({{"w", {0, 1}, ""}}));
+  std::string files;
+  for (int i = 0; i < 40; ++i) files += " w.st";
+  CHECK(
+      has(cli.refused("w.st" + files + " other.st --method mean"), "'w.st' and 'other.st' are not related"));
+  CHECK(has(cli.good("merge w.st" + files + " --method mean -f -o out.st"), "cosine with 'w.st'"));
+}
+
+TEST_CASE("what lay over one another or was expanded is said", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("parts.pt", zip_of("p float32 12; whole float32 8 storage=p; part float32 4 storage=p offset=2; "
+                               "rest float32 4 storage=p offset=8; wide float32 3x4 storage=p strides=0x1"));
+  const auto report = cli.good("merge parts.pt parts.pt --method mean -o out.pt");
+  CHECK(has(report, "lay over one another in the base and do not now"));
+  CHECK(has(report, "1 expanded tensor is written out in full"));
+  cli.write("apart.pt", zip_of("whole float32 8; part float32 4"));
+  CHECK_FALSE(has(cli.good("merge apart.pt apart.pt --method mean -f -o out.pt"), "lay over"));
+}
+
 TEST_CASE("adapters that are no product of two matrices, or not the base's, are refused by name",
           "[cli][merge]") {
   const AdapterCli cli;

@@ -34,7 +34,10 @@ class DictUpdate final : public DictMerge {
     return replace(key, offered, dtype);
   }
 
-  Status add(const std::string& name) override { return add_from(last_with(offers_, name), name); }
+  Status add(const std::string& name) override {
+    const auto offered = last_with(offers_, name);
+    return add_from(offered, name, offered.tensor().dtype);
+  }
 
   Error dtype_mismatch(const EditedKey& key, Dtype ours, const Offered& offered) const {
     return Error(ErrorCode::kRefused,
@@ -76,6 +79,65 @@ void note_broken_ties(const Ties& ties, EditContext& context) {
   }
 }
 
+/// A key, and the elements of a storage from its first to its last.
+struct Span {
+  std::uint64_t first;
+  std::uint64_t last;
+  std::string name;
+  TensorId tensor;
+};
+
+/// Keys whose tensors lie over one another without being one: a whole and its parts. By pairs.
+std::vector<std::pair<Span, Span>> overlaps_of(const EditContext& context, const Ties& ties) {
+  const auto& checkpoint = context.checkpoint;
+  std::map<StorageId, std::vector<Span>> spans;
+  std::set<std::string> tied;
+  for (const auto& [view, keys] : ties) {
+    for (std::size_t i = 1; i < keys.size(); ++i) tied.insert(keys[i].first);
+  }
+  for (const auto& dict : context.dicts) {
+    for (const auto& key : dict.keys) {
+      if (key.dropped || key.tensor == kNoIndex || tied.contains(key.name)) continue;
+      const auto& tensor = checkpoint.tensors[key.tensor];
+      const bool lies = tensor.layout == TensorLayout::kStrided && tensor.storage != kNoIndex;
+      if (!lies || checkpoint.numel(tensor) == 0) continue;
+      const auto shape = checkpoint.shape(tensor);
+      const auto strides = checkpoint.strides(tensor);
+      auto last = tensor.offset;
+      for (std::size_t axis = 0; axis < shape.size(); ++axis)
+        last += static_cast<std::uint64_t>(shape[axis] - 1) * static_cast<std::uint64_t>(strides[axis]);
+      spans[tensor.storage].push_back({tensor.offset, last, key.name, key.tensor});
+    }
+  }
+  std::vector<std::pair<Span, Span>> out;
+  for (auto& [storage, there] : spans) {
+    std::stable_sort(there.begin(), there.end(),
+                     [](const Span& a, const Span& b) { return a.first < b.first; });
+    std::size_t farthest = 0;
+    for (std::size_t i = 1; i < there.size(); ++i) {
+      if (there[i].first <= there[farthest].last) out.emplace_back(there[farthest], there[i]);
+      if (there[i].last > there[farthest].last) farthest = i;
+    }
+  }
+  return out;
+}
+
+void note_parted(const std::vector<std::pair<Span, Span>>& overlaps, EditContext& context) {
+  const auto storage_of = [&](const Span& span) { return context.checkpoint.tensors[span.tensor].storage; };
+  const std::pair<Span, Span>* first = nullptr;
+  std::uint64_t parted = 0;
+  for (const auto& overlap : overlaps) {
+    if (storage_of(overlap.first) == storage_of(overlap.second)) continue;
+    if (first == nullptr) first = &overlap;
+    ++parted;
+  }
+  if (first == nullptr) return;
+  auto note = fmt::format("{} and {} lay over one another in the base and do not now",
+                          quoted(first->first.name), quoted(first->second.name));
+  if (parted > 1) note += fmt::format(", nor do {} more", counted(parted - 1, "pair"));
+  context.report.notes.push_back(std::move(note));
+}
+
 Status update(const MergeTensors& edit, EditContext& context, std::vector<Offers>& offers) {
   Importer importer(context.checkpoint, edit.sources.size());
   for (std::size_t i = 0; i < offers.size(); ++i) {
@@ -91,6 +153,7 @@ Status update(const MergeTensors& edit, EditContext& context, std::vector<Offers
 Status apply_merge(const MergeTensors& edit, EditContext& context) {
   if (edit.method) CKPT_RETURN_IF_ERROR(check_recipe(*edit.method, edit.sources.size() + 1));
   const auto ties = ties_of(context);
+  const auto overlaps = overlaps_of(context, ties);
   if (edit.method && edit.method->method == MergeMethod::kLora) {
     CKPT_RETURN_IF_ERROR(apply_merge_adapters(edit, context));
   } else {
@@ -99,6 +162,7 @@ Status apply_merge(const MergeTensors& edit, EditContext& context) {
                                      : update(edit, context, offers));
   }
   note_broken_ties(ties, context);
+  note_parted(overlaps, context);
   return {};
 }
 

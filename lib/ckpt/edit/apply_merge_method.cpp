@@ -52,10 +52,22 @@ bool depends_on_order(MergeMethod method, const MergeParameters& parameters) {
   }
 }
 
+/// Is a dimension one element, again and again?
+bool is_expanded(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  if (tensor.layout != TensorLayout::kStrided || tensor.storage == kNoIndex) return false;
+  const auto shape = checkpoint.shape(tensor);
+  const auto strides = checkpoint.strides(tensor);
+  for (std::size_t axis = 0; axis < strides.size(); ++axis) {
+    if (shape[axis] > 1 && strides[axis] == 0) return true;
+  }
+  return false;
+}
+
 /// What is worth a note.
 struct Noted {
   std::uint64_t counters = 0;
   std::uint64_t statistics = 0;  ///< layers
+  std::uint64_t expanded = 0;    ///< tensors
   std::uint64_t reordered = 0;   ///< tensors
 };
 
@@ -108,9 +120,9 @@ class DictMethod final : public DictMerge {
       return replace(key, *misfit, is_float(theirs) && is_float(ours.dtype) ? dtype_for(ours) : theirs);
     }
     const auto rule = rule_for(key.name);
+    if (is_counter(key.name) && !recipe_.integers) ++noted_.counters;
     if (!is_computed(ours.dtype)) {
       ++merge_report_.integers;
-      if (ends_in(key.name, "num_batches_tracked") && !recipe_.integers) ++noted_.counters;
       if (rule == IntegerRule::kFirst) return {};
     }
     if (ends_in(key.name, "running_var")) ++noted_.statistics;
@@ -120,6 +132,7 @@ class DictMethod final : public DictMerge {
     job.dtype = dtype_for(ours);
     const auto shape = shape_of(base_, ours);
     TensorView view{job.dtype, kNoIndex, 0, shape, strides_for(ours, job.dtype, true)};
+    if (is_expanded(base_, ours)) ++noted_.expanded;
     const bool counts = is_computed(ours.dtype) && depends_on_order(recipe_.method, job.parameters);
     if (counts) put_in_order(job, view);
     CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device_of(ours), counts));
@@ -146,23 +159,35 @@ class DictMethod final : public DictMerge {
     const auto offered = offered_under(name);
     const auto first = offered.front().tensor();  // a copy
     const auto& other = offered.front().checkpoint();
-    if (recipe_.has_base() || offered.size() < std::max<std::size_t>(method().least, 2) ||
-        !is_computed(first.dtype)) {
-      return add_from(last_with(offers_, name), name);
-    }
+    const auto shape = shape_of(other, first);
     std::vector<PlacedTensor> inputs;
     for (const auto& one : offered) {
-      if (shape_of(one.checkpoint(), one.tensor()) != shape_of(other, first))
-        return add_from(last_with(offers_, name), name);
-      inputs.push_back(placed(one));
+      const auto theirs = shape_of(one.checkpoint(), one.tensor());
+      if (theirs == shape) {
+        inputs.push_back(placed(one));
+      } else if (edit_.on_shape_mismatch != MergeTensors::OnShapeMismatch::kTakeOther) {
+        note_mismatch(name, theirs, shape);
+        return add_alone(offered.front(), name);
+      }
     }
+    if (recipe_.has_base() || inputs.size() < offered.size() ||
+        inputs.size() < std::max<std::size_t>(method().least, 2) || !is_computed(first.dtype)) {
+      return add_alone(offered.back(), name);
+    }
+    if (offered.size() < offers_.size()) merge_report_.fewer.push_back(name);
     auto job = job_for(name, 1, inputs);
     job.dtype = dtype_for(first);
-    TensorView view{job.dtype, kNoIndex, 0, shape_of(other, first), {}, first.has(kRequiresGrad)};
+    TensorView view{job.dtype, kNoIndex, 0, shape, {}, first.has(kRequiresGrad)};
     const auto device = other.devices[other.storages[first.storage].device];
     CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device, true));
     insert(name, view);
     return {};
+  }
+
+  Status add_alone(const Offered& offered, const std::string& name) {
+    const auto& theirs = offered.tensor();
+    const bool converts = theirs.layout == TensorLayout::kStrided && theirs.storage != kNoIndex;
+    return add_from(offered, name, converts ? dtype_for(theirs) : theirs.dtype);
   }
 
   Dtype dtype_for(const TensorInfo& ours) const {
@@ -170,9 +195,10 @@ class DictMethod final : public DictMerge {
   }
 
   IntegerRule rule_for(std::string_view name) const {
-    const bool is_counter = ends_in(name, "num_batches_tracked");
-    return recipe_.integers.value_or(is_counter ? IntegerRule::kMax : IntegerRule::kEqual);
+    return recipe_.integers.value_or(is_counter(name) ? IntegerRule::kMax : IntegerRule::kEqual);
   }
+
+  static bool is_counter(std::string_view name) { return ends_in(name, "num_batches_tracked"); }
 
   static PlacedTensor placed(const Offered& offered) {
     return {&offered.checkpoint(), offered.tensor(), offered.offer->source->file, offered.offer->number + 1U};
@@ -186,6 +212,7 @@ class DictMethod final : public DictMerge {
     job.method = recipe_.method;
     job.accumulate = recipe_.accumulate;
     job.integers = rule_for(name);
+    job.is_counter = is_counter(name) && job.integers == IntegerRule::kMax;
     if (recipe_.has_base()) job.base = 0;
     const auto all = recipe_.parameters_for(name, depth, files);
     job.parameters = all;
@@ -251,6 +278,11 @@ void add_notes(const Noted& noted, EditContext& context) {
         "running_mean and running_var of {} are merged as weights are, and are not what the merged "
         "model would see: estimate them anew (torch.optim.swa_utils.update_bn)",
         counted(noted.statistics, "layer")));
+  }
+  if (noted.expanded > 0) {
+    notes.push_back(fmt::format(
+        "{} written out in full",
+        noted.expanded == 1 ? "1 expanded tensor is" : counted(noted.expanded, "expanded tensor") + " are"));
   }
   if (noted.reordered > 0) {
     notes.push_back(fmt::format("{} {} the strides of C order, which the method counts in",

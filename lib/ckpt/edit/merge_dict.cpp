@@ -31,8 +31,8 @@ Status DictMerge::run() {
     if (key.dropped || key.tensor == kNoIndex) continue;  // an _extra_state stays the base's
     CKPT_RETURN_IF_ERROR(last_with(offers_, key.name) ? take(key) : lonely(key));
   }
-  CKPT_RETURN_IF_ERROR(check_mismatches());
   if (edit_.keys == MergeTensors::Keys::kUnion) CKPT_RETURN_IF_ERROR(add_unknown());
+  CKPT_RETURN_IF_ERROR(check_mismatches());
   if (edit_.keys == MergeTensors::Keys::kIntersection) drop_lonely();
   report();
   return {};
@@ -52,8 +52,12 @@ bool DictMerge::fits_or_goes(const EditedKey& key, const Offered& offered) {
   auto theirs = shape_of(offered.checkpoint(), offered.tensor());
   auto ours = shape_of(base_, base_.tensors[key.tensor]);
   if (theirs == ours || edit_.on_shape_mismatch == MergeTensors::OnShapeMismatch::kTakeOther) return true;
-  mismatched_.push_back({key.name, std::move(theirs), std::move(ours)});
+  note_mismatch(key.name, std::move(theirs), std::move(ours));
   return false;
+}
+
+void DictMerge::note_mismatch(const std::string& name, Shape theirs, Shape ours) {
+  mismatched_.push_back({name, std::move(theirs), std::move(ours)});
 }
 
 Shape DictMerge::strides_for(const TensorInfo& ours, Dtype dtype, bool fits) const {
@@ -86,14 +90,14 @@ void DictMerge::insert(const std::string& name, const TensorView& view) {
   report_.added.push_back(name);
 }
 
-Status DictMerge::add_from(const Offered& offered, const std::string& name) {
+Status DictMerge::add_from(const Offered& offered, const std::string& name, Dtype dtype) {
   const auto& other = offered.checkpoint();
   const auto& theirs = offered.tensor();
   auto strides = other.strides(theirs);
   if (!dense_order(shape_of(other, theirs), strides)) strides.clear();
   const auto device =
       theirs.storage == kNoIndex ? std::string("cpu") : other.devices[other.storages[theirs.storage].device];
-  CKPT_ASSIGN_OR_RETURN(auto view, importer_.import(offered, theirs.dtype, strides, device));
+  CKPT_ASSIGN_OR_RETURN(auto view, importer_.import(offered, dtype, strides, device));
   view.requires_grad = theirs.has(kRequiresGrad);
   insert(name, view);
   ++offered.offer->taken;

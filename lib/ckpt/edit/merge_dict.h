@@ -49,7 +49,8 @@ class DictMerge {
   Status replace(EditedKey& key, const Offered& offered, Dtype dtype);
   /// Behind the last key. `report` lists it as added.
   void insert(const std::string& name, const TensorView& view);
-  Status add_from(const Offered& offered, const std::string& name);
+  Status add_from(const Offered& offered, const std::string& name, Dtype dtype);
+  void note_mismatch(const std::string& name, Shape theirs, Shape ours);
 
   const MergeTensors& edit_;
   EditContext& context_;
