@@ -65,6 +65,26 @@ TEST_CASE("arrays of NumPy become tensors", "[cli][convert]") {
   CHECK(holds(converted.cli().good("inspect --get a --values 1 out.pt"), "0.5"));
 }
 
+TEST_CASE("arrays become tensors in the byte order that PyTorch expects of their storage", "[cli][convert]") {
+  const auto array = [](const std::string& dtype, const std::string& bytes) {
+    return "GLOBAL numpy.core.multiarray _reconstruct; GLOBAL numpy ndarray; BININT1 0; TUPLE1; "
+           "GLOBAL _codecs encode; BINUNICODE \"b\"; BINUNICODE \"latin1\"; TUPLE2; REDUCE; TUPLE3; REDUCE; "
+           "MARK; BININT1 1; BININT1 1; TUPLE1; GLOBAL numpy dtype; BINUNICODE \"" +
+           dtype +
+           "\"; NEWFALSE; NEWTRUE; TUPLE3; REDUCE; MARK; BININT1 3; BINUNICODE \"<\"; NONE; NONE; NONE; "
+           "BININT -1; BININT -1; BININT1 0; TUPLE; BUILD; NEWFALSE; GLOBAL _codecs encode; BINUNICODE \"" +
+           bytes + "\"; BINUNICODE \"latin1\"; TUPLE2; REDUCE; TUPLE; BUILD";
+  };
+  const Cli cli;
+  const auto items = key("w") + "$; " + key("signed") + array("i2", "\\x02\\x00") + "; " + key("unsigned") +
+                     array("u2", "\\x03\\x00");
+  cli.write("in.pt", std::string(as_text(zip_of_pickle("EMPTY_DICT; MARK; " + items + "; SETITEMS",
+                                                       "a/byteorder body=big"))));
+  cli.good("convert -q --weights-only in.pt -o out.pt");
+  CHECK(cli.good("inspect --get signed --values 1 out.pt") == "2\n");
+  CHECK(cli.good("inspect --get unsigned --values 1 out.pt") == "3\n");
+}
+
 TEST_CASE("a Namespace is its attributes, wherever it is used", "[cli][convert]") {
   const auto args = "GLOBAL argparse Namespace; EMPTY_TUPLE; NEWOBJ; BINPUT 9; EMPTY_DICT; BINPUT 8; MARK; " +
                     key("lr") + "BINFLOAT 0.1; " + key("odd") + kUnknown + "; SETITEMS; BUILD";

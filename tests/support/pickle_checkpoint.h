@@ -16,8 +16,9 @@
 
 namespace ckpt::test {
 
-/// A torch zip of `assembly` (without PROTO and STOP), in which each "$" is a tensor of two float32.
-inline Bytes zip_of_pickle(std::string_view assembly) {
+/// A torch zip of `assembly` (without PROTO and STOP), in which each "$" is a tensor of two float32. `more`:
+/// further records.
+inline Bytes zip_of_pickle(std::string_view assembly, std::string_view more = {}) {
   TensorPickle pickle;
   pickle.view = "";
   const auto tensor = pickle.value();
@@ -26,7 +27,7 @@ inline Bytes zip_of_pickle(std::string_view assembly) {
   std::string body;
   for (const auto byte : testing::assemble(text + "; STOP"))
     body += fmt::format("\\x{:02x}", static_cast<unsigned>(byte));
-  return build_zip("a/data.pkl body=" + body + "; a/data/0; a/version");
+  return build_zip("a/data.pkl body=" + body + "; a/data/0; a/version; " + std::string(more));
 }
 
 inline Checkpoint checkpoint_of(Bytes bytes) {

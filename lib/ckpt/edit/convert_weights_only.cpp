@@ -20,6 +20,7 @@
 #include "ckpt/edit/conversions.h"
 #include "ckpt/edit/plain_forms.h"
 #include "ckpt/model/anatomy.h"
+#include "ckpt/model/byte_order.h"
 #include "ckpt/model/key_path.h"
 #include "ckpt/model/weights_only.h"
 
@@ -354,7 +355,8 @@ class PlainRewrite {
       view.strides.push_back(step);
       step *= std::max<std::int64_t>(length, 1);
     }
-    const bool turned = array.dtype.big_endian != checkpoint_.big_endian && array.dtype.size > 1;
+    const bool turned =
+        array.dtype.size > 1 && array.dtype.big_endian != takes_turned_bytes(checkpoint_, dtype);
     CKPT_ASSIGN_OR_RETURN(const auto data, data_of_array(array, turned));
     if (!data || data->size() != size) return {std::nullopt};
     if (checkpoint_.format == FormatId::kTorchLegacy && dtype_info(dtype).storage_class.empty())
