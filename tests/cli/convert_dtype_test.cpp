@@ -121,5 +121,16 @@ TEST_CASE("rules that mean nothing or the impossible are refused", "[cli][conver
   CHECK(cli.run("convert --on-overflow inf in.pt -n").status == 2);
 }
 
+TEST_CASE("one tensor under two keys is not torn apart by rules", "[cli][convert]") {
+  const Cli cli;
+  cli.take("torch-2.15-torchscript-attributes.pt", "in.pt");  // layers.0.weight is named.out.weight
+  for (const std::string rules :
+       {"bfloat16 --dtype named.out.weight=float32", "float32 --dtype named.out.weight=bfloat16"})
+    CHECK(holds(cli.bad("convert in.pt -o out.pt --on-overflow inf --dtype " + rules),
+                "bfloat16 and float32, and it is one"));
+  CHECK(holds(cli.good("convert in.pt -o out.pt --dtype named.out.weight=bfloat16"),
+              "'layers.0.weight' is the same tensor as 'named.out.weight' and is cast with it"));
+}
+
 }  // namespace
 }  // namespace ckpt::test

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
@@ -94,7 +95,11 @@ class Casting {
 
   Status want(TensorId id, CastKey key, const DtypeRule& rule) {
     const auto& row = checkpoint_.tensors[id];
-    if (row.dtype == rule.dtype) return {};
+    if (row.dtype == rule.dtype) {
+      if (wanted_.contains(id)) return two_dtypes(id, rule.dtype);
+      stays_.insert(id);
+      return {};
+    }
     const auto refuse = [&](ErrorCode code, std::string_view why) {
       return Error(code, fmt::format("tensor {} {}", quoted(key.name), why));
     };
@@ -127,6 +132,7 @@ class Casting {
       return refuse(ErrorCode::kUnsupported, "is lazily negated, so its bytes are not its values");
     const auto wanted = wanted_.try_emplace(id, Wanted{rule.dtype, std::move(key)});
     if (!wanted.second && wanted.first->second.to != rule.dtype) return two_dtypes(id, rule.dtype);
+    if (stays_.contains(id)) return two_dtypes(id, row.dtype);
     return {};
   }
 
@@ -151,9 +157,21 @@ class Casting {
     for (TensorId id = 0; id < checkpoint_.tensors.size(); ++id) {
       if (!is_object(id) || wanted_.contains(id)) continue;
       const auto found = objects.find(object(id));
-      if (found != objects.end()) wanted_.emplace(id, Wanted{wanted_.at(found->second).to, std::nullopt});
+      if (found == objects.end()) continue;
+      if (stays_.contains(id)) return two_dtypes(found->second, checkpoint_.tensors[id].dtype);
+      wanted_.emplace(id, Wanted{wanted_.at(found->second).to, std::nullopt});
+      note_follower(id, found->second);
     }
     return {};
+  }
+
+  /// A key that no rule means.
+  void note_follower(TensorId id, TensorId leader) {
+    const auto& row = checkpoint_.tensors[id];
+    const auto& key = wanted_.at(leader).key;
+    if (row.state_dict == kNoIndex || !key) return;
+    context_.report.notes.push_back(
+        fmt::format("{} is the same tensor as {} and is cast with it", quoted(row.name), quoted(key->name)));
   }
 
   bool is_object(TensorId id) const {
@@ -322,6 +340,7 @@ class Casting {
   Surroundings around_;
   CastReport report_;
   std::map<TensorId, Wanted> wanted_;
+  std::set<TensorId> stays_;  ///< rows of which a rule says the dtype that they have
   std::map<Key, StorageId> made_;
   std::unordered_map<StorageId, std::size_t> cast_of_;  ///< index in the report, by the storage that was made
   std::shared_ptr<GatheredSource> gathered_ = std::make_shared<GatheredSource>("cast tensors");
