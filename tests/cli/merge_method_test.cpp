@@ -389,6 +389,19 @@ TEST_CASE("of very many files each is held against the base", "[cli][merge]") {
   CHECK(has(cli.good("merge w.st" + files + " --method mean -f -o out.st"), "cosine with 'w.st'"));
 }
 
+TEST_CASE("values that became infinite are counted", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("large.st", file_of({{"a", {1, 2, 70000, 4}, "2,2"}, {"b", {-1e6F, 1e6F}, ""}}));
+  const std::string merge = "merge large.st large.st --method mean -f -o out.st";
+  CHECK_FALSE(has(cli.good(merge), "infinite"));
+  const auto report = cli.good(merge + " --dtype float16");
+  CHECK(has(report, "3 values of the result are NaN or infinite: in 'a', 'b'"));
+  CHECK(has(cli.good(merge + " --dtype float16 --json"), R"("not_finite":2)"));
+  for (const std::string dtype : {"float64", "bfloat16", "float8_e4m3fn"})
+    CHECK_FALSE(has(cli.good(merge + " --dtype " + dtype), "infinite"));
+  CHECK(has(cli.good(merge + " --dtype float8_e4m3fnuz"), "3 values of the result are NaN"));
+}
+
 TEST_CASE("what lay over one another or was expanded is said", "[cli][merge]") {
   const MethodCli cli;
   cli.write("parts.pt", zip_of("p float32 12; whole float32 8 storage=p; part float32 4 storage=p offset=2; "

@@ -73,6 +73,20 @@ void print_cosines(Stream& out, const MergeReport& report, const std::string& ba
   if (!cosines.empty()) out.format("    cosine with {}: {}\n", quoted(base), fmt::join(cosines, ", "));
 }
 
+void print_not_finite(Stream& out, const MergeReport& report) {
+  std::uint64_t all = 0;
+  std::vector<std::string> tensors;
+  for (const auto& tensor : report.tensors) {
+    const auto found = not_finite(report, tensor).value_or(0);
+    if (found == 0) continue;
+    all += found;
+    tensors.push_back(tensor.name);
+  }
+  if (all == 0) return;
+  out.format("    {} of the result {} NaN or infinite: in {}\n", counted(all, "value"),
+             all == 1 ? "is" : "are", listed(tensors));
+}
+
 void print_tensor(Stream& out, const MergeReport& report, const MergedTensor& tensor,
                   const std::string& base) {
   const auto measures = measures_of(report, tensor);
@@ -134,6 +148,12 @@ void write_tensor(JsonWriter& json, const MergeReport& report, const MergedTenso
   json.key("cosines").begin_array();
   for (const auto& measure : measures) write_real(json, measure.cosine);
   json.end_array();
+  json.key("not_finite");
+  if (const auto found = not_finite(report, tensor)) {
+    json.number(*found);
+  } else {
+    json.null();
+  }
   json.end_object();
 }
 
@@ -158,6 +178,7 @@ void print_merge(Stream& out, const MergeReport& report, const std::string& base
     out.format("    {} of fewer files, as others lack {}: {}\n", counted(report.fewer.size(), "tensor"),
                report.fewer.size() == 1 ? "it" : "them", listed(report.fewer));
   print_cosines(out, report, base);
+  print_not_finite(out, report);
   if (!with_tensors) return;
   for (const auto& tensor : report.tensors) print_tensor(out, report, tensor, base);
 }

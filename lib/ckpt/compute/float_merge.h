@@ -81,12 +81,15 @@ class FloatMerge : public TensorMerge {
           kernels_.encode(part_dtype(job_.dtype), block.out,
                           scratch.out.data() + (block.first - first) * item_, block.count);
         });
+      not_finite_ += kernels_.not_finite(part_dtype(job_.dtype), scratch.out.data(), count);
       return emit(first * item_, ByteView(scratch.out).first(count * item_));
     };
     CKPT_RETURN_IF_ERROR(for_strips(chunk, scratch, combine_strip));
     if (!gram_is_known_) gram_.add(chunk, sums);
     return {};
   }
+
+  std::optional<std::uint64_t> not_finite() const override { return not_finite_; }
 
   MergeMeasures measures() const override {
     MergeMeasures out;
@@ -290,6 +293,7 @@ class FloatMerge : public TensorMerge {
   std::uint64_t strip_;  ///< numbers that are read at once
   bool of_pairs_;        ///< inner products of every pair; else of each input with the first and with itself
   std::atomic<bool> gram_is_known_ = false;
+  std::atomic<std::uint64_t> not_finite_ = 0;  ///< numbers of the result
   OrderedSums gram_;
 };
 

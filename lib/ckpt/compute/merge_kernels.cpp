@@ -430,6 +430,38 @@ struct Loops {
     return found;
   }
 
+  /// Items whose bits under `mask` are all of `wanted`.
+  template <typename Item>
+  static CKPT_INLINED std::uint64_t count_items(const std::byte* values, std::size_t count, Item mask,
+                                                Item wanted) {
+    constexpr std::size_t kGroup = 128;  // as many as an item can count
+    std::uint64_t found = 0;
+    for (std::size_t first = 0; first < count; first += kGroup) {
+      Item in_group = 0;
+      for (auto i = first; i < std::min(count, first + kGroup); ++i) {
+        Item item;
+        std::memcpy(&item, values + i * sizeof item, sizeof item);
+        in_group = static_cast<Item>(in_group + ((item & mask) == wanted ? 1 : 0));
+      }
+      found += in_group;
+    }
+    return found;
+  }
+
+  static CKPT_INLINED std::uint64_t not_finite(Dtype dtype, const std::byte* values, std::size_t count) {
+    switch (dtype) {
+      case Dtype::kFloat64:
+        return count_items<std::uint64_t>(values, count, 0x7ff0000000000000U, 0x7ff0000000000000U);
+      case Dtype::kFloat32: return count_items<std::uint32_t>(values, count, 0x7f800000U, 0x7f800000U);
+      case Dtype::kFloat16: return count_items<std::uint16_t>(values, count, 0x7c00U, 0x7c00U);
+      case Dtype::kBfloat16: return count_items<std::uint16_t>(values, count, 0x7f80U, 0x7f80U);
+      case Dtype::kFloat8E5m2: return count_items<std::uint8_t>(values, count, 0x7c, 0x7c);
+      case Dtype::kFloat8E4m3fn: return count_items<std::uint8_t>(values, count, 0x7f, 0x7f);
+      case Dtype::kFloat8E8m0fnu: return count_items<std::uint8_t>(values, count, 0xff, 0xff);
+      default: return count_items<std::uint8_t>(values, count, 0xff, 0x80);
+    }
+  }
+
   static CKPT_INLINED KeyCounts collect(const Real* x, Key lower, Key upper, Key* inside, std::size_t count) {
     constexpr std::size_t kMostSteps = 16;
     const auto low = static_cast<Signed>(lower);
@@ -524,8 +556,9 @@ struct Loops {
   .keep_keys = CKPT_LOOP(keep_keys), .keep_where = CKPT_LOOP(keep_where), .keep_bits = CKPT_LOOP(keep_bits), \
   .keep_random = CKPT_LOOP(keep_random), .randoms = CKPT_LOOP(randoms), .gram = CKPT_LOOP(gram),             \
   .dot = CKPT_LOOP(dot), .magnitude_sum = CKPT_LOOP(magnitude_sum), .nonzeros = CKPT_LOOP(nonzeros),         \
-  .ram_counts = CKPT_LOOP(ram_counts), .collect = CKPT_LOOP(collect), .count_key = CKPT_LOOP(count_key),     \
-  .magnitudes = CKPT_LOOP(magnitudes), .depths = CKPT_LOOP(depths), .keys_before = CKPT_LOOP(keys_before)
+  .not_finite = CKPT_LOOP(not_finite), .ram_counts = CKPT_LOOP(ram_counts), .collect = CKPT_LOOP(collect),   \
+  .count_key = CKPT_LOOP(count_key), .magnitudes = CKPT_LOOP(magnitudes), .depths = CKPT_LOOP(depths),       \
+  .keys_before = CKPT_LOOP(keys_before)
 
 }  // namespace
 

@@ -122,6 +122,8 @@ struct MergeKernels {
   double (*magnitude_sum)(const Real* x, std::size_t count);
   /// Numbers that are not 0.
   std::size_t (*nonzeros)(const Real* x, std::size_t count);
+  /// NaNs and infinities of a real `dtype`, as they lie in memory.
+  std::uint64_t (*not_finite)(Dtype dtype, const std::byte* values, std::size_t count);
   /// Numbers i that ram calls active in input `input`, alone and beside others.
   void (*ram_counts)(const TaskSum<Real>& changes, Real epsilon, std::size_t input, std::uint64_t* alone,
                      std::uint64_t* shared, std::size_t count);

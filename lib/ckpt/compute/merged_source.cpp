@@ -254,8 +254,9 @@ class MergedSource::Work {
   }
 
   Status note_measures(std::size_t job, const TensorMerge& merge) {
-    auto measures = merge.measures();
-    if (measures.known) source_.measures_[job] = std::move(measures);  // each job is one thread's
+    auto& measures = source_.measures_[job];  // each job is one thread's
+    measures = merge.measures();
+    measures.not_finite = merge.not_finite();
     return {};
   }
 

@@ -62,6 +62,7 @@ CKPT_EXPORT Status check_merge_job(const MergeJob& job);
 struct MergeMeasures {
   bool known = false;  ///< false: not merged yet, or no floats
   std::size_t inputs = 0;
+  std::optional<std::uint64_t> not_finite;  ///< numbers of the result that are NaN or infinite
   bool of_pairs = true;      ///< false, of very many inputs: of each with the first and with itself alone
   std::vector<double> gram;  ///< inner products: rows of the lower triangle, or those two of each input
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -104,8 +105,11 @@ class TensorMerge {
   /// By any thread, in any order, each chunk once.
   virtual Status combine(std::uint64_t chunk, MergeScratch& scratch, const Emit& emit) = 0;
 
-  /// When every chunk is combined.
+  /// When every chunk is combined. What is not known of the inputs is not said; of the result it is, in
+  /// floats.
   virtual MergeMeasures measures() const { return {}; }
+
+  virtual std::optional<std::uint64_t> not_finite() const { return std::nullopt; }
 };
 
 /// Precondition: `check_merge_job`. The job outlives it.

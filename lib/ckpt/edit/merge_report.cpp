@@ -23,4 +23,9 @@ std::vector<TensorMeasure> measures_of(const MergeReport& report, const MergedTe
   return out;
 }
 
+std::optional<std::uint64_t> not_finite(const MergeReport& report, const MergedTensor& tensor) {
+  const auto& measures = report.source->measures();
+  return tensor.job < measures.size() ? measures[tensor.job].not_finite : std::nullopt;
+}
+
 }  // namespace ckpt

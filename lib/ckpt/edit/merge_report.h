@@ -53,4 +53,7 @@ struct TensorMeasure {
 
 CKPT_EXPORT std::vector<TensorMeasure> measures_of(const MergeReport& report, const MergedTensor& tensor);
 
+/// Numbers of a result that are NaN or infinite, once it was computed; none where it holds no floats.
+CKPT_EXPORT std::optional<std::uint64_t> not_finite(const MergeReport& report, const MergedTensor& tensor);
+
 }  // namespace ckpt
