@@ -333,6 +333,15 @@ TEST_CASE("an adapter is added to the weight that it is made for", "[cli][merge]
   CHECK(has(cli.values("fc.weight"), "2 4 6 21 41 61"));
   cli.good("merge base.st adapter/a.st --method lora --weights 0.5 -f -o out.st");
   CHECK(has(cli.values("fc.weight"), "1 2 3 11 21 31"));
+  const auto lora = [&](const std::string& config) {
+    cli.write("adapter/adapter_config.json", config);
+    return cli.bad("merge base.st adapter/a.st --method lora -f -o out.st");
+  };
+  CHECK(has(lora("{"), "its adapter_config.json: "));
+  CHECK(has(lora(R"({"lora_alpha": "x"})"), "its adapter_config.json: lora_alpha is no number"));
+  CHECK(has(lora(R"({"r": 1})"), "its adapter_config.json has no lora_alpha"));
+  cli.write("adapter/adapter_config.json", R"({"lora_alpha": 2, "use_rslora": true})");
+  CHECK_FALSE(has(cli.good("merge base.st adapter/a.st --method lora -f -o out.st"), "rank_stabilized"));
   cli.write("adapter/adapter_config.json", R"({"lora_alpha": 1, "alpha_pattern": {"fc": 2}})");
   cli.good("merge base.st adapter/a.st --method lora -f -o out.st");
   CHECK(has(cli.values("fc.weight"), "2 4 6 21 41 61"));

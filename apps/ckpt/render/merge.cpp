@@ -27,7 +27,8 @@ bool is_random(MergeMethod method) {
 /// A parameter as it is set for the keys that no pattern is about; none: the files tell.
 std::optional<std::string> value_of(const MergeRecipe& recipe, const MergeSetting& parameter) {
   std::optional<std::string> value;
-  if (parameter.preset && !std::isnan(*parameter.preset))
+  const bool from_files = parameter.parameter == MergeParameter::kRankStabilized;
+  if (parameter.preset && !std::isnan(*parameter.preset) && !from_files)
     value = setting_value_text({parameter.parameter, std::nullopt, {{{*parameter.preset}}}});
   for (const auto& setting : recipe.settings) {
     if (setting.parameter == parameter.parameter && !setting.keys) value = setting_value_text(setting);

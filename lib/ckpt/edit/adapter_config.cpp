@@ -39,7 +39,10 @@ Status read_field(const JsonTape& tape, std::string_view name, Index at, Adapter
   }
   if (name == "use_dora" && is_true(tape, at))
     return Error(ErrorCode::kUnsupported, "its adapter is a DoRA, which is more than a product of matrices");
-  if (name == "lora_alpha" && is_number(tape, at)) config.alpha = tape.real(at);
+  if (name == "lora_alpha" && tape.kind(at) != Kind::kNull) {
+    if (!is_number(tape, at)) return Error(ErrorCode::kUnsupported, "lora_alpha is no number");
+    config.alpha = tape.real(at);
+  }
   if (name == "use_rslora") config.rank_stabilized = is_true(tape, at);
   if (name == "fan_in_fan_out") config.fan_in_fan_out = is_true(tape, at);
   if (name == "alpha_pattern") return read_alphas(tape, at, config);

@@ -91,7 +91,12 @@ struct Adapter {
 Result<Adapter> take_apart(Offer& offer) {
   Adapter adapter{&offer, {}, {}, {}};
   if (offer.source->adapter_config) {
-    CKPT_ASSIGN_OR_RETURN(adapter.config, parse_adapter_config(*offer.source->adapter_config));
+    auto config = parse_adapter_config(*offer.source->adapter_config);
+    if (!config.ok()) {
+      return Error(config.error().code(),
+                   fmt::format("its adapter_config.json: {}", config.error().message()));
+    }
+    adapter.config = *std::move(config);
   }
   for (const auto& [name, entry] : offer.entries) {
     CKPT_ASSIGN_OR_RETURN(const auto key, parse_key(name));
@@ -315,8 +320,10 @@ class DictAdapters {
     const auto alpha = said(MergeParameter::kAlpha);
     if (!alpha && !from_file) {
       return in_file(adapter, ErrorCode::kUsage,
-                     "nothing says how much it counts: there is no adapter_config.json "
-                     "beside it")
+                     fmt::format("nothing says how much it counts: {}",
+                                 adapter.offer->source->adapter_config
+                                     ? "its adapter_config.json has no lora_alpha"
+                                     : "there is no adapter_config.json beside it"))
           .with_hint("give its alpha: --param alpha=VALUE");
     }
     const auto r = said(MergeParameter::kR).value_or(rank);
