@@ -27,6 +27,11 @@ void DescriptorStream::widen_pipe() {
   if (::fcntl(descriptor_, F_GETPIPE_SZ) < kWidePipe) ::fcntl(descriptor_, F_SETPIPE_SZ, kWidePipe);
 }
 
+std::size_t DescriptorStream::columns() const {
+  winsize size{};
+  return ::isatty(descriptor_) == 1 && ::ioctl(descriptor_, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 void DescriptorStream::emit(std::string_view text) {
   if (text.size() > kUsualPipe && !std::exchange(widened_, true)) widen_pipe();
   while (!text.empty() && failure_.empty()) {

@@ -3,6 +3,7 @@
 // tests with streams in memory.
 #pragma once
 
+#include <cstddef>
 #include <iterator>
 #include <string>
 #include <string_view>
@@ -55,6 +56,9 @@ class Stream {
   /// What a person would have to hear about writing, or empty.
   virtual std::string failure() const { return {}; }
 
+  /// Of the terminal that this is, now; 0: it is none, or does not say.
+  virtual std::size_t columns() const { return 0; }
+
  protected:
   virtual void emit(std::string_view text) = 0;
 
@@ -69,6 +73,8 @@ class DescriptorStream final : public Stream {
   explicit DescriptorStream(int descriptor) : descriptor_(descriptor) {}
 
   std::string failure() const override { return failure_; }
+
+  std::size_t columns() const override;
 
  protected:
   void emit(std::string_view text) override;

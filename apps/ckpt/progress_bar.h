@@ -3,12 +3,26 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "ckpt/base/progress.h"
 #include "console.h"
 
 namespace ckpt::cli {
+
+/// What a line of progress says: "42%", "1.2 GB of 4.5 GB", "870 MB/s", "4 s left".
+struct ProgressTexts {
+  std::string percent;
+  std::string amount;
+  std::string rate;
+  std::string left;
+};
+
+/// A line for a terminal of so many columns: where they are few the label loses its beginning, or goes, and
+/// then other texts. 0: as long as it is.
+std::string progress_line(std::string_view label, const ProgressTexts& texts, std::size_t columns);
 
 class ProgressBar final : public Progress {
  public:

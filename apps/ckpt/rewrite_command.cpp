@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "rewrite_command.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
+#include <variant>
 
 #include <fmt/format.h>
 
@@ -127,7 +129,8 @@ class Rewrite {
     auto text =
         fmt::format("{} computed {}", backend.name(), counted(backend.computed() - computed_before, "value"));
     if (const auto left = backend.left() - left_before; left > 0)
-      text += fmt::format("; it has no pass for the other {}, which the native kernels computed", left);
+      text += fmt::format("; it has no pass for the other {}, which the native kernels computed",
+                          with_separators(left));
     result_.report.notes.push_back(std::move(text));
     if (const auto summed = backend.summed() - summed_before; summed > 0)
       result_.report.notes.push_back(
@@ -182,6 +185,37 @@ class Rewrite {
   FileResult result_;
 };
 
+/// LibTorch makes passes of merge methods, and nothing else.
+Status check_backend(const ComputeFlags& flags, const Plan& plan) {
+  const auto computes = [](const Edit& edit) {
+    const auto* merge = std::get_if<MergeTensors>(&edit);
+    return merge != nullptr && merge->method.has_value();
+  };
+  if (!flags.libtorch.empty() && flags.backend != "torch")
+    return Error(ErrorCode::kUsage, "--libtorch goes with --backend torch");
+  if (flags.backend != "torch" || std::any_of(plan.edits.begin(), plan.edits.end(), computes)) return {};
+  return Error(ErrorCode::kUsage, "--backend torch goes with merge --method");
+}
+
+/// Inputs are checked for themselves; others of a merge read it, too.
+Status check_standard_input(const std::vector<std::string>& files, const Plan& plan) {
+  auto count = std::count(files.begin(), files.end(), "-");
+  for (const auto& edit : plan.edits) {
+    const auto* merge = std::get_if<MergeTensors>(&edit);
+    if (merge == nullptr) continue;
+    count += std::count_if(merge->sources.begin(), merge->sources.end(),
+                           [](const auto& source) { return source.file == "-"; });
+  }
+  if (count <= 1) return {};
+  return Error(ErrorCode::kUsage, "standard input is named twice");
+}
+
+Status check_usage(const std::vector<std::string>& files, const EditFrame& frame, const Plan& plan) {
+  CKPT_RETURN_IF_ERROR(frame.output.check(files));
+  CKPT_RETURN_IF_ERROR(check_standard_input(files, plan));
+  return check_backend(frame.compute, plan);
+}
+
 /// The same with command lines in its hint where the library can only say which option they are about.
 Error spelled_out(Error error, const Console& console) {
   if (error.hint().find(kRepeat) == std::string::npos) return error;
@@ -208,7 +242,8 @@ ExitCode rewrite(std::string_view command, const InputOptions& input, const Edit
     console.out.print(plan_to_json(plan));
     return ExitCode::kDone;
   }
-  if (auto usage = output.check(input.files); !usage.ok()) return fail(command, usage.error(), console);
+  if (auto usage = check_usage(input.files, frame, plan); !usage.ok())
+    return fail(command, usage.error(), console);
   if (auto opened = open_merge_sources(plan); !opened.ok()) return fail(command, opened.error(), console);
   const auto compute = frame.compute.options();
   if (!compute.ok()) return fail(command, compute.error(), console);

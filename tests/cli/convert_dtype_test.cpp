@@ -78,7 +78,8 @@ TEST_CASE("with --compact each tensor is cast alone", "[cli][convert]") {
   cli.write(
       "in.pt",
       zip_of("base float32 900; a float32 4 storage=base offset=2; b float32 3 storage=base strides=2"));
-  cli.good("convert -q --dtype float16 --on-overflow inf --compact in.pt -o out.pt");
+  CHECK(holds(cli.good("convert --dtype float16 --on-overflow inf --compact in.pt -o out.pt"),
+              "  compacted: 2 tensors got storages of their own, 3.60 kB of storages -> 1.81 kB\n"));
   const auto found = rows(cli, "out.pt");
   CHECK(holds(found[1], "a float16: storage 1 of 8 B, offset 0, strides 1"));
   CHECK(holds(found[2], "b float16: storage 2 of 6 B, offset 0, strides 1"));
@@ -95,8 +96,37 @@ TEST_CASE("an overflow writes nothing, and a dry run says so", "[cli][convert]")
     CHECK_FALSE(cli.exists("out.pt"));
   }
   CHECK(holds(cli.good("convert --dtype w=uint8 --on-overflow clamp in.pt -o out.pt"),
-              "too large, clamped: 'w'"));
+              "out of range, clamped: 'w'"));
   CHECK(cli.good("inspect --values 3 --get w out.pt") == "0\n0\n255\n");
+}
+
+TEST_CASE("what became of values that are out of range is said", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("w int64 3; f float32 3"));
+  const auto report = [&](const std::string& dtypes) {
+    return cli.good("convert -n --on-overflow inf in.pt " + dtypes);
+  };
+  CHECK(holds(report("--dtype w=uint8"), "out of range, now what PyTorch makes of them: 'w'"));
+  CHECK(holds(report("--dtype w=float16"), "out of range, now infinite: 'w'"));
+  CHECK(holds(report("--dtype w=float8_e5m2"), "out of range, now infinite: 'w'"));
+  CHECK(holds(report("--dtype w=float8_e4m3fn"), "out of range, now NaN: 'w'"));
+}
+
+TEST_CASE("a dtype of a kind that no tensor has changes nothing, and that is said", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("w float32 3; v float32 2"));
+  for (const std::string dtype : {"complex64", "bool", "int8"}) {
+    const auto report = cli.good("convert -n --dtype " + dtype + " in.pt");
+    CHECK(holds(report, "note: nothing becomes " + dtype + ": there is no "));
+    CHECK(holds(report, " tensor; only a rule that names one key (KEY=" + dtype + ") changes"));
+  }
+  CHECK(holds(cli.good("convert -n --dtype '*=int8' in.pt"),
+              "nothing becomes int8: '*' means no integer tensor"));
+  CHECK_FALSE(holds(cli.good("convert -n --dtype bfloat16 --on-overflow inf in.pt"), "nothing becomes"));
+  CHECK_FALSE(holds(cli.good("convert -n --dtype float32 in.pt"), "nothing becomes"));
+  CHECK_FALSE(holds(cli.good("convert -n --dtype float16 --dtype float32 in.pt"), "nothing becomes"));
+  CHECK_FALSE(holds(cli.good("convert -n --dtype x=int8 --allow-unmatched in.pt"), "means no integer"));
+  CHECK_FALSE(holds(cli.good("convert -n --dtype w=bool in.pt"), "nothing becomes"));
 }
 
 TEST_CASE("float8 goes where PyTorch can load it", "[cli][convert]") {

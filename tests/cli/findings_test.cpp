@@ -92,6 +92,15 @@ TEST_CASE("each kind of remark is found where it belongs", "[cli][findings]") {
         std::string::npos);
 }
 
+TEST_CASE("one view keeps a storage, and several keep storages", "[cli][findings]") {
+  const Cli cli;
+  cli.write("one.pt", zip_of("a float32 2 numel=9"));
+  cli.write("two.pt", zip_of("a float32 2 numel=9; b float32 2 numel=9"));
+  CHECK(holds(cli.good("inspect one.pt"),
+              "1 view keeps a storage larger than what it shows; 28 B recoverable"));
+  CHECK(holds(cli.good("inspect two.pt"), "2 views keep storages larger than what they show; 56 B recover"));
+}
+
 TEST_CASE("a module that keeps keys to itself is said to", "[cli][findings]") {
   const Cli cli;
   const auto module = [](const std::string& child) {

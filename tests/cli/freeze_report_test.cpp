@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <cmath>
+#include <cstring>
+
 #include <nlohmann/json.hpp>
 
 #include "support/cli_files.h"
@@ -133,6 +136,29 @@ TEST_CASE("--base says which tensors are equal bit for bit", "[cli][freeze-repor
         "--base-root PATH\n");
   CHECK(
       has(cli.good("freeze tuned.pt --base two.pt --base-root n"), "  base 'two.pt': 1 of 4 tensors equal"));
+}
+
+TEST_CASE("--base says what was left out of its numbers, and why a tensor was not compared",
+          "[cli][freeze-report]") {
+  const Cli cli;
+  const auto file = [](std::vector<float> values) {
+    std::string buffer(4 * values.size(), '\0');
+    std::memcpy(buffer.data(), values.data(), buffer.size());
+    return std::string(as_text(
+        safetensors_file(fmt::format(R"({{"a.weight":{{"dtype":"F32","shape":[{}],"data_offsets":[0,{}]}}}})",
+                                     values.size(), buffer.size()),
+                         buffer)));
+  };
+  cli.write("base.st", file({1, 2, 3, INFINITY}));
+  cli.write("tuned.st", file({1, NAN, 4, 5}));
+  CHECK(has(cli.good("freeze tuned.st --base base.st"),
+            "    2 pairs with a NaN or an infinite value, left out of the distances: 'a.weight' (2)\n"));
+  CHECK_FALSE(has(cli.good("freeze base.st --base base.st --json"), "left out"));
+  cli.write("wide.pt", zip_of("a.weight float32 2; b.weight float32 400000000 strides=0"));
+  CHECK(has(cli.good("freeze wide.pt --base wide.pt"),
+            "    1 not compared, expanded far beyond its storage: 'b.weight'\n"));
+  cli.take("torch-2.15-quantized.pt", "q.pt");
+  CHECK(has(cli.good("freeze q.pt --base q.pt --parameters '**'"), " not compared, quantised: "));
 }
 
 TEST_CASE("patterns come from lists, and groups from an expression", "[cli][freeze-report]") {

@@ -97,6 +97,26 @@ TEST_CASE("parameters can be other ones for some keys, the last that matches dec
   cli.good("merge -n base.st x.st --method ties --lambda c=2 --allow-unmatched");
 }
 
+TEST_CASE("the last that matches decides, whichever option says it", "[cli][merge]") {
+  const MethodCli cli;
+  const std::string ties = "--method ties ";
+  CHECK(has(cli.merged(ties + "--param density=0.3 --density 0.5"), "density 0.5,"));
+  CHECK(has(cli.merged(ties + "--density 0.5 --param density=0.3"), "density 0.3,"));
+  CHECK(has(cli.merged(ties + "--param lambda=2 --lambda 3 --param lambda=4 --lambda 5"), "lambda 5,"));
+  const std::string line = "--method task-arithmetic ";
+  cli.merged(line + "--param b:lambda=9 --lambda 1 --weights 1,1 --lambda b=0");
+  CHECK(has(cli.values("b"), "1 1"));
+  cli.merged(line + "--lambda b=9 --lambda 1 --param b:lambda=0");
+  CHECK(has(cli.values("b"), "1 1"));
+  const auto plan = cli.good(
+      "merge base.st x.st --method ties --print-plan --param b:density=0.3 --density 0.5 --density b=0.9");
+  CHECK(plan.find("\"0.3\"") < plan.find("\"0.5\""));
+  CHECK(plan.find("\"0.5\"") < plan.find("\"0.9\""));
+  cli.good(
+      "apply base.st -e 'merge x.st y.st --method task-arithmetic --param lambda=9 --lambda 0' -f -o out.st");
+  CHECK(has(cli.values("a"), "1 2 3 4"));
+}
+
 TEST_CASE("what is thinned away may differ from file to file", "[cli][merge]") {
   const MethodCli cli;
   cli.write("zero.st", file_of({{"a", {0, 0, 0, 0}, ""}}));
@@ -128,6 +148,16 @@ TEST_CASE("what a method does not know is refused with the nearest", "[cli][merg
   const MethodCli cli;
   CHECK(has(cli.refused("base.st x.st --method tis"), "unknown method 'tis'\n  hint: did you mean 'ties'?"));
   CHECK(has(cli.refused("base.st x.st --method ties --param densty=1"), "did you mean 'density'?"));
+  CHECK(has(cli.refused("base.st x.st --method ties --param foo=1"),
+            "--param: 'ties' has no parameter 'foo'\n"
+            "  hint: it has: weight, density, normalize, lambda, rescale, rescale_by, consensus\n"));
+  CHECK(has(cli.refused("base.st x.st --method karcher --param toll=1"), "did you mean 'tol'?"));
+  CHECK(has(cli.refused("base.st x.st --method mean --param foo=1"), "  hint: it has none\n"));
+  CHECK(cli.refused("base.st x.st --method ties --normalize maybe") ==
+        "ckpt: --normalize: 'maybe': expected yes or no, found 'maybe'\n");
+  CHECK(cli.refused("base.st x.st --method ties --param rescale=some") ==
+        "ckpt: --param: 'some': expected yes or no, found 'some'\n");
+  CHECK(cli.refused("base.st x.st --method mean --dtype foo") == "ckpt: unknown dtype 'foo'\n");
   CHECK(has(cli.refused("base.st x.st --method mean --density 1"), "'mean' has no parameter 'density'"));
   CHECK(has(cli.refused("base.st x.st --method slerp"), "'slerp' needs t"));
   CHECK(has(cli.refused("base.st x.st --method slerp --t 2"), "t is 2: expected a number from 0 to 1"));
@@ -283,10 +313,26 @@ TEST_CASE("seeds decide random masks, and are printed", "[cli][merge]") {
   cli.write("ones.st", file_of({{"w", ones, ""}, {"one", {1}, ""}}));
   const std::string line = "merge zeros.st ones.st --allow-unrelated --method dare-linear --density 0.5 -f ";
   CHECK(has(cli.good(line + "-o 0.st"), ", seed 0\n"));
-  CHECK(has(cli.good(line + "--seed -7 -o 7.st"), ", seed -7\n"));
-  cli.good(line + "--seed -7 --threads 1 -o again.st");
+  CHECK(has(cli.good(line + "--seed 7 -o 7.st"), ", seed 7\n"));
+  cli.good(line + "--seed 7 --threads 1 -o again.st");
   CHECK((cli.read("7.st") == cli.read("again.st")));
   CHECK((cli.read("7.st") != cli.read("0.st")));
+}
+
+TEST_CASE("a seed is any whole number of 64 bits, and nothing else", "[cli][merge]") {
+  const MethodCli cli;
+  const std::string line = "merge base.st x.st --method dare-linear --density 0.5 -f -o out.st --seed ";
+  for (const std::string seed : {"0", "9223372036854775807", "9223372036854775808", "18446744073709551615"}) {
+    CHECK(has(cli.good(line + seed), ", seed " + seed + "\n"));
+    CHECK(has(cli.good(line + seed + " --json"), "\"seed\":" + seed + ","));
+    CHECK(has(cli.good(line + seed + " --print-plan"), "\"seed\": " + seed));
+  }
+  for (const std::string seed : {"18446744073709551616", "99999999999999999999", "-1", "1.5", "x", "''"})
+    CHECK(cli.bad(line + seed) == "ckpt: --seed: expected a whole number from 0 to 2^64 - 1, found " +
+                                      (seed == "''" ? "" : seed) + "\n  hint: see 'ckpt merge --help'\n");
+  CHECK(cli.refused("base.st x.st --method ties --seed 1") ==
+        "ckpt: --seed means nothing to 'ties', which draws no random masks\n"
+        "  hint: it goes with dare-linear, dare-ties, della, della-linear\n");
 }
 
 TEST_CASE("a plan of a method does what its command does", "[cli][merge]") {
@@ -294,7 +340,7 @@ TEST_CASE("a plan of a method does what its command does", "[cli][merge]") {
   const std::string options =
       " --method linear --weights '1,[0,2]' --weights b=1,1 --normalize no --integers max --accumulate "
       "float32 "
-      "--dtype float64 --seed 3 --allow-unrelated";
+      "--dtype float64 --allow-unrelated";
   cli.write("plan.json", cli.good("merge base.st x.st --print-plan" + options));
   cli.good("apply plan.json base.st -o applied.st");
   cli.good("merge base.st x.st -o out.st" + options);

@@ -36,6 +36,18 @@ TEST_CASE("a head gets the values of torch.manual_seed and nn.Linear", "[cli][he
   CHECK(cli.keys("out.pt") == cli.keys("in.pt"));
 }
 
+TEST_CASE("a seed below zero is counted from 2^64 down, as torch.manual_seed has it", "[cli][head]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("fc.weight float32 3x4; fc.bias float32 3"));
+  const std::string line = "head -q in.pt --num-classes 2 --seed ";
+  cli.good(line + "-1 -o a.pt");
+  cli.good(line + "18446744073709551615 -o b.pt");
+  CHECK((cli.read("a.pt") == cli.read("b.pt")));
+  for (const auto* seed : {"-1", "18446744073709551615"})
+    CHECK(holds(cli.good(std::string("head --print-plan --num-classes 2 --seed ") + seed),
+                "\"seed\": 18446744073709551615"));
+}
+
 TEST_CASE("the same seed gives the same bytes, another one others", "[cli][head]") {
   const HeadCli cli;
   cli.good("head -q in.pt --num-classes 2 -o a.pt");

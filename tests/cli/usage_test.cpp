@@ -151,6 +151,19 @@ TEST_CASE("a command line that means nothing is status 2 and says what would", "
        "ckpt: --optimizer: expected keep, drop, remap or remap=model-order, found sometimes\n"
        "  hint: see 'ckpt filter-keys --help'\n"},
       {"rename m.pt -n", "ckpt: nothing to rename: give --map, --add-prefix, --strip-prefix or --rules\n"},
+      {"merge - - -n", "ckpt: standard input is named twice\n"},
+      {"merge a.pt - - -n", "ckpt: standard input is named twice\n"},
+      {"apply -n -e 'merge -' -", "ckpt: standard input is named twice\n"},
+      {"strip m.pt -n --libtorch here", "ckpt: --libtorch goes with --backend torch\n"},
+      {"merge a.pt b.pt -n --method mean --libtorch here", "ckpt: --libtorch goes with --backend torch\n"},
+      {"merge a.pt b.pt -n --backend torch", "ckpt: --backend torch goes with merge --method\n"},
+      {"convert m.pt -n --dtype float16 --backend torch", "ckpt: --backend torch goes with merge --method\n"},
+      {"head m.pt -n --num-classes 3 --seed 99999999999999999999",
+       "ckpt: --seed: expected a whole number from -2^63 to 2^64 - 1, found 99999999999999999999\n"
+       "  hint: see 'ckpt replace-head --help'\n"},
+      {"head m.pt -n --num-classes 3 --seed -9223372036854775809",
+       "ckpt: --seed: expected a whole number from -2^63 to 2^64 - 1, found -9223372036854775809\n"
+       "  hint: see 'ckpt replace-head --help'\n"},
       {"rename m.pt -n --map x", "ckpt: 'x' is no OLD=NEW\n"},
       {"rename m.pt -n --map '!a=b'", "ckpt: '!a=b': a negated pattern can't be renamed\n"},
       {"rename m.pt -n --rules none.txt",

@@ -257,7 +257,7 @@ class Judge:
                  ["head", "--head", "fc", "--num-classes", "5", "--init", "normal:0.5", "--seed", "-3", "--torch", "2.11", "--background", "last",
                   "--label-offset", "2", "--in-features", "3", "--no-bias", "--rename", "new"],
                  ["head", "--map", rows], ["merge", flat, odd, "--other-root", "a", "--keys", "union", "--dtype", "base", "--on-shape-mismatch", "keep-base"],
-                 ["merge", flat, odd, "--method", "della", "--weights", "[0,1]", "--param", "fc:epsilon=0.1", "--normalize", "no", "--seed", "-3",
+                 ["merge", flat, odd, "--method", "della", "--weights", "[0,1]", "--param", "fc:epsilon=0.1", "--normalize", "no", "--seed", "18446744073709551615",
                   "--integers", "max", "--accumulate", "float32", "--allow-unrelated", "--dtype", "bfloat16"],
                  ["merge", flat, odd, "--method", "multislerp", "--around-base"],
                  ["convert", "--to", "safetensors", "--tied", "error"], ["strip", "--to", "torch-legacy"],

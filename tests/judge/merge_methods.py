@@ -170,8 +170,8 @@ def cases() -> list[Case]:
               thinned("breadcrumbs", ["--param", "gamma=0.2"], {"gamma": 0.2}),
               Case("ties", [*weights(1, 0.5)[0], "--density", "0.3,0.6"], {"weight": [1, 0.5], "density": [0.3, 0.6]}, 3, REDUCTION)]
     for method in ("dare-linear", "dare-ties", "della", "della-linear"):
-        seeded = thinned(method, ["--seed", "-5"], {})
-        seeded.seed = -5
+        seeded = thinned(method, ["--seed", str(2**64 - 5)], {})
+        seeded.seed = 2**64 - 5
         found += [thinned(method, [], {}), seeded, thinned(method, ["--param", "rescale_by=density"], {"rescale_by": "density"}, 0.6),
                   thinned(method, ["--param", "rescale=no", "--normalize", "yes"], {"rescale": False, "normalize": True}), thinned(method, [], {}, 1)]
     found += [thinned("della", ["--param", "epsilon=0.3"], {"epsilon": 0.3}), thinned("dare-linear", [], {}, 0)]

@@ -19,7 +19,7 @@ struct HeadOptions {
   std::vector<std::string> heads;
   std::optional<std::uint64_t> num_classes;
   std::string init = "default";
-  std::int64_t seed = 0;
+  std::string seed = "0";
   std::string torch;
   bool keep_rows = false;
   std::string map;
@@ -35,6 +35,21 @@ std::optional<std::int64_t> parse_row(std::string_view word) {
   const auto [stop, ec] = std::from_chars(word.data(), word.data() + word.size(), row);
   if (ec != std::errc() || stop != word.data() + word.size() || row < 0) return std::nullopt;
   return row;
+}
+
+/// As torch.manual_seed takes it: below zero, it is counted from 2^64 down.
+std::optional<std::uint64_t> parse_seed(std::string_view word) {
+  std::uint64_t seed = 0;
+  std::int64_t below_zero = 0;
+  const auto* const end = word.data() + word.size();
+  const auto [stop, ec] = word.starts_with('-') ? std::from_chars(word.data(), end, below_zero)
+                                                : std::from_chars(word.data(), end, seed);
+  if (ec != std::errc() || stop != end) return std::nullopt;
+  return word.starts_with('-') ? static_cast<std::uint64_t>(below_zero) : seed;
+}
+
+std::string check_seed(const std::string& text) {
+  return parse_seed(text) ? std::string() : "expected a whole number from -2^63 to 2^64 - 1, found " + text;
 }
 
 /// Lines "NEW OLD"; empty ones and those that begin with '#' say nothing.
@@ -79,7 +94,7 @@ Result<std::vector<Edit>> make_edits(const HeadOptions& options) {
     return Error(ErrorCode::kUsage,
                  "how many classes? give --num-classes, --map, --label-offset or --rename");
   CKPT_ASSIGN_OR_RETURN(head.init, parse_init_method(options.init));
-  head.seed = static_cast<std::uint64_t>(options.seed);
+  head.seed = parse_seed(options.seed).value_or(0);
   if (!options.torch.empty()) {
     CKPT_ASSIGN_OR_RETURN(head.torch, parse_torch_version(options.torch));
   }
@@ -116,6 +131,7 @@ EditMaker attach_edit(CLI::App& app) {
          "or kaiming-normal[:fan-in|fan-out]; the bias is zero for all but default")
       ->option_text("METHOD");
   app.add_option("--seed", options->seed, "Seed, as torch.manual_seed takes it; 0 if not given")
+      ->check(check_seed)
       ->option_text("N");
   app.add_option("--torch", options->torch,
                  "Whose random values, where releases of PyTorch differ; the newest known if not given")

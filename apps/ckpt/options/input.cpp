@@ -40,7 +40,7 @@ std::string check_number(const std::string& text) {
   const auto* end = text.data() + text.size();
   const auto [stop, ec] = std::from_chars(text.data(), end, number);
   return ec == std::errc() && stop == end ? std::string()
-                                          : "expected a number from 0 to 2^64 - 1, found " + text;
+                                          : "expected a whole number from 0 to 2^64 - 1, found " + text;
 }
 
 std::string check_path(const std::string& text) {

@@ -2,6 +2,8 @@
 // The options of `merge --method`.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,7 +14,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace ckpt::cli {
 
@@ -25,14 +28,28 @@ class MergeMethodOptions {
   Result<std::optional<MergeRecipe>> recipe() const;
 
  private:
+  static constexpr std::size_t kOptions = 6;
+
+  /// An option whose values act in one order with those of the others.
+  struct Values {
+    const char* name;
+    std::optional<MergeParameter> parameter;  ///< none: the values name it
+    std::vector<std::string> texts{};
+    CLI::Option* parsed = nullptr;
+  };
+
+  const char* said_without_method() const;
+  Status add_values(MergeRecipe& recipe) const;
+
+  const CLI::App* app_ = nullptr;
   std::string method_;
-  std::vector<std::string> weights_;
-  std::vector<std::string> density_;
-  std::vector<std::string> t_;
-  std::vector<std::string> lambda_;
-  std::vector<std::string> normalize_;
-  std::vector<std::string> parameters_;
-  std::optional<std::int64_t> seed_;
+  std::array<Values, kOptions> values_ = {{{"--weights", MergeParameter::kWeight},
+                                           {"--density", MergeParameter::kDensity},
+                                           {"--t", MergeParameter::kT},
+                                           {"--lambda", MergeParameter::kLambda},
+                                           {"--normalize", MergeParameter::kNormalize},
+                                           {"--param", std::nullopt}}};
+  std::optional<std::uint64_t> seed_;
   std::string accumulate_;
   std::string integers_;
   bool around_base_ = false;

@@ -63,6 +63,27 @@ void print_count(Stream& out, const CastReport& report, Count count, std::string
   out.format("    {} {}: {}\n", counted(total, what), became, names);
 }
 
+bool has_infinities(Dtype dtype) {
+  return dtype == Dtype::kFloat8E5m2 || dtype_info(dtype).item_size > 1;
+}
+
+/// What became of values that a dtype has no number for, as PyTorch casts them.
+std::string_view out_of_range(const CastReport& report) {
+  bool infinite = false;
+  bool nan = false;
+  bool other = false;
+  for (const auto& cast : report.casts) {
+    if (tally_of(cast).overflows == 0) continue;
+    const bool is_integer = dtype_info(cast.to).dtype_class == DtypeClass::kInteger;
+    other = other || is_integer;
+    infinite = infinite || (!is_integer && has_infinities(cast.to));
+    nan = nan || (!is_integer && !has_infinities(cast.to));
+  }
+  if (other) return "out of range, now what PyTorch makes of them";
+  if (infinite) return nan ? "out of range, now infinite or NaN" : "out of range, now infinite";
+  return "out of range, now NaN";
+}
+
 void print_error(Stream& out, const CastReport& report) {
   const CastValues* worst = nullptr;
   for (const auto& cast : report.casts) {
@@ -107,9 +128,8 @@ void print_casts(Stream& out, const CastReport& report) {
     out.format("  cast: {}; {} -> {}\n", pairs(report), human_bytes(report.bytes_before),
                human_bytes(report.bytes_after));
     print_error(out, report);
-    print_count(
-        out, report, &CastTally::overflows, "value",
-        report.on_overflow == OnOverflow::kClamp ? "too large, clamped" : "too large, as PyTorch has them");
+    print_count(out, report, &CastTally::overflows, "value",
+                report.on_overflow == OnOverflow::kClamp ? "out of range, clamped" : out_of_range(report));
     print_count(out, report, &CastTally::zeros, "value", "became 0");
     print_count(out, report, &CastTally::subnormals, "value", "became subnormal");
     print_count(out, report, &CastTally::nans, "NaN", "kept");

@@ -147,6 +147,39 @@ void print_differences(const FreezeResult& result, const FreezeReport& report,
   }
 }
 
+/// Of the tensors that were not compared.
+std::map<std::string_view, std::vector<std::string_view>> names_by_reason(const FreezeResult& result,
+                                                                          const FreezeReport& report,
+                                                                          const BaseComparison& comparison) {
+  std::map<std::string_view, std::vector<std::string_view>> names;
+  for (std::size_t i = 0; i < report.entries.size(); ++i) {
+    if (comparison.verdicts[i] == BaseVerdict::kNotCompared)
+      names[comparison.reasons[i]].push_back(result.checkpoint.tensors[report.entries[i].tensor].name);
+  }
+  return names;
+}
+
+/// Values that no distance counts: "12 pairs … left out: 'a' (10), 'b' (2)".
+void print_left_out(const FreezeResult& result, const FreezeReport& report, const BaseComparison& comparison,
+                    Stream& out) {
+  std::uint64_t total = 0;
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < report.entries.size(); ++i) {
+    const auto& moved = comparison.differences[i];
+    if (!moved || moved->not_finite == 0 || report.entries[i].first != i) continue;
+    total += moved->not_finite;
+    names.push_back(fmt::format("{} ({})",
+                                ckpt::quoted(result.checkpoint.tensors[report.entries[i].tensor].name),
+                                with_separators(moved->not_finite)));
+  }
+  if (names.empty()) return;
+  const auto more = names.size() > kShown ? names.size() - kShown : 0;
+  names.resize(names.size() - more);
+  out.format("    {} with a NaN or an infinite value, left out of the distances: {}{}\n",
+             counted(total, "pair"), fmt::join(names, ", "),
+             more > 0 ? fmt::format(" and {} more", with_separators(more)) : "");
+}
+
 void print_comparison(const FreezeResult& result, const FreezeReport& report,
                       const BaseComparison& comparison, Stream& out) {
   std::map<BaseVerdict, std::vector<std::string_view>> names;
@@ -163,17 +196,19 @@ void print_comparison(const FreezeResult& result, const FreezeReport& report,
   const std::pair<BaseVerdict, const char*> lists[] = {{BaseVerdict::kChanged, "changed"},
                                                        {BaseVerdict::kOtherShape, "of another shape"},
                                                        {BaseVerdict::kOtherDtype, "of another dtype"},
-                                                       {BaseVerdict::kNotInBase, "not in the base"},
-                                                       {BaseVerdict::kNotCompared, "not compared"}};
+                                                       {BaseVerdict::kNotInBase, "not in the base"}};
   for (const auto& [verdict, text] : lists) {
     if (!names[verdict].empty())
       out.format("    {} {}: {}\n", with_separators(names[verdict].size()), text, examples(names[verdict]));
   }
+  for (const auto& [reason, without] : names_by_reason(result, report, comparison))
+    out.format("    {} not compared, {}: {}\n", with_separators(without.size()), reason, examples(without));
   if (!comparison.only_in_base.empty())
     out.format("    {} only in the base: {}\n", with_separators(comparison.only_in_base.size()),
                examples(comparison.only_in_base));
   if (!frozen.empty())
     out.format("    {} would be frozen, but changed: {}\n", with_separators(frozen.size()), examples(frozen));
+  print_left_out(result, report, comparison, out);
   print_differences(result, report, comparison, out);
 }
 

@@ -14,16 +14,6 @@
 namespace ckpt::cli {
 namespace {
 
-bool is_random(MergeMethod method) {
-  switch (method) {
-    case MergeMethod::kDareLinear:
-    case MergeMethod::kDareTies:
-    case MergeMethod::kDella:
-    case MergeMethod::kDellaLinear: return true;
-    default: return false;
-  }
-}
-
 /// A parameter as it is set for the keys that no pattern is about; none: the files tell.
 std::optional<std::string> value_of(const MergeRecipe& recipe, const MergeSetting& parameter) {
   std::optional<std::string> value;
@@ -54,8 +44,7 @@ void print_settings(Stream& out, const MergeRecipe& recipe) {
     if (const auto value = value_of(recipe, parameter))
       settings.push_back(fmt::format("{} {}", name_of(parameter.parameter), *value));
   }
-  if (is_random(recipe.method))
-    settings.push_back(fmt::format("seed {}", static_cast<std::int64_t>(recipe.seed)));
+  if (draws_masks(recipe.method)) settings.push_back(fmt::format("seed {}", recipe.seed));
   if (recipe.accumulate == Accumulate::kFloat32) settings.emplace_back("sums in float32");
   if (!settings.empty()) out.format("    {}\n", fmt::join(settings, ", "));
   for (const auto& setting : recipe.settings) {
@@ -192,8 +181,8 @@ void write_merge(JsonWriter& json, const MergeReport& report) {
   write_names(json, "sources", "sources_hex", report.sources);
   write_parameters(json, recipe);
   json.key("seed");
-  if (is_random(recipe.method)) {
-    json.number(static_cast<std::int64_t>(recipe.seed));
+  if (draws_masks(recipe.method)) {
+    json.number(recipe.seed);
   } else {
     json.null();
   }

@@ -279,8 +279,8 @@ std::string nearest(std::string_view name, std::span<const std::string> candidat
   constexpr std::size_t kLongest = 256;  // the distance is quadratic; longer names get no suggestion
   if (name.size() > kLongest) return {};
   std::string best;
-  // of a name of two letters one must stay: anything is near to nothing
-  auto best_distance = std::min(std::max<std::size_t>(2, name.size() / 3) + 1, name.size());
+  // half of a short name must stay: anything is near to nothing
+  auto best_distance = std::min(std::max<std::size_t>(2, name.size() / 3), name.size() / 2) + 1;
   for (const auto& candidate : candidates) {
     if (candidate.size() > kLongest) continue;
     const auto distance = edit_distance(name, candidate);

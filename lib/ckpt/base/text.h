@@ -51,7 +51,8 @@ CKPT_EXPORT std::string counted(std::uint64_t count, std::string_view noun);
 /// PyTorch's spelling of a shape: "torch.Size([2, 3])".
 CKPT_EXPORT std::string torch_size(std::span<const std::int64_t> shape);
 
-/// The candidate with the smallest edit distance to `name`, empty if none is near (a third of its length).
+/// The candidate with the smallest edit distance to `name`, empty if none is near: within two letters or
+/// a third of its length, and half of it stays.
 CKPT_EXPORT std::string nearest(std::string_view name, std::span<const std::string> candidates);
 
 }  // namespace ckpt

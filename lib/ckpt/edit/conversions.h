@@ -21,8 +21,11 @@ Status make_weights_only(EditContext& context);
 /// rules want one tensor to be two things, and for integers that would require a gradient.
 Status cast_tensors(const Convert& edit, EditContext& context);
 
-/// Every view gets a storage of its own, unless it is all of one already. Errors: kUnsupported for a storage
-/// in a compressed record.
+/// What `compact_tensors` will have to do, as the file stands: `bytes_after` is not known yet.
+CompactReport find_views(EditContext& context);
+
+/// Every view gets a storage of its own, unless it is all of one already. Precondition: the report holds
+/// what `find_views` found. Errors: kUnsupported for a storage in a compressed record.
 Status compact_tensors(EditContext& context);
 
 /// Storages with equal bytes become one, where tensors are copied out of the file when it is used: not in

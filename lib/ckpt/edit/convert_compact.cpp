@@ -32,19 +32,20 @@ class Compaction {
   explicit Compaction(EditContext& context)
       : checkpoint_(context.checkpoint), around_(context), report_(*context.report.conversion) {}
 
-  Status run() {
+  CompactReport find_views() const {
     CompactReport report;
     report.bytes_before = bytes_in_use();
+    for (TensorId id = 0; id < checkpoint_.tensors.size(); ++id) report.tensors += is_view(id) ? 1U : 0U;
+    return report;
+  }
+
+  Status run() {
     const auto count = static_cast<TensorId>(checkpoint_.tensors.size());
     for (TensorId id = 0; id < count; ++id) {
-      const auto& row = checkpoint_.tensors[id];
-      if (row.storage == kNoIndex || !around_.is_kept(id) || has_storage_of_its_own(row)) continue;
-      CKPT_RETURN_IF_ERROR(give_storage(id));
-      ++report.tensors;
+      if (is_view(id)) CKPT_RETURN_IF_ERROR(give_storage(id));
     }
     if (gathered_->size() > 0) checkpoint_.parts.push_back({gathered_, {}, {}});
-    report.bytes_after = bytes_in_use();
-    report_.compacted = report;
+    report_.compacted->bytes_after = bytes_in_use();
     return {};
   }
 
@@ -61,6 +62,11 @@ class Compaction {
         bytes += checkpoint_.storages[storage].bytes;
     }
     return bytes;
+  }
+
+  bool is_view(TensorId id) const {
+    const auto& row = checkpoint_.tensors[id];
+    return row.storage != kNoIndex && around_.is_kept(id) && !has_storage_of_its_own(row);
   }
 
   bool is_dense(const TensorInfo& row) const {
@@ -143,6 +149,10 @@ class Compaction {
 };
 
 }  // namespace
+
+CompactReport find_views(EditContext& context) {
+  return Compaction(context).find_views();
+}
 
 Status compact_tensors(EditContext& context) {
   return Compaction(context).run();

@@ -42,6 +42,18 @@ bool names_exactly(const NamePattern& pattern, std::string_view key) {
   return pattern.text() == key || (pattern.text().starts_with('=') && pattern.text().substr(1) == key);
 }
 
+std::string_view kind_name(DtypeClass kind) {
+  switch (kind) {
+    case DtypeClass::kFloat: return "floating";
+    case DtypeClass::kComplex: return "complex";
+    case DtypeClass::kInteger: return "integer";
+    case DtypeClass::kBool: return "bool";
+    case DtypeClass::kQuantized: return "quantised";
+    case DtypeClass::kBits: return "bits";
+  }
+  return "";
+}
+
 class Casting {
  public:
   Casting(const Convert& edit, EditContext& context)
@@ -51,6 +63,7 @@ class Casting {
         around_(context),
         part_(static_cast<std::uint32_t>(checkpoint_.parts.size())) {
     report_.on_overflow = edit.on_overflow;
+    means_.resize(edit.dtypes.size());
   }
 
   Status run() {
@@ -58,6 +71,7 @@ class Casting {
       if (rule.pattern) CKPT_RETURN_IF_ERROR(require_match(*rule.pattern, context_));
     }
     CKPT_RETURN_IF_ERROR(apply_rules());
+    note_rules();
     CKPT_RETURN_IF_ERROR(follow_objects());
     for (const auto& [storage, rows] : rows_by_storage()) CKPT_RETURN_IF_ERROR(cast_storage(storage, rows));
     if (gathered_->size() > 0) checkpoint_.parts.push_back({gathered_, {}, {}});
@@ -82,13 +96,16 @@ class Casting {
   }
 
   /// The last that means the key. Only one that names it alone changes the kind of its numbers.
-  const DtypeRule* rule_for(const EditedKey& key) const {
+  const DtypeRule* rule_for(const EditedKey& key) {
     const auto kind = dtype_info(checkpoint_.tensors[key.tensor].dtype).dtype_class;
     const DtypeRule* found = nullptr;
-    for (const auto& rule : edit_.dtypes) {
+    for (std::size_t i = 0; i < edit_.dtypes.size(); ++i) {
+      const auto& rule = edit_.dtypes[i];
       if (rule.pattern && !rule.pattern->matches(key.name)) continue;
       const bool is_same_kind = kind == dtype_info(rule.dtype).dtype_class;
-      if (is_same_kind || (rule.pattern && names_exactly(*rule.pattern, key.name))) found = &rule;
+      if (!is_same_kind && !(rule.pattern && names_exactly(*rule.pattern, key.name))) continue;
+      found = &rule;
+      means_[i] = true;
     }
     return found;
   }
@@ -322,6 +339,28 @@ class Casting {
     return {sizes.begin(), sizes.end()};
   }
 
+  /// A rule that no tensor is of the kind for would do nothing in silence.
+  void note_rules() {
+    for (std::size_t i = 0; i < edit_.dtypes.size(); ++i) {
+      const auto& [pattern, dtype] = edit_.dtypes[i];
+      if (means_[i] || (pattern && !matches_a_key(*pattern))) continue;
+      context_.report.notes.push_back(fmt::format(
+          "nothing becomes {}: {} {} tensor; only a rule that names one key (KEY={}) changes the kind of its "
+          "numbers",
+          dtype_info(dtype).name, pattern ? quoted(pattern->text()) + " means no" : "there is no",
+          kind_name(dtype_info(dtype).dtype_class), dtype_info(dtype).name));
+    }
+  }
+
+  bool matches_a_key(const NamePattern& pattern) const {
+    for (const auto& dict : context_.dicts) {
+      for (const auto& key : dict.keys) {
+        if (!key.dropped && key.tensor != kNoIndex && pattern.matches(key.name)) return true;
+      }
+    }
+    return false;
+  }
+
   void note_optimizers() {
     if (report_.casts.empty() || checkpoint_.has_new_root()) return;
     for (const auto optimizer : optimizers_of(checkpoint_)) {
@@ -339,6 +378,7 @@ class Casting {
   Checkpoint& checkpoint_;
   Surroundings around_;
   CastReport report_;
+  std::vector<bool> means_;  ///< by rule: is there a tensor that it is for?
   std::map<TensorId, Wanted> wanted_;
   std::set<TensorId> stays_;  ///< rows of which a rule says the dtype that they have
   std::map<Key, StorageId> made_;

@@ -36,6 +36,15 @@ std::vector<std::string> parameters_of(const MergeMethodInfo& method) {
   return names;
 }
 
+Error no_parameter(const MergeMethodInfo& method, std::string_view name) {
+  const auto known = parameters_of(method);
+  const auto near = nearest(name, known);
+  return Error(ErrorCode::kUsage, fmt::format("{} has no parameter {}", quoted(method.name), quoted(name)))
+      .with_hint(known.empty()  ? std::string("it has none")
+                 : near.empty() ? fmt::format("it has: {}", fmt::join(known, ", "))
+                                : fmt::format("did you mean {}?", quoted(near)));
+}
+
 Status check_range(const RecipeSetting& setting) {
   const auto& info = merge_parameter_info(setting.parameter);
   for (const auto& file : setting.value.files) {
@@ -139,6 +148,22 @@ std::string_view integer_rule_name(IntegerRule rule) {
   return "";
 }
 
+bool draws_masks(MergeMethod method) {
+  switch (method) {
+    case MergeMethod::kDareLinear:
+    case MergeMethod::kDareTies:
+    case MergeMethod::kDella:
+    case MergeMethod::kDellaLinear: return true;
+    default: return false;
+  }
+}
+
+Result<MergeValue> parse_parameter_value(MergeParameter parameter, std::string_view text) {
+  const auto& info = merge_parameter_info(parameter);
+  return info.kind == MergeParameterKind::kFlag ? parse_merge_flag(text)
+                                                : parse_merge_value(text, info.choices);
+}
+
 Result<RecipeSetting> parse_setting(MergeParameter parameter, std::string_view text) {
   RecipeSetting setting;
   setting.parameter = parameter;
@@ -147,18 +172,20 @@ Result<RecipeSetting> parse_setting(MergeParameter parameter, std::string_view t
     CKPT_ASSIGN_OR_RETURN(setting.keys, NamePattern::parse(text.substr(0, equals)));
   }
   const auto value = equals == text.npos ? text : text.substr(equals + 1);
-  CKPT_ASSIGN_OR_RETURN(setting.value, parse_merge_value(value, merge_parameter_info(parameter).choices));
+  CKPT_ASSIGN_OR_RETURN(setting.value, parse_parameter_value(parameter, value));
   return setting;
 }
 
-Result<RecipeSetting> parse_named_setting(std::string_view text) {
+Result<RecipeSetting> parse_named_setting(std::string_view text, MergeMethod method) {
   const auto equals = text.rfind('=');
   if (equals == text.npos)
     return Error(ErrorCode::kUsage, fmt::format("{}: expected NAME=VALUE", quoted(text)));
   const auto colon = text.substr(0, equals).rfind(':');
   const auto begin = colon == text.npos ? 0 : colon + 1;
-  CKPT_ASSIGN_OR_RETURN(const auto parameter, parse_merge_parameter(text.substr(begin, equals - begin)));
-  CKPT_ASSIGN_OR_RETURN(auto setting, parse_setting(parameter, text.substr(equals + 1)));
+  const auto name = text.substr(begin, equals - begin);
+  const auto parameter = merge_parameter_by_name(name);
+  if (!parameter) return no_parameter(merge_method_info(method), name);
+  CKPT_ASSIGN_OR_RETURN(auto setting, parse_setting(*parameter, text.substr(equals + 1)));
   if (colon != text.npos) {
     CKPT_ASSIGN_OR_RETURN(setting.keys, NamePattern::parse(text.substr(0, colon)));
   }
@@ -178,15 +205,7 @@ Status check_recipe(const MergeRecipe& recipe, std::size_t files) {
   const auto counting = method.counting(files, recipe.has_base());
   for (const auto& setting : recipe.settings) {
     const auto& info = merge_parameter_info(setting.parameter);
-    if (!method.has(setting.parameter)) {
-      const auto known = parameters_of(method);
-      const auto near = nearest(info.name, known);
-      return Error(ErrorCode::kUsage,
-                   fmt::format("{} has no parameter {}", quoted(method.name), quoted(info.name)))
-          .with_hint(known.empty()  ? std::string("it has none")
-                     : near.empty() ? fmt::format("it has: {}", fmt::join(known, ", "))
-                                    : fmt::format("did you mean {}?", quoted(near)));
-    }
+    if (!method.has(setting.parameter)) return no_parameter(method, info.name);
     CKPT_RETURN_IF_ERROR(check_range(setting));
     CKPT_RETURN_IF_ERROR(check_count(method, setting, counting, recipe.has_base()));
   }

@@ -49,10 +49,17 @@ CKPT_EXPORT Result<MergeParameter> parse_merge_parameter(std::string_view name);
 CKPT_EXPORT Result<IntegerRule> parse_integer_rule(std::string_view name);
 CKPT_EXPORT std::string_view integer_rule_name(IntegerRule rule);
 
+/// Does the method thin at random, so that it depends on a seed?
+CKPT_EXPORT bool draws_masks(MergeMethod method);
+
+/// What the parameter is set to: numbers, yes or no, or its words. Errors: kUsage.
+CKPT_EXPORT Result<MergeValue> parse_parameter_value(MergeParameter parameter, std::string_view text);
+
 /// "0.5,0.2" or "layer4=0.5,0.2": split at the last '='. Errors: kUsage.
 CKPT_EXPORT Result<RecipeSetting> parse_setting(MergeParameter parameter, std::string_view text);
-/// "epsilon=0.1" or "layer4:epsilon=0.1": split at the last '=', then at the last ':'. Errors: kUsage.
-CKPT_EXPORT Result<RecipeSetting> parse_named_setting(std::string_view text);
+/// "epsilon=0.1" or "layer4:epsilon=0.1": split at the last '=', then at the last ':'. Errors: kUsage, for
+/// names with the nearest that the method has.
+CKPT_EXPORT Result<RecipeSetting> parse_named_setting(std::string_view text, MergeMethod method);
 
 /// The setting's value as plans and reports spell it.
 CKPT_EXPORT std::string setting_value_text(const RecipeSetting& setting);

@@ -13,6 +13,8 @@
 namespace ckpt {
 namespace {
 
+constexpr std::string_view kNumber = "a number";
+
 std::optional<double> number(std::string_view text, std::span<const std::string_view> words) {
   const auto word = std::find(words.begin(), words.end(), text);
   if (word != words.end()) return static_cast<double>(word - words.begin());
@@ -32,28 +34,17 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-Error no_value(std::string_view text, std::string_view found, std::span<const std::string_view> words) {
-  if (!words.empty()) {
-    return {ErrorCode::kUsage,
-            fmt::format("{}: expected {}, found {}", quoted(text), fmt::join(words, " or "), quoted(found))};
-  }
-  return Error(ErrorCode::kUsage, fmt::format("{}: expected a number, found {}", quoted(text), quoted(found)))
-      .with_hint(
-          "a value is a number, or one for each file (0.5,0.2), each perhaps a list over the layers ([0,1])");
+Error no_value(std::string_view text, std::string_view found, std::string_view expected) {
+  Error error(ErrorCode::kUsage,
+              fmt::format("{}: expected {}, found {}", quoted(text), expected, quoted(found)));
+  if (expected != kNumber) return error;
+  return std::move(error).with_hint(
+      "a value is a number, or one for each file (0.5,0.2), each perhaps a list over the layers ([0,1])");
 }
 
-}  // namespace
-
-double MergeValue::at(std::size_t file, double depth, bool steps) const {
-  const auto& values = files.size() == 1 ? files.front() : files[file];
-  const auto scaled = depth * static_cast<double>(values.size() - 1);
-  const auto first = static_cast<std::size_t>(scaled);
-  if (steps || first + 1 >= values.size()) return values[std::min(first, values.size() - 1)];
-  const auto part = scaled - static_cast<double>(first);
-  return (1 - part) * values[first] + part * values[first + 1];
-}
-
-Result<MergeValue> parse_merge_value(std::string_view text, std::span<const std::string_view> words) {
+/// `expected`: for messages.
+Result<MergeValue> parse(std::string_view text, std::span<const std::string_view> words,
+                         std::string_view expected) {
   MergeValue value;
   bool in_list = false;
   bool list_ended = false;
@@ -70,12 +61,32 @@ Result<MergeValue> parse_merge_value(std::string_view text, std::span<const std:
     list_ended = in_list && word.ends_with(']');
     if (list_ended) word.remove_suffix(1);
     const auto parsed = number(trimmed(word), words);
-    if (!parsed) return no_value(text, found, words);
+    if (!parsed) return no_value(text, found, expected);
     value.files.back().push_back(*parsed);
     in_list = in_list && !list_ended;
   }
   if (in_list) return Error(ErrorCode::kUsage, fmt::format("{}: expected ']' at its end", quoted(text)));
   return value;
+}
+
+}  // namespace
+
+double MergeValue::at(std::size_t file, double depth, bool steps) const {
+  const auto& values = files.size() == 1 ? files.front() : files[file];
+  const auto scaled = depth * static_cast<double>(values.size() - 1);
+  const auto first = static_cast<std::size_t>(scaled);
+  if (steps || first + 1 >= values.size()) return values[std::min(first, values.size() - 1)];
+  const auto part = scaled - static_cast<double>(first);
+  return (1 - part) * values[first] + part * values[first + 1];
+}
+
+Result<MergeValue> parse_merge_value(std::string_view text, std::span<const std::string_view> words) {
+  return parse(text, words,
+               words.empty() ? std::string(kNumber) : fmt::format("{}", fmt::join(words, " or ")));
+}
+
+Result<MergeValue> parse_merge_flag(std::string_view text) {
+  return parse(text, {}, "yes or no");
 }
 
 std::string merge_value_text(const MergeValue& value, std::span<const std::string_view> words) {

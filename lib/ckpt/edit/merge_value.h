@@ -35,6 +35,10 @@ struct CKPT_EXPORT MergeValue {
 CKPT_EXPORT Result<MergeValue> parse_merge_value(std::string_view text,
                                                  std::span<const std::string_view> words = {});
 
+/// The same for a parameter that is yes or no, whose errors say so. Other numbers are for the caller to
+/// refuse.
+CKPT_EXPORT Result<MergeValue> parse_merge_flag(std::string_view text);
+
 /// The same value in words that `parse_merge_value` takes.
 CKPT_EXPORT std::string merge_value_text(const MergeValue& value,
                                          std::span<const std::string_view> words = {});

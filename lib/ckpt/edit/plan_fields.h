@@ -148,7 +148,7 @@ void fields(Io& io, Of<Io, RecipeSetting>& setting) {
   io.required("value", value);
   if constexpr (Io::kReads) {
     setting.parameter = io.value_of(parse_merge_parameter(parameter));
-    setting.value = io.value_of(parse_merge_value(value, merge_parameter_info(setting.parameter).choices));
+    setting.value = io.value_of(parse_parameter_value(setting.parameter, value));
   }
 }
 

@@ -51,7 +51,8 @@ bool repeats(const Side& side) {
 
 struct Compared {
   BaseVerdict verdict = BaseVerdict::kNotCompared;
-  std::optional<Differences> differences;
+  std::optional<Differences> differences{};
+  std::string_view reason{};  ///< why it is not compared
 };
 
 /// Compares tensor after tensor, on one thread.
@@ -61,34 +62,36 @@ class Comparer {
   Result<Compared> compare(const Side& a, const Side& b, std::atomic<std::uint64_t>& done) {
     if (!same_shape(a, b)) return verdict(BaseVerdict::kOtherShape);
     if (a.tensor.dtype != b.tensor.dtype) return verdict(BaseVerdict::kOtherDtype);
-    if (a.tensor.layout != b.tensor.layout) return verdict(BaseVerdict::kNotCompared);
+    if (a.tensor.layout != b.tensor.layout) return not_compared("of another layout");
     switch (a.tensor.layout) {
       case TensorLayout::kStrided: return compare_strided(a, b, done);
       case TensorLayout::kSparseCoo:
       case TensorLayout::kSparseCompressed:
       case TensorLayout::kNested: return compare_parts(a, b, done);
-      case TensorLayout::kQuantized:  // scales stand in the pickle
-      case TensorLayout::kMeta:
+      case TensorLayout::kQuantized: return not_compared("quantised");  // scales stand in the pickle
+      case TensorLayout::kMeta: return not_compared("without data");
       case TensorLayout::kWrapper: break;
     }
-    return verdict(BaseVerdict::kNotCompared);
+    return not_compared("of a subclass");
   }
 
  private:
-  static Compared verdict(BaseVerdict verdict) { return {verdict, {}}; }
+  static Compared verdict(BaseVerdict verdict) { return {verdict, {}, {}}; }
+
+  static Compared not_compared(std::string_view reason) { return {BaseVerdict::kNotCompared, {}, reason}; }
 
   Result<Compared> compare_strided(const Side& a, const Side& b, std::atomic<std::uint64_t>& done) {
     const auto& info = dtype_info(a.tensor.dtype);
     const bool bytes_alike =
         info.values_per_item == 1 && a.checkpoint.bytes(a.tensor) == b.checkpoint.bytes(b.tensor);
-    if (!bytes_alike || repeats(a) || repeats(b)) return verdict(BaseVerdict::kNotCompared);
+    if (!bytes_alike) return not_compared("with several values in a byte");
+    if (repeats(a) || repeats(b)) return not_compared("expanded far beyond its storage");
     if (a.checkpoint.bytes(a.tensor) == 0) return verdict(BaseVerdict::kEqual);
-    if (a.tensor.storage == kNoIndex || b.tensor.storage == kNoIndex)
-      return verdict(BaseVerdict::kNotCompared);
+    if (a.tensor.storage == kNoIndex || b.tensor.storage == kNoIndex) return not_compared("without data");
     const auto order = laid_out_alike(a, b) ? ValueOrder::kAsTheyLie : ValueOrder::kC;
     CKPT_ASSIGN_OR_RETURN(auto left, open_values(a, order));
     CKPT_ASSIGN_OR_RETURN(auto right, open_values(b, order));
-    Compared out{BaseVerdict::kEqual, {}};
+    Compared out{BaseVerdict::kEqual, {}, {}};
     if (has_differences(a.tensor.dtype)) out.differences.emplace();
     left_.resize(kChunk);
     right_.resize(kChunk);
@@ -110,13 +113,13 @@ class Comparer {
 
   /// Of tensors made of others only whether they are equal.
   Result<Compared> compare_parts(const Side& a, const Side& b, std::atomic<std::uint64_t>& done) {
-    if (a.tensor.parts != b.tensor.parts) return verdict(BaseVerdict::kNotCompared);
+    if (a.tensor.parts != b.tensor.parts) return not_compared("made of other parts");
     bool equal = true;
     for (std::uint8_t i = 1; i <= a.tensor.parts; ++i) {
       const Side left{a.checkpoint, *(&a.tensor + i)};
       const Side right{b.checkpoint, *(&b.tensor + i)};
       CKPT_ASSIGN_OR_RETURN(const auto part, compare(left, right, done));
-      if (part.verdict == BaseVerdict::kNotCompared) return verdict(BaseVerdict::kNotCompared);
+      if (part.verdict == BaseVerdict::kNotCompared) return part;
       if (part.verdict != BaseVerdict::kEqual) equal = false;  // also of another number of values
     }
     return verdict(equal ? BaseVerdict::kEqual : BaseVerdict::kChanged);
@@ -228,6 +231,7 @@ Result<BaseComparison> compare_with_base(const Checkpoint& checkpoint, const Fre
   if (!status.ok()) return std::move(status).error();
   for (auto& one : compared) {
     out.verdicts.push_back(one.verdict);
+    out.reasons.push_back(one.reason);
     out.differences.push_back(one.differences);
   }
   add_up_groups(report, out);

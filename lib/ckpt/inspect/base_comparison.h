@@ -31,8 +31,9 @@ enum class BaseVerdict : std::uint8_t {
 CKPT_EXPORT std::string_view verdict_name(BaseVerdict verdict);
 
 struct BaseComparison {
-  std::string root;                   ///< path of the base's state dict
-  std::vector<BaseVerdict> verdicts;  ///< by entry of the report
+  std::string root;                       ///< path of the base's state dict
+  std::vector<BaseVerdict> verdicts;      ///< by entry of the report
+  std::vector<std::string_view> reasons;  ///< by entry: what it is or has that is not compared, or nothing
   /// By entry, of tensors that are equal or changed and have numbers; nothing for others.
   std::vector<std::optional<Differences>> differences;
   std::vector<Differences> groups;  ///< by group of the report: its parameters, each once

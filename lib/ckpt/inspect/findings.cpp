@@ -119,10 +119,12 @@ void find_large_storages(const Checkpoint& checkpoint, const TensorsByStorage& b
     names.push_back(checkpoint.path(checkpoint.tensors[by_storage.order[by_storage.first[storage]]].place));
   }
   if (names.empty()) return;
-  out.push_back({"large-storage", Severity::kWarning, "",
-                 fmt::format("{} keep storages larger than what they show; {} recoverable: {}",
-                             counted(names.size(), "view"), human_bytes(recoverable), examples(names)),
-                 checkpoint.format == FormatId::kSafetensors ? "" : "ckpt convert --compact FILE -o OUT"});
+  out.push_back(
+      {"large-storage", Severity::kWarning, "",
+       fmt::format("{} {} larger than what {}; {} recoverable: {}", counted(names.size(), "view"),
+                   names.size() == 1 ? "keeps a storage" : "keep storages",
+                   names.size() == 1 ? "it shows" : "they show", human_bytes(recoverable), examples(names)),
+       checkpoint.format == FormatId::kSafetensors ? "" : "ckpt convert --compact FILE -o OUT"});
 }
 
 void find_unreferenced(const Checkpoint& checkpoint, std::vector<Finding>& out) {

@@ -78,4 +78,8 @@ TEST_CASE("a typo finds its neighbour and nothing far away", "[base]") {
   const std::vector<std::string> names = {"layer1.weight", "layer2.weight", "fc.bias"};
   CHECK(nearest("fc.bais", names) == "fc.bias");
   CHECK(nearest("optimizer_state_dict", names).empty());
+  const std::vector<std::string> words = {"bool", "tol"};
+  CHECK(nearest("foo", words).empty());
+  CHECK(nearest("tal", words) == "tol");
+  CHECK(nearest("boll", words) == "bool");
 }

@@ -8,7 +8,7 @@ using namespace ckpt;
 namespace {
 
 RecipeSetting setting(std::string_view text) {
-  auto parsed = parse_named_setting(text);
+  auto parsed = parse_named_setting(text, MergeMethod::kTies);
   REQUIRE(parsed.ok());
   return std::move(parsed).value();
 }
@@ -36,9 +36,11 @@ TEST_CASE("a setting is a value, and perhaps a pattern of the keys that it is fo
   CHECK(parse_setting(MergeParameter::kWeight, "=a=b=1,2")->keys->text() == "=a=b");
   CHECK(setting_value_text(setting("normalize=true")) == "yes");
   CHECK(setting_value_text(setting("rescale_by=[l1,density]")) == "[l1,density]");
-  CHECK(parse_named_setting("density").error().message() == "'density': expected NAME=VALUE");
-  CHECK(parse_named_setting("rescale_by=l2").error().message() == "'l2': expected l1 or density, found 'l2'");
-  CHECK(parse_named_setting("re:(:t=1").error().code() == ErrorCode::kUsage);
+  CHECK(parse_named_setting("density", MergeMethod::kTies).error().message() ==
+        "'density': expected NAME=VALUE");
+  CHECK(parse_named_setting("rescale_by=l2", MergeMethod::kTies).error().message() ==
+        "'l2': expected l1 or density, found 'l2'");
+  CHECK(parse_named_setting("re:(:t=1", MergeMethod::kTies).error().code() == ErrorCode::kUsage);
 }
 
 TEST_CASE("for a key the last setting that matches decides", "[edit]") {

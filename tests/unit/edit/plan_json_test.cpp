@@ -304,8 +304,9 @@ TEST_CASE("a plan that merges by a method says how", "[edit][plan]") {
   edit.sources = {{"a.pt", std::nullopt}, {"b.pt", std::nullopt}};
   edit.method.emplace();
   edit.method->method = MergeMethod::kDella;
-  edit.method->settings = {*parse_named_setting("weight=1,[0,0.5]"), *parse_named_setting("fc:normalize=no"),
-                           *parse_named_setting("rescale_by=density")};
+  edit.method->settings = {*parse_named_setting("weight=1,[0,0.5]", MergeMethod::kDareTies),
+                           *parse_named_setting("fc:normalize=no", MergeMethod::kDareTies),
+                           *parse_named_setting("rescale_by=density", MergeMethod::kDareTies)};
   edit.method->seed = ~std::uint64_t{0};
   edit.method->accumulate = Accumulate::kFloat32;
   edit.method->integers = IntegerRule::kMax;
