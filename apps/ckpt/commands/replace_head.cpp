@@ -37,21 +37,6 @@ std::optional<std::int64_t> parse_row(std::string_view word) {
   return row;
 }
 
-/// As torch.manual_seed takes it: below zero, it is counted from 2^64 down.
-std::optional<std::uint64_t> parse_seed(std::string_view word) {
-  std::uint64_t seed = 0;
-  std::int64_t below_zero = 0;
-  const auto* const end = word.data() + word.size();
-  const auto [stop, ec] = word.starts_with('-') ? std::from_chars(word.data(), end, below_zero)
-                                                : std::from_chars(word.data(), end, seed);
-  if (ec != std::errc() || stop != end) return std::nullopt;
-  return word.starts_with('-') ? static_cast<std::uint64_t>(below_zero) : seed;
-}
-
-std::string check_seed(const std::string& text) {
-  return parse_seed(text) ? std::string() : "expected a whole number from -2^63 to 2^64 - 1, found " + text;
-}
-
 /// Lines "NEW OLD"; empty ones and those that begin with '#' say nothing.
 Result<std::vector<ReplaceHead::KeptRow>> read_map(const std::string& path) {
   CKPT_ASSIGN_OR_RETURN(const auto lines, read_lines(path, false));

@@ -43,6 +43,20 @@ std::string check_number(const std::string& text) {
                                           : "expected a whole number from 0 to 2^64 - 1, found " + text;
 }
 
+std::optional<std::uint64_t> parse_seed(std::string_view word) {
+  std::uint64_t seed = 0;
+  std::int64_t below_zero = 0;
+  const auto* const end = word.data() + word.size();
+  const auto [stop, ec] = word.starts_with('-') ? std::from_chars(word.data(), end, below_zero)
+                                                : std::from_chars(word.data(), end, seed);
+  if (ec != std::errc() || stop != end) return std::nullopt;
+  return word.starts_with('-') ? static_cast<std::uint64_t>(below_zero) : seed;
+}
+
+std::string check_seed(const std::string& text) {
+  return parse_seed(text) ? std::string() : "expected a whole number from -2^63 to 2^64 - 1, found " + text;
+}
+
 std::string check_path(const std::string& text) {
   const auto steps = parse_path(text);
   return steps.ok() ? std::string() : steps.error().message();

@@ -2,9 +2,12 @@
 // FILE… and the state dicts in them.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ckpt/base/result.h"
@@ -29,6 +32,11 @@ Result<std::shared_ptr<const ByteSource>> open_input(const std::string& path,
 
 /// A check for options that take a number from 0 on; the library's own lets too large ones pass.
 std::string check_number(const std::string& text);
+
+/// A seed as torch.manual_seed takes it: below zero, it is counted from 2^64 down. `check_seed` is for
+/// options.
+std::optional<std::uint64_t> parse_seed(std::string_view word);
+std::string check_seed(const std::string& text);
 
 /// A check for options that take a path into a file.
 std::string check_path(const std::string& text);

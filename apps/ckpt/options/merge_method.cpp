@@ -74,8 +74,8 @@ void MergeMethodOptions::attach(CLI::App& app) {
   app.add_flag(
       "--around-base", around_base_,
       "nuslerp and multislerp: BASE is the origin that the others are seen from, and does not count");
-  app.add_option("--seed", seed_, "Seed of random masks; 0 if not given")
-      ->check(check_number)
+  app.add_option("--seed", seed_, "Seed of random masks, as torch.manual_seed takes it; 0 if not given")
+      ->check(check_seed)
       ->option_text("N");
   app.add_option("--accumulate", accumulate_, "Precision of sums: float64 (the default) or float32")
       ->check(one_of({"float64", "float32"}))
@@ -134,7 +134,7 @@ Result<std::optional<MergeRecipe>> MergeMethodOptions::recipe() const {
   CKPT_ASSIGN_OR_RETURN(recipe.method, parse_merge_method(method_));
   if (seed_ && !draws_masks(recipe.method)) return no_seed_needed(merge_method_info(recipe.method));
   CKPT_RETURN_IF_ERROR(add_values(recipe));
-  recipe.seed = seed_.value_or(0);
+  recipe.seed = seed_ ? *parse_seed(*seed_) : 0;
   recipe.accumulate = accumulate_by_name(accumulate_).value_or(recipe.accumulate);
   recipe.integers = integer_rule_by_name(integers_);
   recipe.around_base = around_base_;

@@ -49,7 +49,7 @@ class MergeMethodOptions {
                                            {"--lambda", MergeParameter::kLambda},
                                            {"--normalize", MergeParameter::kNormalize},
                                            {"--param", std::nullopt}}};
-  std::optional<std::uint64_t> seed_;
+  std::optional<std::string> seed_;
   std::string accumulate_;
   std::string integers_;
   bool around_base_ = false;
