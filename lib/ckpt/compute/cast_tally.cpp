@@ -218,6 +218,7 @@ void CastCounter::find_limits() {
   const auto to = number_range(to_);
   if (is_integer(to_)) {
     largest_ = std::ldexp(1.0, to.end) - 1;
+    smallest_ = to.is_signed ? -std::ldexp(1.0, to.end) : 0;
     limits_ = {below_lowest<Real>(to), std::ldexp(Real{1}, to.end), 1, 0, 0, false};
     most_.assign(to_size_, std::byte{0xff});
     least_.assign(to_size_, std::byte{0});
@@ -227,7 +228,8 @@ void CastCounter::find_limits() {
   }
   largest_ = std::ldexp(2 - std::ldexp(1.0, 1 - to.precision), to.end - 1);
   if (to_ == Dtype::kFloat8E4m3fn) largest_ = 448;  // the bits of 480 are the NaN's
-  constexpr float kFirstAboveE4m3fn = 464;          // half way to 480
+  smallest_ = to.is_signed ? -largest_ : 0;
+  constexpr float kFirstAboveE4m3fn = 464;  // half way to 480
   const auto overflows = [&](Real size) {
     if (to_ == Dtype::kFloat8E4m3fn) return static_cast<float>(size) > kFirstAboveE4m3fn;
     return !std::isfinite(cast_and_back(size, to_));

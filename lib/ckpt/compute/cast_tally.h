@@ -47,6 +47,9 @@ class CKPT_EXPORT CastCounter {
   /// The largest number that there is.
   double largest() const { return largest_; }
 
+  /// The one farthest below zero, or 0.
+  double smallest() const { return smallest_; }
+
  private:
   /// Of source numbers. All of them are float32s where `from` has no more precise ones.
   struct Limits {
@@ -76,6 +79,7 @@ class CKPT_EXPORT CastCounter {
   bool is_single_ = false;    ///< values of `from` are float32s
   Limits limits_;
   double largest_ = 0;
+  double smallest_ = 0;
   Bytes most_;   ///< the largest and
   Bytes least_;  ///< the smallest `to`
 };

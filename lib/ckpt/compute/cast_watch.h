@@ -51,6 +51,7 @@ class CKPT_EXPORT CastWatch {
   const CastTally& tally() const { return tally_; }
 
  private:
+  std::string limit_for(double value) const;
   std::string place(std::uint64_t index) const;
 
   const CastCounter counter_;

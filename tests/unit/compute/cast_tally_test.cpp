@@ -112,3 +112,21 @@ TEST_CASE("an overflow that nobody accepts is told with its place", "[compute]")
         "tensor 'w': 1000000000 at [41, 0] does not fit float16, whose largest number is 65504; 1 more does "
         "not");
 }
+
+TEST_CASE("an overflow names the end of the dtype's numbers that it lies beyond", "[compute]") {
+  const auto told = [](float number, Dtype to) {
+    const std::vector<float> numbers = {0, number};
+    const auto values = std::as_bytes(std::span(numbers));
+    Bytes results(numbers.size() * dtype_info(to).item_size);
+    convert(Dtype::kFloat32, values, to, results.data());
+    CastWatch watch(Dtype::kFloat32, to, OnOverflow::kError, "w", {{2}});
+    watch.look(values, results, 0);
+    return watch.verdict().error().message();
+  };
+  CHECK(told(256, Dtype::kUint8) == "w: 256 at [1] does not fit uint8, whose largest number is 255");
+  CHECK(told(-5, Dtype::kUint8) == "w: -5 at [1] does not fit uint8, whose smallest number is 0");
+  CHECK(told(-129, Dtype::kInt8) == "w: -129 at [1] does not fit int8, whose smallest number is -128");
+  CHECK(told(-1e9F, Dtype::kFloat16) ==
+        "w: -1000000000 at [1] does not fit float16, whose smallest number is -65504");
+  CHECK(told(NAN, Dtype::kInt8) == "w: nan at [1] does not fit int8, which has no NaN");
+}
