@@ -91,7 +91,7 @@ TEST_CASE("an overflow writes nothing, and a dry run says so", "[cli][convert]")
   for (const auto* const options : {"-o out.pt", "-n"}) {
     const auto ran = cli.run(std::string("convert --dtype w=uint8 in.pt ") + options);
     CHECK(ran.status == 2);
-    CHECK(holds(ran.err, "does not fit uint8, whose largest number is 255"));
+    CHECK(holds(ran.err, "does not fit uint8, whose smallest number is 0"));
     CHECK(holds(ran.err, "--on-overflow clamp"));
     CHECK_FALSE(cli.exists("out.pt"));
   }
