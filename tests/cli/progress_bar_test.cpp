@@ -26,7 +26,8 @@ TEST_CASE("a line of progress that fits is whole", "[cli]") {
 
 TEST_CASE("of a path that is too long for the terminal the end is shown", "[cli]") {
   CHECK(cli::progress_line(kPath, kTexts, 80) == "…xxxxxxxxxx/merged-model-final.pt " + kAll);
-  CHECK(cli::progress_line("a/\xC3\xA9\xC3\xA9\xC3\xA9/model-final.pt", kTexts, 62) == "…model-final.pt " + kAll);
+  CHECK(cli::progress_line("a/\xC3\xA9\xC3\xA9\xC3\xA9/model-final.pt", kTexts, 62) ==
+        "…model-final.pt " + kAll);
   // characters of three bytes may be two columns wide
   CHECK(cli::progress_line("路路路路路路路路路路路路路路.pt", kTexts, 62) == "…路路路路路.pt " + kAll);
 }
