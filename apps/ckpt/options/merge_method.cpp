@@ -51,26 +51,16 @@ Error no_seed_needed(const MergeMethodInfo& method) {
 
 void MergeMethodOptions::attach(CLI::App& app) {
   app_ = &app;
-  const auto values = [&](std::size_t index, const char* help, const char* argument) {
-    auto& option = values_[index];
-    option.parsed = app.add_option(option.name, option.texts, help);
-    option.parsed->option_text(argument)->allow_extra_args(false);
-  };
   app.add_option("--method", method_,
                  "Compute values of all files: mean, linear, slerp, nuslerp, multislerp or karcher, where "
                  "every file counts, or around BASE task-arithmetic, ties, dare-linear, dare-ties, della, "
                  "della-linear, breadcrumbs, breadcrumbs-ties, model-stock, sce, nearswap, arcee-fusion, "
                  "ram, ram-plus, lora, add-difference, weighted-subtraction, sum-twice or triple-sum")
       ->option_text("METHOD");
-  values(0,
-         "Weights, one for each file that counts; this and the next ones also for some keys, repeatable, "
-         "the last that matches decides; [A,B] goes from the first layer to the last",
-         "[PATTERN=]W,...");
-  values(1, "Share of a task vector that is kept, for all files or for each", "[PATTERN=]D,...");
-  values(2, "Where between the files the result lies, 0 to 1", "[PATTERN=]T");
-  values(3, "Factor of the merged task vector", "[PATTERN=]L");
-  values(4, "Divide by the sum of the weights: yes or no", "[PATTERN=]CHOICE");
-  values(5, "Any parameter of the method, by mergekit's name", "[PATTERN:]NAME=VALUE");
+  for (auto& option : values_) {
+    option.parsed = app.add_option(option.name, option.texts, option.help);
+    option.parsed->option_text(option.argument)->allow_extra_args(false);
+  }
   app.add_flag(
       "--around-base", around_base_,
       "nuslerp and multislerp: BASE is the origin that the others are seen from, and does not count");

@@ -34,6 +34,8 @@ class MergeMethodOptions {
   struct Values {
     const char* name;
     std::optional<MergeParameter> parameter;  ///< none: the values name it
+    const char* argument;
+    const char* help;
     std::vector<std::string> texts{};
     CLI::Option* parsed = nullptr;
   };
@@ -43,12 +45,19 @@ class MergeMethodOptions {
 
   const CLI::App* app_ = nullptr;
   std::string method_;
-  std::array<Values, kOptions> values_ = {{{"--weights", MergeParameter::kWeight},
-                                           {"--density", MergeParameter::kDensity},
-                                           {"--t", MergeParameter::kT},
-                                           {"--lambda", MergeParameter::kLambda},
-                                           {"--normalize", MergeParameter::kNormalize},
-                                           {"--param", std::nullopt}}};
+  std::array<Values, kOptions> values_ = {{
+      {"--weights", MergeParameter::kWeight, "[PATTERN=]W,...",
+       "Weights, one for each file that counts; this and the next ones also for some keys, repeatable, the "
+       "last that "
+       "matches decides; [A,B] goes from the first layer to the last"},
+      {"--density", MergeParameter::kDensity, "[PATTERN=]D,...",
+       "Share of a task vector that is kept, for all files or for each"},
+      {"--t", MergeParameter::kT, "[PATTERN=]T", "Where between the files the result lies, 0 to 1"},
+      {"--lambda", MergeParameter::kLambda, "[PATTERN=]L", "Factor of the merged task vector"},
+      {"--normalize", MergeParameter::kNormalize, "[PATTERN=]CHOICE",
+       "Divide by the sum of the weights: yes or no"},
+      {"--param", std::nullopt, "[PATTERN:]NAME=VALUE", "Any parameter of the method, by mergekit's name"},
+  }};
   std::optional<std::string> seed_;
   std::string accumulate_;
   std::string integers_;
