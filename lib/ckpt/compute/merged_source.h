@@ -19,7 +19,7 @@
 
 namespace ckpt {
 
-inline constexpr std::uint64_t kMostSlabBytes = std::uint64_t{32} << 20U;
+inline constexpr std::uint64_t kMostSlabBytes = std::uint64_t{16} << 20U;
 
 /// A dense tensor, in the order of its shape, the last dimension fastest.
 struct MergeInput {
