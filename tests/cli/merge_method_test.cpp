@@ -466,6 +466,10 @@ TEST_CASE("what lay over one another or was expanded is said", "[cli][merge]") {
   const auto report = cli.good("merge parts.pt parts.pt --method mean -o out.pt");
   CHECK(has(report, "lay over one another in the base and do not now"));
   CHECK(has(report, "1 expanded tensor is written out in full"));
+  cli.write("two.pt", zip_of("model/a float32 4; model/b float32 4 storage=model/a; "
+                             "ema/whole float32 8; ema/b float32 4 storage=ema/whole offset=2"));
+  CHECK(has(cli.good("merge two.pt two.pt --method mean -f -o out.pt"),
+            "'whole' and 'b' lay over one another"));
   cli.write("apart.pt", zip_of("whole float32 8; part float32 4"));
   CHECK_FALSE(has(cli.good("merge apart.pt apart.pt --method mean -f -o out.pt"), "lay over"));
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Tensors of other files in place of the base's.
+#include <algorithm>
 #include <map>
 #include <set>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -79,25 +81,28 @@ void note_broken_ties(const Ties& ties, EditContext& context) {
   }
 }
 
-/// A key, and the elements of a storage from its first to its last.
+/// A key whose tensor has elements of a storage, from the first to the last of these.
 struct Span {
   std::uint64_t first;
   std::uint64_t last;
-  std::string name;
+  std::string_view name;
   TensorId tensor;
 };
 
-/// Keys whose tensors lie over one another without being one: a whole and its parts. By pairs.
-std::vector<std::pair<Span, Span>> overlaps_of(const EditContext& context, const Ties& ties) {
+struct Overlap {
+  std::string name;
+  std::string other_name;
+  TensorId tensor;
+  TensorId other;
+};
+
+/// Keys whose tensors lie over one another without being one: a whole and its parts.
+std::vector<Overlap> overlaps_of(const EditContext& context) {
   const auto& checkpoint = context.checkpoint;
   std::map<StorageId, std::vector<Span>> spans;
-  std::set<std::string> tied;
-  for (const auto& [view, keys] : ties) {
-    for (std::size_t i = 1; i < keys.size(); ++i) tied.insert(keys[i].first);
-  }
   for (const auto& dict : context.dicts) {
     for (const auto& key : dict.keys) {
-      if (key.dropped || key.tensor == kNoIndex || tied.contains(key.name)) continue;
+      if (key.dropped || key.tensor == kNoIndex) continue;
       const auto& tensor = checkpoint.tensors[key.tensor];
       const bool lies = tensor.layout == TensorLayout::kStrided && tensor.storage != kNoIndex;
       if (!lies || checkpoint.numel(tensor) == 0) continue;
@@ -109,31 +114,39 @@ std::vector<std::pair<Span, Span>> overlaps_of(const EditContext& context, const
       spans[tensor.storage].push_back({tensor.offset, last, key.name, key.tensor});
     }
   }
-  std::vector<std::pair<Span, Span>> out;
+  const auto are_one = [&](const Span& a, const Span& b) {
+    const auto shape = checkpoint.shape(checkpoint.tensors[a.tensor]);
+    const auto other = checkpoint.shape(checkpoint.tensors[b.tensor]);
+    return a.first == b.first && std::equal(shape.begin(), shape.end(), other.begin(), other.end());
+  };
+  std::vector<Overlap> out;
   for (auto& [storage, there] : spans) {
     std::stable_sort(there.begin(), there.end(),
                      [](const Span& a, const Span& b) { return a.first < b.first; });
     std::size_t farthest = 0;
     for (std::size_t i = 1; i < there.size(); ++i) {
-      if (there[i].first <= there[farthest].last) out.emplace_back(there[farthest], there[i]);
-      if (there[i].last > there[farthest].last) farthest = i;
+      const auto& before = there[farthest];
+      const auto& span = there[i];
+      if (span.first <= before.last && !are_one(before, span) && !are_one(there[i - 1], span))
+        out.push_back({std::string(before.name), std::string(span.name), before.tensor, span.tensor});
+      if (span.last > before.last) farthest = i;
     }
   }
   return out;
 }
 
-void note_parted(const std::vector<std::pair<Span, Span>>& overlaps, EditContext& context) {
-  const auto storage_of = [&](const Span& span) { return context.checkpoint.tensors[span.tensor].storage; };
-  const std::pair<Span, Span>* first = nullptr;
+void note_parted(const std::vector<Overlap>& overlaps, EditContext& context) {
+  const auto storage_of = [&](TensorId tensor) { return context.checkpoint.tensors[tensor].storage; };
+  const Overlap* first = nullptr;
   std::uint64_t parted = 0;
   for (const auto& overlap : overlaps) {
-    if (storage_of(overlap.first) == storage_of(overlap.second)) continue;
+    if (storage_of(overlap.tensor) == storage_of(overlap.other)) continue;
     if (first == nullptr) first = &overlap;
     ++parted;
   }
   if (first == nullptr) return;
-  auto note = fmt::format("{} and {} lay over one another in the base and do not now",
-                          quoted(first->first.name), quoted(first->second.name));
+  auto note = fmt::format("{} and {} lay over one another in the base and do not now", quoted(first->name),
+                          quoted(first->other_name));
   if (parted > 1) note += fmt::format(", nor do {} more", counted(parted - 1, "pair"));
   context.report.notes.push_back(std::move(note));
 }
@@ -153,7 +166,7 @@ Status update(const MergeTensors& edit, EditContext& context, std::vector<Offers
 Status apply_merge(const MergeTensors& edit, EditContext& context) {
   if (edit.method) CKPT_RETURN_IF_ERROR(check_recipe(*edit.method, edit.sources.size() + 1));
   const auto ties = ties_of(context);
-  const auto overlaps = overlaps_of(context, ties);
+  const auto overlaps = overlaps_of(context);
   if (edit.method && edit.method->method == MergeMethod::kLora) {
     CKPT_RETURN_IF_ERROR(apply_merge_adapters(edit, context));
   } else {
