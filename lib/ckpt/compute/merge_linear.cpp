@@ -148,13 +148,16 @@ class Nearswap final : public ChangeMerge<Real> {
 }  // namespace
 
 std::unique_ptr<TensorMerge> make_linear_merge(const MergeJob& job, VectorUnit unit) {
-  if (job.is_counter) return make_for_real<CounterMerge>(job, unit);
   switch (job.method) {
     case MergeMethod::kTaskArithmetic: return make_for_real<TaskArithmetic>(job, unit);
     case MergeMethod::kAddDifference: return make_for_real<AddDifference>(job, unit);
     case MergeMethod::kNearswap: return make_for_real<Nearswap>(job, unit);
     default: return make_for_real<LinearMerge>(job, unit);
   }
+}
+
+std::unique_ptr<TensorMerge> make_counter_merge(const MergeJob& job, VectorUnit unit) {
+  return make_for_real<CounterMerge>(job, unit);
 }
 
 }  // namespace ckpt

@@ -9,7 +9,9 @@
 namespace ckpt {
 
 /// kMean, kLinear, kTaskArithmetic, kNearswap, kAddDifference, kWeightedSubtraction, kSumTwice,
-/// kTripleSum; and counters, whatever the method.
+/// kTripleSum
 std::unique_ptr<TensorMerge> make_linear_merge(const MergeJob& job, VectorUnit unit);
+/// Floats that count something, whatever the method.
+std::unique_ptr<TensorMerge> make_counter_merge(const MergeJob& job, VectorUnit unit);
 
 }  // namespace ckpt

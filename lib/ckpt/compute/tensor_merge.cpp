@@ -187,7 +187,7 @@ Status check_merge_job(const MergeJob& job) {
 Result<std::unique_ptr<TensorMerge>> make_tensor_merge(const MergeJob& job, VectorUnit unit) {
   const auto first = job.inputs.front().dtype;
   if (!is_float(first) && !is_complex(first)) return make_integer_merge(job);
-  if (job.is_counter) return make_linear_merge(job, unit);
+  if (job.is_counter) return make_counter_merge(job, unit);
   switch (job.method) {
     case MergeMethod::kSlerp:
     case MergeMethod::kNuslerp:
