@@ -52,6 +52,17 @@ Bytes in_order(const Shape& shape, const Order& order, std::size_t item, const B
   return out;
 }
 
+Extent add_behind_another(MergedSource& source, const MergeJob& job) {
+  source.add(job_of(MergeMethod::kMean, {{1, 2}, {3, 4}}));
+  return source.add(job);
+}
+
+Bytes read(const MergedSource& source, Extent extent) {
+  Bytes out(extent.size);
+  REQUIRE(source.read_at(extent.offset, out).ok());
+  return out;
+}
+
 }  // namespace
 
 TEST_CASE("a block is what is inside the dimensions that both orders begin with", "[compute]") {
@@ -100,16 +111,12 @@ TEST_CASE("what is merged in C order lies in the order that is asked for", "[com
     CHECK(merged(job, 2).bytes == wanted);
 
     MergedSource source("merged", std::nullopt);
-    source.add(job_of(MergeMethod::kMean, {{1, 2}, {3, 4}}));
-    const auto extent = source.add(job);
-    Bytes read(extent.size);
-    REQUIRE(source.read_at(extent.offset, read).ok());
-    CHECK(read == wanted);
+    const auto extent = add_behind_another(source, job);
+    CHECK(read(source, extent) == wanted);
     for (std::size_t at = wanted.size(); at > 0;) {
       const auto size = std::min<std::size_t>(at, wanted.size() / 3 + 1);
       at -= size;
-      Bytes part(size);
-      REQUIRE(source.read_at(extent.offset + at, part).ok());
+      const auto part = read(source, {extent.offset + at, size});
       CHECK(std::equal(part.begin(), part.end(), wanted.begin() + static_cast<std::ptrdiff_t>(at)));
     }
   }
@@ -133,11 +140,8 @@ TEST_CASE("a block that does not fit memory comes in slabs", "[compute]") {
       for (const std::size_t threads : {1U, 3U}) CHECK(merged(job, threads).bytes == wanted);
       if (most == 1) continue;  // each row would want all others to be merged
       MergedSource source("merged", std::nullopt);
-      source.add(job_of(MergeMethod::kMean, {{1, 2}, {3, 4}}));
-      const auto extent = source.add(job);
-      Bytes read(extent.size);
-      REQUIRE(source.read_at(extent.offset, read).ok());
-      CHECK(read == wanted);
+      const auto extent = add_behind_another(source, job);
+      CHECK(read(source, extent) == wanted);
     }
   }
 }
