@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <functional>
 
@@ -31,7 +30,7 @@ void CutSearch<Real>::add(const MergeKernels<Real>& kernels, Chunk& chunk, const
   if (is_counting_) {
     chunk.bins.resize(kBins);
     for (std::size_t i = 0; i < count; ++i) {
-      const auto key = static_cast<Key>(std::bit_cast<Key>(x[i]) & kGreatest);
+      const auto key = magnitude_key(x[i]);
       if (key >= lower_ && key <= upper_) ++chunk.bins[static_cast<std::size_t>((key - lower_) >> shift_)];
     }
     return;

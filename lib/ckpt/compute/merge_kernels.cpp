@@ -41,11 +41,6 @@ CKPT_INLINED double sum_of_lanes(const Wide& lanes) {
   return sum;
 }
 
-template <typename Real>
-CKPT_INLINED MagnitudeKey<Real> key_of(Real value) {
-  return std::bit_cast<MagnitudeKey<Real>>(value) & (~MagnitudeKey<Real>{0} >> 1U);
-}
-
 CKPT_INLINED std::uint64_t random_pair(std::uint64_t key, std::uint64_t place) {
   auto z = key + (place + 1) * 0x9e3779b97f4a7c15U;
   z = (z ^ (z >> 30U)) * 0xbf58476d1ce4e5b9U;
@@ -322,7 +317,7 @@ struct Loops {
   static CKPT_INLINED void keep_keys(Real* x, Key least, Key upper, std::size_t count) {
     const auto size = padded(count);
     for (std::size_t i = 0; i < size; ++i) {
-      const auto key = key_of(x[i]);
+      const auto key = magnitude_key(x[i]);
       x[i] = (key >= least) & (key < upper) ? x[i] : Real{0};
     }
   }
@@ -489,7 +484,7 @@ struct Loops {
       for (std::size_t lane = 0; lane < kMergeLanes; ++lane) {
         for (auto bits = static_cast<Key>(between[lane]); bits != 0; bits &= bits - 1) {
           const auto step = steps - 1 - static_cast<std::size_t>(std::countr_zero(bits));
-          inside[found++] = key_of(x[i + step * kMergeLanes + lane]);
+          inside[found++] = magnitude_key(x[i + step * kMergeLanes + lane]);
         }
       }
       i += steps * kMergeLanes;
@@ -500,7 +495,7 @@ struct Loops {
     out.at_upper = static_cast<std::uint64_t>(seen + sum_of_keys(above_high + below_high));
     out.at_lower = static_cast<std::uint64_t>(seen + sum_of_keys(above_low + below_low));
     for (; i < count; ++i) {
-      const auto key = key_of(x[i]);
+      const auto key = magnitude_key(x[i]);
       out.above += key > upper ? 1 : 0;
       out.at_upper += key == upper ? 1 : 0;
       out.at_lower += key == lower ? 1 : 0;
@@ -513,7 +508,7 @@ struct Loops {
 
   static CKPT_INLINED std::size_t count_key(const Real* x, Key key, std::size_t count) {
     Key found = 0;
-    for (std::size_t i = 0; i < count; ++i) found += key_of(x[i]) == key ? Key{1} : Key{0};
+    for (std::size_t i = 0; i < count; ++i) found += magnitude_key(x[i]) == key ? Key{1} : Key{0};
     return static_cast<std::size_t>(found);
   }
 
@@ -521,7 +516,7 @@ struct Loops {
                                      std::size_t count) {
     auto most = static_cast<Signed>(greatest);
     for (std::size_t i = 0; i < count; ++i) {
-      const auto key = key_of(x[i]);
+      const auto key = magnitude_key(x[i]);
       keys[i] = key;
       most = static_cast<Signed>(key) > most ? static_cast<Signed>(key) : most;
     }

@@ -8,6 +8,7 @@
 // what lies behind `count` is 0 in every input.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -29,6 +30,12 @@ constexpr std::size_t padded(std::size_t count) {
 /// The bits of a magnitude, as an integer in the same order. NaNs come behind infinity.
 template <typename Real>
 using MagnitudeKey = std::conditional_t<sizeof(Real) == 4, std::uint32_t, std::uint64_t>;
+
+/// Inlined, as loops that are made for a vector unit use it.
+template <typename Real>
+__attribute__((always_inline)) inline MagnitudeKey<Real> magnitude_key(Real value) {
+  return std::bit_cast<MagnitudeKey<Real>>(value) & (~MagnitudeKey<Real>{0} >> 1U);
+}
 
 /// How changes become a result: sum over i of weight_i * change_i in the order of inputs, beginning with
 /// 0 + weight_0 * change_0; then / divisor; then * lambda; then base + it.

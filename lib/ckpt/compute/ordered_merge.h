@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -165,8 +164,7 @@ class OrderedMerge : public ChangeMerge<Real> {
         const auto values = this->values(block);
         keys.resize(values.size());
         for (std::size_t i = 0; i < values.size(); ++i) {
-          for (std::size_t j = 0; j < block.count; ++j)
-            keys[i].push_back(static_cast<Key>(std::bit_cast<Key>(values[i][j]) & (~Key{0} >> 1U)));
+          for (std::size_t j = 0; j < block.count; ++j) keys[i].push_back(magnitude_key(values[i][j]));
         }
       });
     }
@@ -202,7 +200,7 @@ class OrderedMerge : public ChangeMerge<Real> {
       return key > cut.key || (key == cut.key && equals++ < cut.taken);
     };
     for (std::size_t i = 0; i < block.count; ++i) {
-      const auto key = static_cast<Key>(std::bit_cast<Key>(x[i]) & (~Key{0} >> 1U));
+      const auto key = magnitude_key(x[i]);
       const bool in_last = !band.last || stands_before(searches_[*band.last].search->cut(), key, before_last);
       const bool in_first =
           band.first && stands_before(searches_[*band.first].search->cut(), key, before_first);
