@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // --dtype: which tensors become what, and how they lie then. Their values are judged by PyTorch itself.
 #include "support/cli_files.h"
+#include "support/pickle_assembler.h"
+#include "support/zip_builder.h"
 
 namespace ckpt::test {
 namespace {
@@ -68,9 +70,51 @@ TEST_CASE("a shared storage is cast as one where all of its views are", "[cli][c
     CHECK(holds(found[2], "row float16: storage 0 of 24 B, offset 3, strides 1"));
     const auto report = cli.good("convert --dtype row=float64 -f in.pt -o out.pt");
     CHECK(holds(report,
-                "1 tensor shared a storage with tensors of another dtype and has one of its own: 'row'"));
+                "1 tensor shared a storage with tensors that are not cast alike and has one of its "
+                "own: 'row'"));
     CHECK(holds(rows(cli, "out.pt")[2], "row float64: storage 1 of 24 B, offset 0, strides 1"));
   }
+}
+
+TEST_CASE("the values of a lazily negated tensor are cast", "[cli][convert]") {
+  for (const auto* const name : {"torch-2.15-bits.pt", "torch-2.15-bits-legacy.pt"}) {
+    const Cli cli;
+    cli.take(name, "in.pt");
+    const auto values = [&](const std::string& dtype) {
+      cli.good("convert -q --on-overflow inf --to torch -f in.pt -o out.pt --dtype module.lazy=" + dtype);
+      return cli.good("inspect --values 3 --get module.lazy out.pt");
+    };
+    CHECK(values("int32") == "0\n-1\n0\n");
+    CHECK_FALSE(holds(cli.good("inspect out.pt"), " neg\n"));
+    CHECK(values("uint16") == "0\n65535\n0\n");  // another function makes such a tensor
+    CHECK_FALSE(holds(cli.good("inspect out.pt"), " neg\n"));
+    CHECK(values("float8_e4m3fn") == "-0.6875\n-1.875\n0.9375\n");  // PyTorch negates none of them
+    CHECK_FALSE(holds(cli.good("inspect out.pt"), " neg\n"));
+    CHECK(holds(values("float64"), "-0.69958"));
+    CHECK(holds(cli.good("inspect out.pt"), " neg\n"));
+  }
+}
+
+TEST_CASE("a tensor whose metadata negate another one, too, keeps them", "[cli][convert]") {
+  const auto tensor = [](const std::string& metadata) {
+    return "GLOBAL torch._utils _rebuild_tensor_v2; MARK; MARK; BINUNICODE storage; GLOBAL torch "
+           "FloatStorage; "
+           "BINUNICODE \"0\"; BINUNICODE cpu; BININT 2; TUPLE; BINPERSID; BININT 0; MARK; BININT 2; TUPLE; "
+           "MARK; "
+           "BININT 1; TUPLE; NEWFALSE; GLOBAL collections OrderedDict; EMPTY_TUPLE; REDUCE; " +
+           metadata + "; TUPLE; REDUCE; ";
+  };
+  const auto pickle = testing::assemble("PROTO 2; EMPTY_DICT; MARK; BINUNICODE a; " +
+                                        tensor("EMPTY_DICT; BINPUT 0; BINUNICODE neg; NEWFALSE; SETITEM") +
+                                        "BINUNICODE b; " + tensor("BINGET 0") + "SETITEMS; STOP");
+  const Cli cli;
+  cli.write("in.pt", as_text(build_zip("archive/data.pkl body=" + escaped(as_text(pickle)) +
+                                       ";archive/data/0 body=01234567;archive/version body=3\\n")));
+  CHECK(holds(cli.good("inspect in.pt"), "neg\n"));  // the key alone counts, whatever its value
+  const auto ran = cli.run("convert --dtype a=int32 --on-overflow inf in.pt -o out.pt");
+  CHECK(ran.status == 2);
+  CHECK(holds(ran.err, "tensor 'a': what makes it lazily negated makes other tensors so, too"));
+  CHECK_FALSE(cli.exists("out.pt"));
 }
 
 TEST_CASE("with --compact each tensor is cast alone", "[cli][convert]") {

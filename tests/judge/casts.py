@@ -319,6 +319,42 @@ class Judge:
             want = {key: value.contiguous().to(dtype) if is_float(value) else value.contiguous() for key, value in state.items()}
             self.expect(f"strided to safetensors, {name}", safetensors_of(target), want)
 
+    def lazily_negated(self) -> None:
+        """A cast of a tensor that is negated when it is read is the cast of its values."""
+        torch.manual_seed(5)
+        numbers = torch.tensor([0.0, -0.0, 1.0, -2.5, 100.0, -127.0, 3.75, 64.0])
+        shared = torch.randn(2, 3)
+        smallest = torch.tensor([-128, -1, 0, 1, 127], dtype=torch.int8)
+        views = {"whole": numbers, "steps": numbers[1::2], "turned": torch.randn(4, 3).t(), "part": shared[1], "double": numbers.double(), "small": smallest,
+                 "byte": torch.arange(0, 256, 51, dtype=torch.int32).to(torch.uint8)}
+        state = {key: torch._neg_view(value) for key, value in views.items()} if hasattr(torch, "_neg_view") else {}
+        state |= {"plain": shared, "imaginary": torch.randn(3, dtype=torch.complex64).conj().imag}
+        state["again"] = state["imaginary"]
+        source, target = self.folder / "negated.pt", self.folder / "cast.pt"
+        for is_zip in (True, False):
+            torch.save(state, source, _use_new_zipfile_serialization=is_zip)
+            if not load(str(source))["imaginary"].is_neg():
+                return self.tally.skip("lazily negated", "this torch forgets it")
+            for name, dtype in DTYPES.items():
+                rules = [f"{key}={name}" for key, value in state.items() if value.dtype != dtype]
+                title = f"lazily negated to {name}, {'zip' if is_zip else 'legacy'}"
+                status, error, _ = self.convert(source, target, "--on-overflow", "inf", *(f"--dtype={rule}" for rule in rules))
+                if "from its legacy stream" in error:
+                    self.tally.skip(title, error[-80:])
+                    continue
+                if status != 0:
+                    self.tally.count(title, error)
+                    continue
+                got = {key: value.resolve_neg() for key, value in load(str(target)).items()}
+                want = {key: value.resolve_neg().to(dtype) for key, value in state.items()}
+                wrong = [key for key, value in want.items() if got[key].dtype != dtype or not bool(same(value, got[key], state[key].resolve_neg()).all())]
+                self.tally.count(title, f"{wrong[0]} is {got[wrong[0]]}, not {want[wrong[0]]}" if wrong else None)
+        target = self.folder / "negated.safetensors"
+        status, error, _ = self.convert(source, target, "--to", "safetensors", "--tied", "copy", "--dtype", "whole=int32", "--dtype", "steps=int64")
+        got = safetensors_of(target) if status == 0 else {}
+        is_right = got and all(bool((got[key] == state[key].to(got[key].dtype)).all()) for key in ("whole", "steps"))
+        self.tally.count("lazily negated to safetensors", None if is_right else error or "other values")
+
     def big_endian_files(self) -> None:
         """Numbers of a big-endian file are cast as what they are, and written in its order."""
         if TORCH < (2, 1):
@@ -398,7 +434,7 @@ class Judge:
 def safetensors_of(path: Path) -> dict[str, torch.Tensor]:
     raw = path.read_bytes()
     size = int.from_bytes(raw[:8], "little")
-    names = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64, "I32": torch.int32, "C64": torch.complex64,
+    names = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64, "I32": torch.int32, "I8": torch.int8, "U8": torch.uint8, "C64": torch.complex64,
              "F8_E4M3": getattr(torch, "float8_e4m3fn", None)}
     found = {}
     for key, entry in json.loads(raw[8:8 + size]).items():
@@ -496,7 +532,10 @@ def cast_in_python(root: Any, dtype: torch.dtype) -> None:
             key = (storage._cdata, offset, shape, stride)
             view = torch.as_strided(torch.empty(0, dtype=tensor.dtype).set_(storage), shape, stride, offset)
             new = done.setdefault(key, view.contiguous().to(dtype))
-        tensor.data = torch._neg_view(new) if hasattr(tensor, "is_neg") and tensor.is_neg() else new
+        is_negated = hasattr(tensor, "is_neg") and tensor.is_neg()
+        if is_negated and dtype.itemsize == 1:  # which PyTorch can't negate
+            new = tensor.to(dtype)
+        tensor.data = torch._neg_view(new) if is_negated and dtype.itemsize > 1 else new
 
 
 def main() -> int:
@@ -511,6 +550,7 @@ def main() -> int:
             judge.refusals()
             judge.computed_before()
             judge.strided_to_safetensors()
+            judge.lazily_negated()
             judge.big_endian_files()
         for path in files or sorted(DATA.glob("*.p*")):
             for dtype in (torch.bfloat16, torch.float16, torch.float64, *([torch.float8_e4m3fn] if hasattr(torch, "float8_e4m3fn") else [])):

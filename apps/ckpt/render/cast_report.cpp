@@ -140,7 +140,7 @@ void print_casts(Stream& out, const CastReport& report) {
       names += fmt::format("{}{}", i > 0 ? ", " : "", quoted(report.separated[i]));
     if (report.separated.size() > kShown)
       names += fmt::format(" and {} more", with_separators(report.separated.size() - kShown));
-    out.format("    {} shared a storage with tensors of another dtype and {}: {}\n",
+    out.format("    {} shared a storage with tensors that are not cast alike and {}: {}\n",
                counted(report.separated.size(), "tensor"),
                report.separated.size() == 1 ? "has one of its own" : "have storages of their own", names);
   }

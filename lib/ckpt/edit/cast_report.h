@@ -37,7 +37,7 @@ struct CastReport {
   OnOverflow on_overflow = OnOverflow::kError;
   std::vector<CastValues> casts;
   std::vector<NotCast> left;
-  std::vector<std::string> separated;  ///< keys that shared a storage with tensors of another dtype
+  std::vector<std::string> separated;  ///< keys that shared a storage with tensors that are not cast alike
   std::uint64_t bytes_before = 0;      ///< of what was cast
   std::uint64_t bytes_after = 0;
 };

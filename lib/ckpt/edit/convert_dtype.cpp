@@ -17,6 +17,7 @@
 #include "ckpt/base/text.h"
 #include "ckpt/compute/convert.h"
 #include "ckpt/compute/gathered_source.h"
+#include "ckpt/compute/lazy_bits.h"
 #include "ckpt/edit/conversions.h"
 #include "ckpt/edit/storage_bytes.h"
 #include "ckpt/edit/surroundings.h"
@@ -52,6 +53,20 @@ std::string_view kind_name(DtypeClass kind) {
     case DtypeClass::kBits: return "bits";
   }
   return "";
+}
+
+/// Does PyTorch negate values of the dtype, and give each number another sign by that? Integers have one that
+/// has none (-128), and a cast makes another of it; float8 has no negation.
+bool has_signs(Dtype dtype) {
+  const auto& info = dtype_info(dtype);
+  return info.dtype_class == DtypeClass::kComplex ||
+         (info.dtype_class == DtypeClass::kFloat && info.item_size > 1);
+}
+
+/// The values of a lazily negated tensor are cast, where the negative of its cast bytes would be something
+/// else.
+bool resolves(const TensorInfo& row, Dtype to) {
+  return row.has(kNegative) && !(has_signs(row.dtype) && has_signs(to));
 }
 
 class Casting {
@@ -145,8 +160,6 @@ class Casting {
           fmt::format("requires a gradient and is no Parameter; PyTorch can't load such tensors of {}",
                       dtype_info(rule.dtype).name));
     }
-    if (row.has(kNegative) && dtype_info(rule.dtype).dtype_class != dtype_info(row.dtype).dtype_class)
-      return refuse(ErrorCode::kUnsupported, "is lazily negated, so its bytes are not its values");
     const auto wanted = wanted_.try_emplace(id, Wanted{rule.dtype, std::move(key)});
     if (!wanted.second && wanted.first->second.to != rule.dtype) return two_dtypes(id, rule.dtype);
     if (stays_.contains(id)) return two_dtypes(id, row.dtype);
@@ -225,7 +238,7 @@ class Casting {
       cast_whole(storage, *data, rows);
       return {};
     }
-    const bool is_mixed = !is_cast_as_one(storage, rows);
+    const bool is_mixed = rows.size() > 1 && !is_cast_as_one(storage, rows);
     for (const bool has_key : {true, false}) {  // who has one names what others share with it
       for (const auto id : rows) {
         const auto wanted = wanted_.find(id);
@@ -245,7 +258,7 @@ class Casting {
     return std::all_of(rows.begin(), rows.end(), [&](TensorId id) {
       const auto wanted = wanted_.find(id);
       return wanted != wanted_.end() && wanted->second.to == first->second.to &&
-             checkpoint_.tensors[id].dtype == from;
+             checkpoint_.tensors[id].dtype == from && !resolves(checkpoint_.tensors[id], first->second.to);
     });
   }
 
@@ -262,7 +275,7 @@ class Casting {
     for (const auto id : rows) {
       if (const auto& key = wanted_.at(id).key) keys.push_back(*key);
     }
-    const auto made = cast(storage, data, 0, {count}, {1}, from, to, keys, std::move(shape));
+    const auto made = cast(storage, data, {0, {count}, {1}, {}}, from, to, keys, std::move(shape));
     for (const auto id : rows) {
       const auto view = checkpoint_.tensors[id];  // a copy: the row changes
       checkpoint_.recast(id, to, made, view.offset,
@@ -292,7 +305,8 @@ class Casting {
     for (std::size_t i = 0; i < shape.size(); ++i) {
       if (shape[i] == 1 && !keeps_order) strides[i] = 0;  // any would do
     }
-    const Key key{row.storage, row.offset, shape, strides, row.dtype, wanted.to};
+    const LazyBits lazy = resolves(row, wanted.to) ? lazy_bits_of(row) : LazyBits{};
+    const Key key{row.storage, row.offset, shape, strides, lazy.negative, row.dtype, wanted.to};
     const auto made = made_.try_emplace(key, kNoIndex);
     if (made.second) {
       Shape sizes = shape;
@@ -303,21 +317,33 @@ class Casting {
       }
       std::vector<CastKey> keys;
       if (wanted.key) keys.push_back(*wanted.key);
-      made.first->second = cast(row.storage, data, row.offset, sizes, steps, row.dtype, wanted.to, keys,
-                                keeps_order ? std::nullopt : std::optional(shape));
+      made.first->second =
+          cast(row.storage, data, {row.offset, std::move(sizes), std::move(steps), lazy}, row.dtype,
+               wanted.to, keys, keeps_order ? std::nullopt : std::optional(shape));
     } else if (wanted.key) {
       report_.casts[cast_of_[made.first->second]].keys.push_back(*wanted.key);
     }
     checkpoint_.recast(id, wanted.to, made.first->second, 0, keeps_order ? strides : Shape());
+    if (lazy.negative) checkpoint_.resolve_lazy_bits(id);
     return {};
   }
 
+  /// What of a storage is cast.
+  struct Part {
+    std::uint64_t offset;  ///< elements
+    Shape shape;
+    Shape strides;
+    LazyBits lazy;  ///< that don't stay on the result
+  };
+
   /// A storage of the kind that the old one is, with `to` values of what `data` holds.
-  StorageId cast(StorageId storage, const DataRef& data, std::uint64_t offset, Shape shape, Shape strides,
-                 Dtype from, Dtype to, const std::vector<CastKey>& keys, std::optional<Shape> position) {
+  StorageId cast(StorageId storage, const DataRef& data, Part part, Dtype from, Dtype to,
+                 const std::vector<CastKey>& keys, std::optional<Shape> position) {
     const auto old = checkpoint_.storages[storage];
     const auto placed = source_of(checkpoint_, data);
-    Gather gather{placed.source, placed.offset, offset, std::move(shape), std::move(strides), from, to};
+    Gather gather{placed.source,           placed.offset, part.offset, std::move(part.shape),
+                  std::move(part.strides), from,          to};
+    gather.lazy = part.lazy;
     gather.swapped = has_turned_bytes(checkpoint_, old, from);
     gather.result_swapped = takes_turned_bytes(checkpoint_, to);
     if (!is_exact_cast(from, to) && to != Dtype::kBool && !keys.empty()) {
@@ -370,8 +396,8 @@ class Casting {
     }
   }
 
-  /// By storage and what of it, and what it becomes.
-  using Key = std::tuple<StorageId, std::uint64_t, Shape, Shape, Dtype, Dtype>;
+  /// By storage and what of it, whether it is negated, and what it becomes.
+  using Key = std::tuple<StorageId, std::uint64_t, Shape, Shape, bool, Dtype, Dtype>;
 
   const Convert& edit_;
   EditContext& context_;

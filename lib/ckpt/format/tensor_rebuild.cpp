@@ -82,6 +82,25 @@ Status check_id_items(const ValueGraph& graph, const StorageUse& use, std::uint8
       fmt::format("the persistent id of a storage has {} items, expected {}", use.id_items, expected));
 }
 
+std::vector<std::pair<Use, Use>> metadata_items(const ValueGraph& graph, Use metadata) {
+  std::vector<std::pair<Use, Use>> items;
+  std::vector<Use> group;  // the mapping, then keys and values by turns
+  auto node = graph.resolve(metadata);
+  while (graph.opcode(node) == Opcode::kSetitems || graph.opcode(node) == Opcode::kSetitem) {
+    graph.children(node, group);
+    for (std::size_t i = 1; i + 1 < group.size(); i += 2) items.emplace_back(group[i], group[i + 1]);
+    node = group.front();
+  }
+  return items;
+}
+
+std::uint16_t lazy_flag_of(const ValueGraph& graph, Use key) {
+  const auto name = graph.string_view(key);
+  if (name == "conj") return kConjugate;
+  if (name == "neg") return kNegative;
+  return 0;
+}
+
 Error TensorReader::bad(Use node, std::string message) const {
   return corrupt_at(graph_, node, std::move(message));
 }
@@ -344,9 +363,9 @@ Result<bool> TensorReader::read_dense(Rebuild made, const std::vector<Use>& args
   if (args.size() > 4 && graph_.boolean(args[4]).value_or(false)) call.flags |= kRequiresGrad;
   if (made == Rebuild::kTensorV3) {
     CKPT_ASSIGN_OR_RETURN(call.dtype, read_dtype(args[6]));
-    if (args.size() > 7) CKPT_RETURN_IF_ERROR(read_flags(args[7], call));
+    if (args.size() > 7) read_flags(args[7], call);
   } else if (args.size() > 6) {
-    CKPT_RETURN_IF_ERROR(read_flags(args[6], call));
+    read_flags(args[6], call);
   }
   return true;
 }
@@ -421,20 +440,8 @@ Status TensorReader::read_quantizer(Use quantizer, TensorCall& call) {
   return bad(quantizer, fmt::format("a quantizer has {} items, expected 3 or 4", items.size()));
 }
 
-Status TensorReader::read_flags(Use metadata, TensorCall& call) {
-  std::vector<Use> groups;
-  auto node = graph_.resolve(metadata);
-  while (graph_.opcode(node) == Opcode::kSetitems || graph_.opcode(node) == Opcode::kSetitem) {
-    graph_.children(node, groups);
-    for (std::size_t i = 1; i + 1 < groups.size(); i += 2) {
-      const auto key = graph_.string_view(groups[i]);
-      if (!key || !graph_.boolean(groups[i + 1]).value_or(false)) continue;
-      if (*key == "conj") call.flags |= kConjugate;
-      if (*key == "neg") call.flags |= kNegative;
-    }
-    node = groups.front();
-  }
-  return {};
+void TensorReader::read_flags(Use metadata, TensorCall& call) const {
+  for (const auto& [key, value] : metadata_items(graph_, metadata)) call.flags |= lazy_flag_of(graph_, key);
 }
 
 Status TensorReader::read_sizes(Use use, std::vector<std::int64_t>& out, const char* what) {

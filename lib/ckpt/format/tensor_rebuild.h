@@ -65,6 +65,13 @@ Error corrupt_at(const ValueGraph& graph, Use node, std::string message);
 /// kCorrupt where a storage's persistent id has another number of items than the container's loaders unpack.
 Status check_id_items(const ValueGraph& graph, const StorageUse& use, std::uint8_t expected);
 
+/// Keys and values of a tensor's metadata, an argument of the calls that make dense tensors.
+std::vector<std::pair<Use, Use>> metadata_items(const ValueGraph& graph, Use metadata);
+
+/// What an item of the metadata does: kConjugate, kNegative or 0. PyTorch asks for the key alone, and not for
+/// its value (setTensorMetadata in torch/csrc/jit/serialization/pickler.h).
+std::uint16_t lazy_flag_of(const ValueGraph& graph, Use key);
+
 /// What a rebuild call says, before its storage is looked up. Sizes and strides are in `dimensions`.
 struct TensorCall {
   std::optional<StorageUse> storage;
@@ -130,7 +137,7 @@ class TensorReader {
   Status read_script_sparse(const std::vector<Use>& args, TensorCall& call);
   std::optional<Dtype> storage_dtype(std::string_view storage_class) const;
   Status read_quantizer(Use quantizer, TensorCall& call);
-  Status read_flags(Use metadata, TensorCall& call);
+  void read_flags(Use metadata, TensorCall& call) const;
   Result<bool> inner(Use tensor, TensorCall& call, int depth);
   Status read_sizes(Use tuple, std::vector<std::int64_t>& out, const char* what);
   Result<std::uint64_t> read_offset(Use use);

@@ -16,6 +16,11 @@ NewValue spell_dtype(Dtype dtype) {
   return NewValue::global("torch", dtype_info(dtype).name);
 }
 
+/// Where metadata stand among the arguments of _rebuild_tensor_v2 and _v3, if there are any.
+std::size_t metadata_index(Rebuild kind) {
+  return kind == Rebuild::kTensorV3 ? 7 : 6;
+}
+
 }  // namespace
 
 TensorSpeller::TensorSpeller(const Checkpoint& checkpoint, const StorageSpelling& storages)
@@ -93,8 +98,24 @@ Status TensorSpeller::relocate(const TensorInfo& row, GraphEdits& edits) {
   const auto is_tensor = reader_.read(call.use, old_);
   if (call.kind == Rebuild::kNotATensor || !is_tensor.ok() || !*is_tensor || !old_.storage)
     return Error(ErrorCode::kInternal, "a tensor that views no storage can't be given another one");
+  CKPT_RETURN_IF_ERROR(drop_lazy_bits(call, row, edits));
   if (old_.dtype != row.dtype) return respell_dtype(call, row, edits);
   respell_place(call, row, edits);
+  return {};
+}
+
+/// What negates or conjugates the tensor when it is read goes where the row's bytes are its values.
+Status TensorSpeller::drop_lazy_bits(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const {
+  const auto gone = old_.flags & ~row.flags & (kConjugate | kNegative);
+  if (gone == 0) return {};
+  const auto metadata = call.arguments[metadata_index(call.kind)];
+  if (is_shared(metadata))
+    return Error(ErrorCode::kUnsupported, "what makes it lazily negated makes other tensors so, too");
+  for (const auto& [key, value] : metadata_items(graph_, metadata)) {
+    if ((lazy_flag_of(graph_, key) & gone) == 0) continue;
+    edits.drop(key);
+    edits.drop(value);
+  }
   return {};
 }
 
@@ -134,7 +155,7 @@ void TensorSpeller::respell_function(const DenseCall& call, const TensorInfo& ro
     arguments.push_back(NewValue::move_of(call.arguments[5]));
   }
   if (untyped) arguments.push_back(spell_dtype(row.dtype));
-  const std::size_t metadata = call.kind == Rebuild::kTensorV3 ? 7 : 6;
+  const auto metadata = metadata_index(call.kind);
   if (call.arguments.size() > metadata) arguments.push_back(NewValue::move_of(call.arguments[metadata]));
   edits.replace(call.function,
                 NewValue::global("torch._utils", untyped ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2"));

@@ -42,7 +42,8 @@ class TensorSpeller {
 
   /// Edits that lay the tensor at the row's use where the row says, as values of its dtype. All that use the
   /// same object see them. Errors: kInternal for a row without a storage; kUnsupported for a dtype that a
-  /// tensor of a class of its own (torch.FloatTensor) can't have.
+  /// tensor of a class of its own (torch.FloatTensor) can't have, and for a row that is no longer lazily
+  /// negated or conjugated if its metadata belong to other tensors, too.
   Status relocate(const TensorInfo& row, GraphEdits& edits);
 
  private:
@@ -62,6 +63,7 @@ class TensorSpeller {
   DenseCall innermost(Use use, OtherUses others);
   DenseCall call_with_storage(Use use);
   void respell_place(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const;
+  Status drop_lazy_bits(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const;
   Status respell_dtype(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const;
   void respell_function(const DenseCall& call, const TensorInfo& row, GraphEdits& edits) const;
   bool asks_too_much(Use use, const TensorInfo& row);

@@ -304,6 +304,11 @@ void Checkpoint::recast(TensorId tensor, Dtype dtype, StorageId storage, std::ui
   if (!has_document() && !row.has(kInserted)) row.flags |= kReplaced;
 }
 
+void Checkpoint::resolve_lazy_bits(TensorId tensor) {
+  auto& flags = tensors[tensor].flags;
+  flags = static_cast<std::uint16_t>(flags & ~(unsigned{kConjugate} | kNegative));
+}
+
 void Checkpoint::merge_storages(const std::vector<StorageId>& twins) {
   for (StorageId id = 0; id < twins.size(); ++id) {
     if (twins[id] == id) continue;

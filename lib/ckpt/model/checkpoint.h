@@ -246,6 +246,9 @@ class CKPT_EXPORT Checkpoint {
   /// counts as replaced.
   void recast(TensorId tensor, Dtype dtype, StorageId storage, std::uint64_t offset,
               const std::vector<std::int64_t>& strides);
+  /// No bit negates or conjugates the row's bytes from now on: they are its values. Precondition: the row is
+  /// relocated or recast.
+  void resolve_lazy_bits(TensorId tensor);
   /// Whatever uses a storage uses its twin from now on. `twins`: by storage, itself where it stays.
   /// Preconditions: bytes, dtype and device are the same; a twin stays, and is no added one unless the
   /// storage is one.
