@@ -142,6 +142,7 @@ void CutSearch<Real>::found(Key key, std::uint64_t taken, Equals equals) {
     cut_.equals_before.push_back(before);
     before += equals(part);
   }
+  cut_.equals = before;
   cut_.splits_equals = taken < before;
   if (!cut_.splits_equals) cut_.equals_before = {};
   parts_ = {};

@@ -24,6 +24,7 @@ struct MagnitudeCut {
   /// Every number with a greater key stands before the cut, and of those with this key the first `taken`.
   Key key = 0;
   std::uint64_t taken = 0;
+  std::uint64_t equals = 0;                  ///< numbers with this key
   bool splits_equals = false;                ///< not all with this key stand on one side
   std::vector<std::uint64_t> equals_before;  ///< by chunk, of its key in the chunks before; if it splits them
 };

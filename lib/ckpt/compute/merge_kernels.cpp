@@ -315,8 +315,7 @@ struct Loops {
   }
 
   static CKPT_INLINED void keep_keys(Real* x, Key least, Key upper, std::size_t count) {
-    const auto size = padded(count);
-    for (std::size_t i = 0; i < size; ++i) {
+    for (std::size_t i = 0; i < count; ++i) {
       const auto key = magnitude_key(x[i]);
       x[i] = (key >= least) & (key < upper) ? x[i] : Real{0};
     }
@@ -356,6 +355,15 @@ struct Loops {
       const auto high = pairs[i] >> 32U;
       x[2 * i] = low < threshold ? x[2 * i] : Real{0};
       x[2 * i + 1] = high < threshold ? x[2 * i + 1] : Real{0};
+    }
+  }
+
+  static CKPT_INLINED void keep_random_steps(Real* x, std::uint64_t key, std::uint64_t first,
+                                             std::uint64_t step, std::uint64_t threshold, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto place = first + i * step;
+      const auto random = random_pair(key, place / 2) >> (place % 2 * 32) & 0xffffffffU;
+      x[i] = random < threshold ? x[i] : Real{0};
     }
   }
 
@@ -549,8 +557,9 @@ struct Loops {
   .add_products = CKPT_LOOP(add_products), .nearswap = CKPT_LOOP(nearswap), .ram = CKPT_LOOP(ram),           \
   .variance = CKPT_LOOP(variance), .sce = CKPT_LOOP(sce), .fuse = CKPT_LOOP(fuse),                           \
   .keep_keys = CKPT_LOOP(keep_keys), .keep_where = CKPT_LOOP(keep_where), .keep_bits = CKPT_LOOP(keep_bits), \
-  .keep_random = CKPT_LOOP(keep_random), .randoms = CKPT_LOOP(randoms), .gram = CKPT_LOOP(gram),             \
-  .dot = CKPT_LOOP(dot), .magnitude_sum = CKPT_LOOP(magnitude_sum), .nonzeros = CKPT_LOOP(nonzeros),         \
+  .keep_random = CKPT_LOOP(keep_random), .keep_random_steps = CKPT_LOOP(keep_random_steps),                  \
+  .randoms = CKPT_LOOP(randoms), .gram = CKPT_LOOP(gram), .dot = CKPT_LOOP(dot),                             \
+  .magnitude_sum = CKPT_LOOP(magnitude_sum), .nonzeros = CKPT_LOOP(nonzeros),                                \
   .not_finite = CKPT_LOOP(not_finite), .ram_counts = CKPT_LOOP(ram_counts), .collect = CKPT_LOOP(collect),   \
   .count_key = CKPT_LOOP(count_key), .magnitudes = CKPT_LOOP(magnitudes), .depths = CKPT_LOOP(depths),       \
   .keys_before = CKPT_LOOP(keys_before)

@@ -106,7 +106,7 @@ struct MergeKernels {
 
   // ---- masks: x = kept ? x : 0
 
-  /// Keeps what has a key of `least` or more; with `upper`: and less than `upper`.
+  /// Keeps what has a key of `least` or more; with `upper`: and less than `upper`. Exactly `count`.
   void (*keep_keys)(Real* x, Key least, Key upper, std::size_t count);
   /// Keeps what has a mask other than 0.
   void (*keep_where)(Real* x, const Real* mask, std::size_t count);
@@ -115,6 +115,9 @@ struct MergeKernels {
   /// Keeps value i of the tensor where random(key, i) < threshold, of 2^32.
   void (*keep_random)(Real* x, std::uint64_t key, std::uint64_t first, std::uint64_t threshold,
                       std::size_t count);
+  /// Of values `first`, `first` + `step`, … of the tensor; exactly `count`.
+  void (*keep_random_steps)(Real* x, std::uint64_t key, std::uint64_t first, std::uint64_t step,
+                            std::uint64_t threshold, std::size_t count);
 
   /// The random numbers of values from `first` on.
   void (*randoms)(std::uint64_t key, std::uint64_t first, std::uint32_t* out, std::size_t count);

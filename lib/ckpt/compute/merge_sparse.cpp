@@ -196,11 +196,17 @@ class DareMerge final : public SparseMerge<Real> {
   void thin(std::uint64_t /*chunk*/, std::size_t i, const MergeBlock<Real>& block,
             Real* change) const override {
     if (this->job_.parameters.density(i) >= 1) return;
-    this->kernels_.keep_random(change, keys_[i], block.first, thresholds_[i], block.count);
+    if (this->is_in_order())
+      return this->kernels_.keep_random(change, keys_[i], block.first, thresholds_[i], block.count);
+    this->for_runs(block, [&](std::size_t at, const PlaceRun& run) {
+      this->kernels_.keep_random_steps(change + at, keys_[i], run.place, run.step, thresholds_[i],
+                                       static_cast<std::size_t>(run.count));
+    });
   }
 
   std::optional<CkptMask> mask(std::size_t i) const override {
     if (this->job_.parameters.density(i) >= 1) return CkptMask{CKPT_KEEP_ALL, 0, 0, 1};
+    if (!this->is_in_order()) return std::nullopt;
     return CkptMask{CKPT_KEEP_RANDOM, keys_[i], thresholds_[i], 1};
   }
 

@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "ckpt/compute/float_merge.h"
 #include "ckpt/compute/magnitude_order.h"
+#include "ckpt/compute/place_order.h"
+#include "ckpt/compute/place_search.h"
 
 namespace ckpt {
 
@@ -26,7 +29,10 @@ template <typename Real>
 class OrderedMerge : public ChangeMerge<Real> {
  public:
   using Key = MagnitudeKey<Real>;
-  using ChangeMerge<Real>::ChangeMerge;
+
+  OrderedMerge(const MergeJob& job, VectorUnit unit)
+      : ChangeMerge<Real>(job, unit),
+        places_(job.axes.empty() ? PlaceOrder() : PlaceOrder(job.shape, job.axes)) {}
 
  protected:
   /// What magnitudes are ordered of.
@@ -46,6 +52,7 @@ class OrderedMerge : public ChangeMerge<Real> {
   /// Parts of the next pass; 0 when every search is done.
   std::uint64_t next_search() {
     if (searches_.empty()) return 0;
+    if (is_placing_) return next_placing();
     if (is_sampling_) {
       is_sampling_ = false;
       guess();
@@ -64,17 +71,18 @@ class OrderedMerge : public ChangeMerge<Real> {
       round_.push_back(i);
       expected += search.expected();
     }
-    return round_.empty() ? 0 : this->chunks();
+    return round_.empty() ? next_placing() : this->chunks();
   }
 
   Status search_part(std::uint64_t part, MergeScratch& scratch) {
     if (is_sampling_) return sample(part, scratch);
+    if (is_placing_) return find_places(part, scratch);
     std::vector<typename CutSearch<Real>::Chunk> chunks(round_.size());
     CKPT_RETURN_IF_ERROR(this->for_chunk(part, scratch, [&](const MergeBlock<Real>& block) {
       const auto values = this->values(block);
       for (std::size_t i = 0; i < round_.size(); ++i) {
-        const auto& [search, value] = searches_[round_[i]];
-        search->add(this->kernels_, chunks[i], values[value], block.count);
+        const auto& search = searches_[round_[i]];
+        search.search->add(this->kernels_, chunks[i], values[search.value], block.count);
       }
     }));
     for (std::size_t i = 0; i < round_.size(); ++i) searches_[round_[i]].search->end_chunk(part, chunks[i]);
@@ -96,6 +104,8 @@ class OrderedMerge : public ChangeMerge<Real> {
       std::fill_n(x, padded(block.count), Real{0});
       return;
     }
+    if (parts_equals(band.first, block, x) || parts_equals(band.last, block, x))
+      return keep_by_place(band, block, x);
     Key least = 0;
     Key upper = ~Key{0};
     bool is_split = false;
@@ -135,6 +145,18 @@ class OrderedMerge : public ChangeMerge<Real> {
     return mask;
   }
 
+  bool is_in_order() const { return places_.is_plain(); }
+
+  /// `use(at, run)` for the runs of places of a block, each from number `at` of it on.
+  template <typename Use>
+  void for_runs(const MergeBlock<Real>& block, const Use& use) const {
+    for (std::size_t at = 0; at < block.count;) {
+      const auto run = places_.run_at(block.first + at, block.count - at);
+      use(at, run);
+      at += static_cast<std::size_t>(run.count);
+    }
+  }
+
  private:
   static constexpr std::uint64_t kSampleParts = 16;
   static constexpr std::uint64_t kSampleStrip = 64;
@@ -144,10 +166,12 @@ class OrderedMerge : public ChangeMerge<Real> {
   struct Search {
     std::unique_ptr<CutSearch<Real>> search;
     std::size_t value;
+    std::unique_ptr<PlaceSearch> place = nullptr;  ///< where places are not in order: parts equal keys
   };
 
   std::size_t search(std::size_t value, std::uint64_t place) {
-    searches_.push_back({std::make_unique<CutSearch<Real>>(this->numbers_, place, this->chunks()), value});
+    searches_.push_back(
+        {std::make_unique<CutSearch<Real>>(this->numbers_, place, this->chunks()), value, nullptr});
     return searches_.size() - 1;
   }
 
@@ -179,14 +203,76 @@ class OrderedMerge : public ChangeMerge<Real> {
       part = {};
     }
     samples_ = {};
-    for (auto& [search, value] : searches_) search->guess(keys[value]);
+    for (auto& search : searches_) search.search->guess(keys[search.value]);
+  }
+
+  /// As `next_search`, for cuts through equal keys when all are known.
+  std::uint64_t next_placing() {
+    if (is_in_order()) return 0;
+    for (const auto i : round_) searches_[i].place->settle();
+    round_.clear();
+    for (std::size_t i = 0; i < searches_.size(); ++i) {
+      auto& place = searches_[i].place;
+      const auto& cut = searches_[i].search->cut();
+      if (!is_placing_ && cut.splits_equals)
+        place = std::make_unique<PlaceSearch>(this->numbers_, cut.taken, cut.equals);
+      if (place != nullptr && !place->is_found()) round_.push_back(i);
+    }
+    is_placing_ = true;
+    return round_.empty() ? 0 : this->chunks();
+  }
+
+  Status find_places(std::uint64_t part, MergeScratch& scratch) {
+    std::vector<PlaceSearch::Chunk> chunks(round_.size());
+    CKPT_RETURN_IF_ERROR(this->for_chunk(part, scratch, [&](const MergeBlock<Real>& block) {
+      const auto values = this->values(block);
+      for (std::size_t i = 0; i < round_.size(); ++i) {
+        const auto& search = searches_[round_[i]];
+        const auto* const x = values[search.value];
+        const auto key = search.search->cut().key;
+        if (this->kernels_.count_key(x, key, block.count) == 0) continue;
+        for_runs(block, [&](std::size_t at, const PlaceRun& run) {
+          for (std::uint64_t j = 0; j < run.count; ++j) {
+            if (magnitude_key(x[at + j]) == key) search.place->add(chunks[i], run.place + j * run.step);
+          }
+        });
+      }
+    }));
+    for (std::size_t i = 0; i < round_.size(); ++i) searches_[round_[i]].place->end_chunk(chunks[i]);
+    return {};
+  }
+
+  /// Does a place part equal keys of this block?
+  bool parts_equals(std::optional<std::size_t> search, const MergeBlock<Real>& block, const Real* x) const {
+    return search && searches_[*search].place != nullptr &&
+           this->kernels_.count_key(x, searches_[*search].search->cut().key, block.count) > 0;
+  }
+
+  /// In a run, what has the key of a cut stands before it up to a place.
+  void keep_by_place(const MagnitudeBand<Real>& band, const MergeBlock<Real>& block, Real* x) const {
+    for_runs(block, [&](std::size_t at, const PlaceRun& run) {
+      for (std::uint64_t done = 0, end = 0; done < run.count; done = end) {
+        end = run.count;
+        const auto least_before = [&](std::size_t i) {  // until `end`
+          const auto& cut = searches_[i].search->cut();
+          const auto& place = searches_[i].place;
+          const auto taken = place == nullptr ? (cut.taken > 0 ? run.count : 0) : run.before(place->end());
+          if (done >= taken) return static_cast<Key>(cut.key + 1);
+          end = std::min(end, taken);
+          return cut.key;
+        };
+        const auto least = band.last ? least_before(*band.last) : Key{0};
+        const auto upper = band.first ? least_before(*band.first) : ~Key{0};
+        this->kernels_.keep_keys(x + at + done, least, upper, static_cast<std::size_t>(end - done));
+      }
+    });
   }
 
   /// Of the key of a cut, before this block; with those in it if the cut does not go through them.
   std::uint64_t before(std::size_t search, const MergeBlock<Real>& block, const Real* x,
                        bool& is_split) const {
     const auto& cut = searches_[search].search->cut();
-    if (!cut.splits_equals) return 0;
+    if (!cut.splits_equals || !is_in_order()) return 0;
     auto& seen = block.scratch->counts[search];
     const auto out = seen;
     seen += this->kernels_.count_key(x, cut.key, block.count);
@@ -208,9 +294,11 @@ class OrderedMerge : public ChangeMerge<Real> {
     }
   }
 
+  PlaceOrder places_;
   std::vector<Search> searches_;
   std::vector<std::size_t> round_;  ///< searches of the pass
   bool is_sampling_ = false;
+  bool is_placing_ = false;
   std::vector<std::vector<std::vector<Key>>> samples_;  ///< by part and value
 };
 

@@ -34,21 +34,29 @@ bool is_computed(Dtype dtype) {
   return is_float(dtype) || dtype_info(dtype).dtype_class == DtypeClass::kComplex;
 }
 
-/// Does it matter where in the tensor an element is? Places are those of C order, however the tensor lies.
-bool depends_on_order(MergeMethod method, const MergeParameters& parameters) {
+/// What a method asks of where an element is in the tensor. Places are those of C order, however it lies.
+enum class Places : std::uint8_t {
+  kNone,
+  kEach,  ///< the place of each; they can come in any order
+  kRows,  ///< what lies behind what
+};
+
+Places places_for(MergeMethod method, const MergeParameters& parameters) {
   switch (method) {
-    case MergeMethod::kNuslerp: return !parameters.flag(MergeParameter::kFlatten);
-    case MergeMethod::kModelStock: return parameters.flag(MergeParameter::kFilterWise);
+    case MergeMethod::kNuslerp:
+      return parameters.flag(MergeParameter::kFlatten) ? Places::kNone : Places::kRows;
+    case MergeMethod::kModelStock:
+      return parameters.flag(MergeParameter::kFilterWise) ? Places::kRows : Places::kNone;
     case MergeMethod::kTies:
     case MergeMethod::kDareLinear:
     case MergeMethod::kDareTies:
-    case MergeMethod::kDella:
-    case MergeMethod::kDellaLinear:
     case MergeMethod::kBreadcrumbs:
     case MergeMethod::kBreadcrumbsTies:
-    case MergeMethod::kSce:
-    case MergeMethod::kArceeFusion: return true;
-    default: return false;
+    case MergeMethod::kSce: return Places::kEach;
+    case MergeMethod::kDella:
+    case MergeMethod::kDellaLinear:
+    case MergeMethod::kArceeFusion: return Places::kRows;
+    default: return Places::kNone;
   }
 }
 
@@ -133,9 +141,9 @@ class DictMethod final : public DictMerge {
     const auto shape = shape_of(base_, ours);
     TensorView view{job.dtype, kNoIndex, 0, shape, strides_for(ours, job.dtype, true)};
     if (is_expanded(base_, ours)) ++noted_.expanded;
-    const bool counts = is_computed(ours.dtype) && depends_on_order(recipe_.method, job.parameters);
-    if (counts) put_in_order(job, view);
-    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device_of(ours), counts));
+    const auto places = is_computed(ours.dtype) ? places_for(recipe_.method, job.parameters) : Places::kNone;
+    if (places == Places::kRows) put_in_order(job, view);
+    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device_of(ours), places));
     base_.replace(dict_.index, key.entry, view);
     return {};
   }
@@ -179,7 +187,7 @@ class DictMethod final : public DictMerge {
     job.dtype = dtype_for(first);
     TensorView view{job.dtype, kNoIndex, 0, shape, {}, first.has(kRequiresGrad)};
     const auto device = other.devices[other.storages[first.storage].device];
-    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device, true));
+    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device, Places::kRows));
     insert(name, view);
     return {};
   }
@@ -241,10 +249,11 @@ class DictMethod final : public DictMerge {
   }
 
   Result<StorageId> compute(MergeJob job, const std::vector<PlacedTensor>& inputs, const TensorView& view,
-                            const std::string& device, bool in_c_order) {
+                            const std::string& device, Places places) {
     auto axes = *dense_order(view.shape, view.strides);
-    if (in_c_order) std::sort(axes.begin(), axes.end());
+    if (places == Places::kRows) std::sort(axes.begin(), axes.end());
     for (const auto axis : axes) job.shape.push_back(view.shape[axis]);
+    if (places == Places::kEach && !std::is_sorted(axes.begin(), axes.end())) job.axes = axes;
     MergedTensor merged{dict_.root, job.name, 0, {}};
     for (const auto& placed : inputs) {
       CKPT_ASSIGN_OR_RETURN(auto input, jobs_.input(placed, axes));

@@ -122,6 +122,7 @@ MergeJobs::JobKey MergeJobs::key_of(const MergeJob& job, std::string_view device
   }
   std::vector<std::uint64_t> told = {static_cast<std::uint64_t>(job.integers)};
   told.insert(told.end(), job.order.begin(), job.order.end());
+  told.insert(told.end(), job.axes.begin(), job.axes.end());
   const auto tell = [&](const auto& values) {
     for (const double value : values) told.push_back(std::bit_cast<std::uint64_t>(value));
   };

@@ -6,15 +6,13 @@
 
 #include "ckpt/compute/convert.h"
 #include "support/catch.h"
+#include "support/dimension_orders.h"
 #include "support/merge_builder.h"
 
 using namespace ckpt;
 using namespace ckpt::test;
 
 namespace {
-
-using Shape = std::vector<std::int64_t>;
-using Order = std::vector<std::size_t>;
 
 struct Case {
   Shape shape;
@@ -30,27 +28,6 @@ const std::vector<Case> kCases = {
     {{300, 60, 5, 5}, {0, 2, 3, 1}, 1500}, {{2, 300, 70, 20}, {0, 3, 2, 1}, 420'000},
     {{200'001, 3}, {1, 0}, 600'003},       {{5, 70'000, 2}, {2, 1, 0}, 700'000},
 };
-
-std::size_t product(const Shape& shape) {
-  std::size_t out = 1;
-  for (const auto size : shape) out *= static_cast<std::size_t>(size);
-  return out;
-}
-
-/// Element by element.
-Bytes in_order(const Shape& shape, const Order& order, std::size_t item, const Bytes& values) {
-  Bytes out;
-  Shape index(shape.size());
-  for (std::size_t done = 0; done < product(shape); ++done) {
-    std::size_t place = 0;
-    for (std::size_t axis = 0; axis < shape.size(); ++axis)
-      place = place * static_cast<std::size_t>(shape[axis]) + static_cast<std::size_t>(index[axis]);
-    out.insert(out.end(), values.begin() + static_cast<std::ptrdiff_t>(place * item),
-               values.begin() + static_cast<std::ptrdiff_t>((place + 1) * item));
-    for (auto i = order.size(); i-- > 0 && ++index[order[i]] == shape[order[i]];) index[order[i]] = 0;
-  }
-  return out;
-}
 
 Extent add_behind_another(MergedSource& source, const MergeJob& job) {
   source.add(job_of(MergeMethod::kMean, {{1, 2}, {3, 4}}));
