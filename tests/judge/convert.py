@@ -331,7 +331,10 @@ class Judge:
         from safetensors.torch import load_file
         entries = header_of(path)
         metadata = entries.pop("__metadata__", {})
-        loaded = load_file(path)
+        try:
+            loaded = load_file(path)
+        except AttributeError as error:
+            return self.tally.skip(name, f"not for this torch: {error}")
         tensors = {key: loaded[key] for key in entries}
         for to in ("torch", "torch-legacy"):
             def check() -> list[str]:
