@@ -345,10 +345,21 @@ class Judge:
                 if status != 0:
                     self.tally.count(title, error)
                     continue
-                got = {key: value.resolve_neg() for key, value in load(str(target)).items()}
+                loaded = load(str(target))
+                got = {key: value.resolve_neg() for key, value in loaded.items()}
                 want = {key: value.resolve_neg().to(dtype) for key, value in state.items()}
                 wrong = [key for key, value in want.items() if got[key].dtype != dtype or not bool(same(value, got[key], state[key].resolve_neg()).all())]
-                self.tally.count(title, f"{wrong[0]} is {got[wrong[0]]}, not {want[wrong[0]]}" if wrong else None)
+                problem = f"{wrong[0]} is {got[wrong[0]]}, not {want[wrong[0]]}" if wrong else None
+                if problem is None and untyped(loaded["imaginary"]).data_ptr() != untyped(loaded["again"]).data_ptr():
+                    problem = "one tensor became two"
+                self.tally.count(title, problem)
+        whole = torch._neg_view(torch.arange(9.0))
+        torch.save({"whole": whole, "part": whole[2:5]}, source)
+        status, error, _ = self.convert(source, target, "--dtype", "whole=int8", "--dtype", "part=int8")
+        got = load(str(target)) if status == 0 else {"whole": torch.ones(1), "part": torch.ones(1)}
+        is_right = got["whole"].tolist() == [-i for i in range(9)] and got["part"].tolist() == [-2, -3, -4] and untyped(got["whole"]).data_ptr() == untyped(got["part"]).data_ptr()
+        self.tally.count("lazily negated views of one storage", None if is_right else error or "other values, or not shared")
+        torch.save(state, source)
         target = self.folder / "negated.safetensors"
         status, error, _ = self.convert(source, target, "--to", "safetensors", "--tied", "copy", "--dtype", "whole=int32", "--dtype", "steps=int64")
         got = safetensors_of(target) if status == 0 else {}

@@ -69,6 +69,11 @@ bool resolves(const TensorInfo& row, Dtype to) {
   return row.has(kNegative) && !(has_signs(row.dtype) && has_signs(to));
 }
 
+/// Those that the result does not have.
+LazyBits gone_bits(const TensorInfo& row, Dtype to) {
+  return resolves(row, to) ? lazy_bits_of(row) : LazyBits{};
+}
+
 class Casting {
  public:
   Casting(const Convert& edit, EditContext& context)
@@ -255,10 +260,13 @@ class Casting {
     const auto first = wanted_.find(rows.front());
     if (first == wanted_.end() || checkpoint_.storages[storage].bytes % dtype_info(from).item_size != 0)
       return false;
+    const auto to = first->second.to;
+    const bool resolved = resolves(checkpoint_.tensors[rows.front()], to);
     return std::all_of(rows.begin(), rows.end(), [&](TensorId id) {
+      const auto& row = checkpoint_.tensors[id];
       const auto wanted = wanted_.find(id);
-      return wanted != wanted_.end() && wanted->second.to == first->second.to &&
-             checkpoint_.tensors[id].dtype == from && !resolves(checkpoint_.tensors[id], first->second.to);
+      return wanted != wanted_.end() && wanted->second.to == to && row.dtype == from &&
+             resolves(row, to) == resolved;
     });
   }
 
@@ -275,11 +283,13 @@ class Casting {
     for (const auto id : rows) {
       if (const auto& key = wanted_.at(id).key) keys.push_back(*key);
     }
-    const auto made = cast(storage, data, {0, {count}, {1}, {}}, from, to, keys, std::move(shape));
+    const auto lazy = gone_bits(row, to);
+    const auto made = cast(storage, data, {0, {count}, {1}, lazy}, from, to, keys, std::move(shape));
     for (const auto id : rows) {
       const auto view = checkpoint_.tensors[id];  // a copy: the row changes
       checkpoint_.recast(id, to, made, view.offset,
                          view.has(kContiguous) ? Shape() : checkpoint_.strides(view));
+      if (lazy.negative) checkpoint_.resolve_lazy_bits(id);
     }
   }
 
@@ -305,7 +315,7 @@ class Casting {
     for (std::size_t i = 0; i < shape.size(); ++i) {
       if (shape[i] == 1 && !keeps_order) strides[i] = 0;  // any would do
     }
-    const LazyBits lazy = resolves(row, wanted.to) ? lazy_bits_of(row) : LazyBits{};
+    const auto lazy = gone_bits(row, wanted.to);
     const Key key{row.storage, row.offset, shape, strides, lazy.negative, row.dtype, wanted.to};
     const auto made = made_.try_emplace(key, kNoIndex);
     if (made.second) {
