@@ -95,26 +95,68 @@ TEST_CASE("the values of a lazily negated tensor are cast", "[cli][convert]") {
   }
 }
 
-TEST_CASE("a tensor whose metadata negate another one, too, keeps them", "[cli][convert]") {
-  const auto tensor = [](const std::string& metadata) {
-    return "GLOBAL torch._utils _rebuild_tensor_v2; MARK; MARK; BINUNICODE storage; GLOBAL torch "
-           "FloatStorage; "
-           "BINUNICODE \"0\"; BINUNICODE cpu; BININT 2; TUPLE; BINPERSID; BININT 0; MARK; BININT 2; TUPLE; "
-           "MARK; "
-           "BININT 1; TUPLE; NEWFALSE; GLOBAL collections OrderedDict; EMPTY_TUPLE; REDUCE; " +
-           metadata + "; TUPLE; REDUCE; ";
-  };
-  const auto pickle = testing::assemble("PROTO 2; EMPTY_DICT; MARK; BINUNICODE a; " +
-                                        tensor("EMPTY_DICT; BINPUT 0; BINUNICODE neg; NEWFALSE; SETITEM") +
-                                        "BINUNICODE b; " + tensor("BINGET 0") + "SETITEMS; STOP");
-  const Cli cli;
-  cli.write("in.pt", as_text(build_zip("archive/data.pkl body=" + escaped(as_text(pickle)) +
+/// A zip of tensors "a" and "b" on one storage of 8 bytes, of this class and with these last arguments. Both
+/// are spelled as `arguments(true)` and `arguments(false)`, in assembly; each leaves a tuple.
+template <typename Arguments>
+std::string two_tensors(const Arguments& arguments) {
+  const auto pickle =
+      testing::assemble("PROTO 2; EMPTY_DICT; MARK; BINUNICODE a; " + arguments(true) + "; REDUCE; " +
+                        "BINUNICODE b; " + arguments(false) + "; REDUCE; SETITEMS; STOP");
+  return std::string(as_text(build_zip("archive/data.pkl body=" + escaped(as_text(pickle)) +
                                        ";archive/data/0 body=01234567;archive/version body=3\\n")));
-  CHECK(holds(cli.good("inspect in.pt"), "neg\n"));  // the key alone counts, whatever its value
-  const auto ran = cli.run("convert --dtype a=int32 --on-overflow inf in.pt -o out.pt");
+}
+
+std::string tensor_arguments(const std::string& storage_class, const std::string& size,
+                             const std::string& last) {
+  return "MARK; MARK; BINUNICODE storage; " + storage_class +
+         "; BINUNICODE \"0\"; BINUNICODE cpu; BININT 8; TUPLE; "
+         "BINPERSID; BININT 0; MARK; BININT " +
+         size +
+         "; TUPLE; MARK; BININT 1; TUPLE; NEWFALSE; "
+         "GLOBAL collections OrderedDict; EMPTY_TUPLE; REDUCE; " +
+         last + "; TUPLE";
+}
+
+constexpr auto kNegative = "EMPTY_DICT; BINUNICODE neg; NEWFALSE; SETITEM";  // the key alone counts
+
+TEST_CASE("a tensor whose arguments make another one, too, keeps them", "[cli][convert]") {
+  const auto floats = [](const std::string& last) {
+    return "GLOBAL torch._utils _rebuild_tensor_v2; " +
+           tensor_arguments("GLOBAL torch CharStorage", "2", last);
+  };
+  const auto metadata = [&](bool is_first) {
+    return floats(is_first ? "EMPTY_DICT; BINPUT 0; BINUNICODE neg; NEWTRUE; SETITEM" : "BINGET 0");
+  };
+  const auto tuple = [&](bool is_first) {
+    return is_first ? floats(kNegative) + "; BINPUT 0" : "GLOBAL torch._utils _rebuild_tensor_v2; BINGET 0";
+  };
+  const auto refusal = [](const std::string& file) {
+    const Cli cli;
+    cli.write("in.pt", file);
+    CHECK(holds(cli.good("inspect in.pt"), "neg\n"));
+    const auto ran = cli.run("convert --dtype a=int32 --on-overflow inf in.pt -o out.pt");
+    CHECK(ran.status == 2);
+    CHECK_FALSE(cli.exists("out.pt"));
+    return ran.err;
+  };
+  CHECK(holds(refusal(two_tensors(metadata)),
+              "tensor 'a': what makes it lazily negated makes other tensors so, too"));
+  CHECK(holds(refusal(two_tensors(tuple)), "tensor 'a': its arguments are those of another tensor, too"));
+}
+
+TEST_CASE("a lazily negated float8 becomes a float that PyTorch can negate, or nothing", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", two_tensors([](bool) {
+              return "GLOBAL torch._utils _rebuild_tensor_v3; " +
+                     tensor_arguments("GLOBAL torch.storage UntypedStorage", "8",
+                                      std::string("GLOBAL torch float8_e4m3fnuz; ") + kNegative);
+            }));
+  const auto before = cli.good("inspect --values 8 --get a in.pt");
+  cli.good("convert -q --dtype a=float32 in.pt -o out.pt");
+  CHECK(cli.good("inspect --values 8 --get a out.pt") == before);
+  const auto ran = cli.run("convert --dtype a=int32 in.pt -f -o out.pt");
   CHECK(ran.status == 2);
-  CHECK(holds(ran.err, "tensor 'a': what makes it lazily negated makes other tensors so, too"));
-  CHECK_FALSE(cli.exists("out.pt"));
+  CHECK(holds(ran.err, "tensor 'a' is lazily negated, and PyTorch negates no float8_e4m3fnuz"));
 }
 
 TEST_CASE("with --compact each tensor is cast alone", "[cli][convert]") {

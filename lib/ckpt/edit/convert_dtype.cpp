@@ -55,18 +55,21 @@ std::string_view kind_name(DtypeClass kind) {
   return "";
 }
 
-/// Does PyTorch negate values of the dtype, and give each number another sign by that? Integers have one that
-/// has none (-128), and a cast makes another of it; float8 has no negation.
-bool has_signs(Dtype dtype) {
-  const auto& info = dtype_info(dtype);
-  return info.dtype_class == DtypeClass::kComplex ||
-         (info.dtype_class == DtypeClass::kFloat && info.item_size > 1);
+bool is_float_or_complex(Dtype dtype) {
+  const auto kind = dtype_info(dtype).dtype_class;
+  return kind == DtypeClass::kFloat || kind == DtypeClass::kComplex;
+}
+
+/// Floats that PyTorch has no negatives of; some of these dtypes have none.
+bool is_float8(Dtype dtype) {
+  return dtype_info(dtype).dtype_class == DtypeClass::kFloat && dtype_info(dtype).item_size == 1;
 }
 
 /// The values of a lazily negated tensor are cast, where the negative of its cast bytes would be something
-/// else.
+/// else: an integer has one that is none (-128), and a wider one has it.
 bool resolves(const TensorInfo& row, Dtype to) {
-  return row.has(kNegative) && !(has_signs(row.dtype) && has_signs(to));
+  const bool stays = is_float_or_complex(row.dtype) && is_float_or_complex(to) && !is_float8(to);
+  return row.has(kNegative) && !stays;
 }
 
 /// Those that the result does not have.
@@ -164,6 +167,10 @@ class Casting {
           ErrorCode::kUnsupported,
           fmt::format("requires a gradient and is no Parameter; PyTorch can't load such tensors of {}",
                       dtype_info(rule.dtype).name));
+    }
+    if (resolves(row, rule.dtype) && is_float8(row.dtype)) {
+      return refuse(ErrorCode::kUnsupported,
+                    fmt::format("is lazily negated, and PyTorch negates no {}", dtype_info(row.dtype).name));
     }
     const auto wanted = wanted_.try_emplace(id, Wanted{rule.dtype, std::move(key)});
     if (!wanted.second && wanted.first->second.to != rule.dtype) return two_dtypes(id, rule.dtype);

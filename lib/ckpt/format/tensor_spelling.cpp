@@ -98,6 +98,8 @@ Status TensorSpeller::relocate(const TensorInfo& row, GraphEdits& edits) {
   const auto is_tensor = reader_.read(call.use, old_);
   if (call.kind == Rebuild::kNotATensor || !is_tensor.ok() || !*is_tensor || !old_.storage)
     return Error(ErrorCode::kInternal, "a tensor that views no storage can't be given another one");
+  if (call.has_shared_arguments)
+    return Error(ErrorCode::kUnsupported, "its arguments are those of another tensor, too");
   CKPT_RETURN_IF_ERROR(drop_lazy_bits(call, row, edits));
   if (old_.dtype != row.dtype) return respell_dtype(call, row, edits);
   respell_place(call, row, edits);
@@ -250,6 +252,7 @@ TensorSpeller::DenseCall TensorSpeller::innermost(Use use, OtherUses others) {
 TensorSpeller::DenseCall TensorSpeller::call_with_storage(Use use) {
   const DenseCall none{graph_.resolve(use), Rebuild::kNotATensor, {}};
   Use dtype = kNoUse;
+  bool has_shared_arguments = false;
   for (int depth = 0; depth < kNesting; ++depth) {
     const auto node = graph_.resolve(use);
     const auto opcode = graph_.opcode(node);
@@ -262,11 +265,13 @@ TensorSpeller::DenseCall TensorSpeller::call_with_storage(Use use) {
     const bool legacy = kind == Rebuild::kLegacyTensor && opcode == Opcode::kBuild;
     auto function = made[0];
     auto tuple = legacy ? outer[1] : made[1];
+    has_shared_arguments = has_shared_arguments || is_shared(tuple);
     auto arguments = operands(graph_.resolve(tuple));
     if (kind == Rebuild::kFromType && arguments.size() == 4) {
       kind = reader_.kind(arguments[0]);
       function = arguments[0];
       tuple = arguments[2];
+      has_shared_arguments = has_shared_arguments || is_shared(tuple);
       arguments = operands(graph_.resolve(tuple));
     }
     switch (kind) {
@@ -276,7 +281,7 @@ TensorSpeller::DenseCall TensorSpeller::call_with_storage(Use use) {
       case Rebuild::kQuantized:
       case Rebuild::kLegacyTensor:
         if (arguments.size() < 4) return none;
-        return {node, kind, std::move(arguments), function, tuple, dtype};
+        return {node, kind, std::move(arguments), function, tuple, dtype, has_shared_arguments};
       case Rebuild::kDeviceFromCpu:
         if (arguments.size() < 2) return none;
         dtype = arguments[1];

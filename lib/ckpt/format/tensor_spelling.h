@@ -42,8 +42,8 @@ class TensorSpeller {
 
   /// Edits that lay the tensor at the row's use where the row says, as values of its dtype. All that use the
   /// same object see them. Errors: kInternal for a row without a storage; kUnsupported for a dtype that a
-  /// tensor of a class of its own (torch.FloatTensor) can't have, and for a row that is no longer lazily
-  /// negated or conjugated if its metadata belong to other tensors, too.
+  /// tensor of a class of its own (torch.FloatTensor) can't have, and where arguments that have to change are
+  /// those of other tensors, too.
   Status relocate(const TensorInfo& row, GraphEdits& edits);
 
  private:
@@ -55,6 +55,7 @@ class TensorSpeller {
     Use function = kNoUse;  ///< these three where others may use the tensor, too
     Use tuple = kNoUse;     ///< of the arguments
     Use dtype = kNoUse;     ///< where a call around it names the dtype once more
+    bool has_shared_arguments = false;
   };
 
   NewValue spell(const TensorInfo& row, bool requires_grad) const;
