@@ -25,7 +25,7 @@ namespace ckpt {
 /// Numbers of all inputs at the same place.
 template <typename Real>
 struct MergeBlock {
-  std::uint64_t first = 0;  ///< number of the tensor
+  std::uint64_t first = 0;  ///< number of the tensor, as it lies
   std::size_t count = 0;
   Real* const* x = nullptr;  ///< by input; may be changed
   Real* out = nullptr;

@@ -45,9 +45,9 @@ struct MergeJob {
   IntegerRule integers = IntegerRule::kEqual;  ///< where the inputs hold no floats: then method is not asked
   bool is_counter = false;  ///< floats that count something: the largest, and no part of what is measured
   std::vector<std::uint64_t> ranks = {};  ///< kLora: r of each adapter, whose A is r x in and B out x r
-  /// The inputs lie in another order of dimensions than C order, and so will the result: which dimension of
-  /// the tensor each of `shape` is. Only for methods that ask where each element is, and not for rows. Empty:
-  /// they lie in C order.
+  /// Inputs that are not complex may lie in another order of dimensions than C order, and so will the result:
+  /// which dimension of the tensor each of `shape` is. Only for methods that ask where each element is, and
+  /// not for rows. Empty: they lie in C order.
   std::vector<std::size_t> axes = {};
   /// How the result lies: the dimensions from the slowest to the fastest. Empty: in C order, as the inputs
   /// do.

@@ -91,6 +91,7 @@ class OrderedMerge : public ChangeMerge<Real> {
 
   /// Before the first `keep` in a chunk.
   void begin_bands(std::uint64_t chunk, MergeScratch& scratch) const {
+    if (!is_in_order()) return;
     scratch.counts.assign(searches_.size(), 0);
     for (std::size_t i = 0; i < searches_.size(); ++i) {
       const auto& cut = searches_[i].search->cut();
@@ -163,6 +164,8 @@ class OrderedMerge : public ChangeMerge<Real> {
   static constexpr std::uint64_t kMostStrips = std::uint64_t{1} << 14U;
   static constexpr std::uint64_t kMostExpected = std::uint64_t{10} << 20U;
 
+  static constexpr std::size_t kMostPlacings = 8;  ///< at once: each has some megabytes
+
   struct Search {
     std::unique_ptr<CutSearch<Real>> search;
     std::size_t value;
@@ -214,9 +217,9 @@ class OrderedMerge : public ChangeMerge<Real> {
     for (std::size_t i = 0; i < searches_.size(); ++i) {
       auto& place = searches_[i].place;
       const auto& cut = searches_[i].search->cut();
-      if (!is_placing_ && cut.splits_equals)
-        place = std::make_unique<PlaceSearch>(this->numbers_, cut.taken, cut.equals);
-      if (place != nullptr && !place->is_found()) round_.push_back(i);
+      if (!cut.splits_equals || round_.size() >= kMostPlacings) continue;
+      if (place == nullptr) place = std::make_unique<PlaceSearch>(this->numbers_, cut.taken, cut.equals);
+      if (!place->is_found()) round_.push_back(i);
     }
     is_placing_ = true;
     return round_.empty() ? 0 : this->chunks();

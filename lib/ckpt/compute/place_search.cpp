@@ -31,6 +31,11 @@ void PlaceSearch::end_chunk(const Chunk& chunk) {
 
 void PlaceSearch::settle() {
   if (!is_counting_) {
+    wanted_ = std::min<std::uint64_t>(wanted_, found_.size());  // a file may change between two passes
+    if (wanted_ == 0) {
+      end_ = low_;
+      return;
+    }
     const auto last = found_.begin() + static_cast<std::ptrdiff_t>(wanted_ - 1);
     std::nth_element(found_.begin(), last, found_.end());
     end_ = *last + 1;
@@ -38,7 +43,7 @@ void PlaceSearch::settle() {
     return;
   }
   std::size_t bin = 0;
-  for (; found_[bin] < wanted_; ++bin) wanted_ -= found_[bin];
+  for (; bin + 1 < kBins && found_[bin] < wanted_; ++bin) wanted_ -= found_[bin];
   const auto count = found_[bin];
   low_ += std::uint64_t{bin} << shift_;
   high_ = std::min(high_, low_ + (std::uint64_t{1} << shift_));

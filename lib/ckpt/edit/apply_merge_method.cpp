@@ -37,16 +37,16 @@ bool is_computed(Dtype dtype) {
 /// What a method asks of where an element is in the tensor. Places are those of C order, however it lies.
 enum class Places : std::uint8_t {
   kNone,
-  kEach,  ///< the place of each; they can come in any order
-  kRows,  ///< what lies behind what
+  kEach,     ///< the place of each; they can come in any order
+  kInOrder,  ///< what lies behind what: rows
 };
 
 Places places_for(MergeMethod method, const MergeParameters& parameters) {
   switch (method) {
     case MergeMethod::kNuslerp:
-      return parameters.flag(MergeParameter::kFlatten) ? Places::kNone : Places::kRows;
+      return parameters.flag(MergeParameter::kFlatten) ? Places::kNone : Places::kInOrder;
     case MergeMethod::kModelStock:
-      return parameters.flag(MergeParameter::kFilterWise) ? Places::kRows : Places::kNone;
+      return parameters.flag(MergeParameter::kFilterWise) ? Places::kInOrder : Places::kNone;
     case MergeMethod::kTies:
     case MergeMethod::kDareLinear:
     case MergeMethod::kDareTies:
@@ -55,7 +55,7 @@ Places places_for(MergeMethod method, const MergeParameters& parameters) {
     case MergeMethod::kSce: return Places::kEach;
     case MergeMethod::kDella:
     case MergeMethod::kDellaLinear:
-    case MergeMethod::kArceeFusion: return Places::kRows;
+    case MergeMethod::kArceeFusion: return Places::kInOrder;
     default: return Places::kNone;
   }
 }
@@ -142,7 +142,7 @@ class DictMethod final : public DictMerge {
     TensorView view{job.dtype, kNoIndex, 0, shape, strides_for(ours, job.dtype, true)};
     if (is_expanded(base_, ours)) ++noted_.expanded;
     const auto places = is_computed(ours.dtype) ? places_for(recipe_.method, job.parameters) : Places::kNone;
-    if (places == Places::kRows) put_in_order(job, view);
+    if (places == Places::kInOrder) put_in_order(job, view);
     CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device_of(ours), places));
     base_.replace(dict_.index, key.entry, view);
     return {};
@@ -187,7 +187,7 @@ class DictMethod final : public DictMerge {
     job.dtype = dtype_for(first);
     TensorView view{job.dtype, kNoIndex, 0, shape, {}, first.has(kRequiresGrad)};
     const auto device = other.devices[other.storages[first.storage].device];
-    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device, Places::kRows));
+    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device, Places::kInOrder));
     insert(name, view);
     return {};
   }
@@ -251,7 +251,7 @@ class DictMethod final : public DictMerge {
   Result<StorageId> compute(MergeJob job, const std::vector<PlacedTensor>& inputs, const TensorView& view,
                             const std::string& device, Places places) {
     auto axes = *dense_order(view.shape, view.strides);
-    if (places == Places::kRows) std::sort(axes.begin(), axes.end());
+    if (places == Places::kInOrder) std::sort(axes.begin(), axes.end());
     for (const auto axis : axes) job.shape.push_back(view.shape[axis]);
     if (places == Places::kEach && !std::is_sorted(axes.begin(), axes.end())) job.axes = axes;
     MergedTensor merged{dict_.root, job.name, 0, {}};

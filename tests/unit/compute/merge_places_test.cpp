@@ -140,4 +140,20 @@ TEST_CASE("a tensor is merged as it lies, with the places of C order", "[compute
   }
 }
 
+TEST_CASE("both ends of a band go through the same magnitudes, of many tensors", "[compute]") {
+  const Case one{{700, 500}, {1, 0}};
+  std::vector<Numbers> tensors(7, Numbers(product(one.shape)));
+  for (std::size_t k = 1; k < tensors.size(); ++k)
+    std::fill(tensors[k].begin(), tensors[k].end(), k % 2 == 0 ? 1 : -3);
+  for (const auto method : {MergeMethod::kBreadcrumbs, MergeMethod::kBreadcrumbsTies}) {
+    auto job = job_of(method, tensors, Dtype::kFloat32);
+    job.shape = one.shape;
+    job.parameters.densities = {0.3, 0.7, 0.5, 0.1, 0.2, 0.6};
+    job.parameters.gammas = {0.1, 0.01, 0.2, 0.3, 0.05, 0.02};
+    const auto plain = merged(job);
+    REQUIRE(plain.status.ok());
+    CHECK(merged(laid(job, tensors, one), 2).bytes == in_order(one.shape, one.order, 4, plain.bytes));
+  }
+}
+
 }  // namespace
