@@ -157,15 +157,26 @@ def header_of(path: str) -> dict[str, Any]:
         return json.loads(file.read(length))
 
 
-def loads_without_bytes(path: str, mode: str) -> bool:
-    """Quantised and nested tensors, for example, can't be made on the meta device."""
-    if META not in modes(path):
-        return False
+def loads(path: str, mode: str) -> bool:
     try:
-        load(path, mode if mode in modes(path) else META)
+        load(path, mode)
     except Exception:  # torch's errors have no common class
         return False
     return True
+
+
+def loads_without_bytes(path: str, mode: str) -> bool:
+    """Quantised and nested tensors, for example, can't be made on the meta device, and Parameters with attributes not as fake ones up to 2.9."""
+    if META not in modes(path):
+        return False
+    if mode in modes(path):
+        return loads(path, mode)
+    with tempfile.NamedTemporaryFile(suffix=".pt") as zip_file:  # as this release writes it
+        try:
+            torch.save(load(path), zip_file.name)
+        except Exception:  # a class that stands in for one that is gone
+            return loads(path, META)
+        return loads(path, META) and loads(zip_file.name, mode)
 
 
 def between_torch_containers(source: str, target: str) -> list[str]:
