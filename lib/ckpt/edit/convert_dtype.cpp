@@ -72,7 +72,7 @@ bool resolves(const TensorInfo& row, Dtype to) {
   return row.has(kNegative) && !stays;
 }
 
-/// Those that the result does not have.
+/// Bits of a tensor that the result has not: its values are cast.
 LazyBits gone_bits(const TensorInfo& row, Dtype to) {
   return resolves(row, to) ? lazy_bits_of(row) : LazyBits{};
 }
