@@ -402,7 +402,7 @@ class Judge:
         single = Case("linear", ["--weights", "1,2,3", "--accumulate", "float32"], {"weight": [1, 2, 3]}, error=8 * 2.0**-23)
         self.judge("sums in float32", single, states, files)
         for name in ("float8_e4m3fn", "float8_e5m2"):
-            if not hasattr(torch, name):
+            if not (hasattr(torch, name) and hasattr(torch._utils, "_rebuild_tensor_v3")):  # 2.1 has it and can't save it
                 continue
             narrow = OrderedDict((key, tensor.to(getattr(torch, name))) for key, tensor in base.items())
             files = [self.save("0.pt", base), self.save("1.pt", narrow)]
