@@ -139,6 +139,17 @@ TEST_CASE("containers may differ", "[cli][merge]") {
   }
 }
 
+TEST_CASE("tensors tied in the other file are tied wherever they go", "[cli][merge]") {
+  const Cli cli;
+  cli.write("base.pt", zip_of("a float32 1x5x2; b float32 1; c float32 5x2"));
+  cli.write("other.pt", zip_of("a float64 1x5x2; b float64 1x5x2 storage=a; c float64 5x2 storage=a"));
+  cli.good("merge -q base.pt other.pt --on-shape-mismatch take-other --dtype base -o out.pt");
+  const auto out = read_file(cli, "out.pt");
+  REQUIRE(out.tensors.size() == 3);
+  CHECK(out.tensors[1].storage == out.tensors[0].storage);
+  CHECK(out.tensors[2].storage == out.tensors[0].storage);
+}
+
 TEST_CASE("tensors tied in the base stay tied if they get one storage, and else it is said", "[cli][merge]") {
   const MergeCli cli;
   cli.write("tied.pt", zip_of("a float32 3; b float32 3 storage=a"));

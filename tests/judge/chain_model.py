@@ -329,6 +329,10 @@ class Run:
         lost = [entry for entry in self.begin.values() if entry.is_dropped or entry.loses_state]
         if any(entry.may_be_parameter for entry in lost):
             self.may_refuse = self.may_refuse or not self.is_proven(optimizer)
+        values = [self.begin[keys[0]].value for slots in self.slots for keys in slots]
+        views = [(untyped(value).data_ptr(), value.storage_offset(), tuple(value.shape)) for value in values if value.numel() > 0]
+        if len(set(views)) < len(views):
+            self.may_refuse = True  # an edit made one tensor of two parameters
         named = self.named(groups)
         number, moved = 0, {}
         for group, slots, entries in zip(groups, self.slots, named):

@@ -27,6 +27,7 @@ Result<TensorView> Importer::import(const Offered& offered, Dtype dtype, const S
   Shape shape;
   Shape steps;
   for (const auto axis : *order) {
+    if (view.shape[axis] == 1) continue;  // may stand anywhere, and the key must not depend on where
     shape.push_back(view.shape[axis]);
     steps.push_back(old_strides[axis]);
   }
