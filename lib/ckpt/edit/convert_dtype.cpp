@@ -55,11 +55,6 @@ std::string_view kind_name(DtypeClass kind) {
   return "";
 }
 
-bool is_float_or_complex(Dtype dtype) {
-  const auto kind = dtype_info(dtype).dtype_class;
-  return kind == DtypeClass::kFloat || kind == DtypeClass::kComplex;
-}
-
 /// Floats that PyTorch has no negatives of; some of these dtypes have none.
 bool is_float8(Dtype dtype) {
   return dtype_info(dtype).dtype_class == DtypeClass::kFloat && dtype_info(dtype).item_size == 1;
@@ -68,7 +63,7 @@ bool is_float8(Dtype dtype) {
 /// The values of a lazily negated tensor are cast, where the negative of its cast bytes would be something
 /// else: an integer has one that is none (-128), and a wider one has it.
 bool resolves(const TensorInfo& row, Dtype to) {
-  const bool stays = is_float_or_complex(row.dtype) && is_float_or_complex(to) && !is_float8(to);
+  const bool stays = is_differentiable(row.dtype) && is_differentiable(to) && !is_float8(to);
   return row.has(kNegative) && !stays;
 }
 
@@ -246,11 +241,12 @@ class Casting {
       return Error(data.error().code(),
                    fmt::format("tensor {}: {}", quoted_path(path), data.error().message()));
     }
-    if (!edit_.compact && is_cast_as_one(storage, rows)) {
+    const bool is_one = is_cast_as_one(storage, rows);
+    if (is_one && !edit_.compact) {
       cast_whole(storage, *data, rows);
       return {};
     }
-    const bool is_mixed = rows.size() > 1 && !is_cast_as_one(storage, rows);
+    const bool is_mixed = rows.size() > 1 && !is_one;
     for (const bool has_key : {true, false}) {  // who has one names what others share with it
       for (const auto id : rows) {
         const auto wanted = wanted_.find(id);

@@ -82,6 +82,10 @@ Status check_id_items(const ValueGraph& graph, const StorageUse& use, std::uint8
       fmt::format("the persistent id of a storage has {} items, expected {}", use.id_items, expected));
 }
 
+std::size_t metadata_index(Rebuild kind) {
+  return kind == Rebuild::kTensorV3 ? 7 : 6;
+}
+
 std::vector<std::pair<Use, Use>> metadata_items(const ValueGraph& graph, Use metadata) {
   std::vector<std::pair<Use, Use>> items;
   std::vector<Use> group;  // the mapping, then keys and values by turns
@@ -363,10 +367,9 @@ Result<bool> TensorReader::read_dense(Rebuild made, const std::vector<Use>& args
   if (args.size() > 4 && graph_.boolean(args[4]).value_or(false)) call.flags |= kRequiresGrad;
   if (made == Rebuild::kTensorV3) {
     CKPT_ASSIGN_OR_RETURN(call.dtype, read_dtype(args[6]));
-    if (args.size() > 7) read_flags(args[7], call);
-  } else if (args.size() > 6) {
-    read_flags(args[6], call);
   }
+  const auto metadata = metadata_index(made);
+  if (args.size() > metadata) read_flags(args[metadata], call);
   return true;
 }
 

@@ -65,6 +65,9 @@ Error corrupt_at(const ValueGraph& graph, Use node, std::string message);
 /// kCorrupt where a storage's persistent id has another number of items than the container's loaders unpack.
 Status check_id_items(const ValueGraph& graph, const StorageUse& use, std::uint8_t expected);
 
+/// Where metadata stand among the arguments of a call that makes a dense tensor, if it has any.
+std::size_t metadata_index(Rebuild kind);
+
 /// Keys and values of a tensor's metadata, an argument of the calls that make dense tensors.
 std::vector<std::pair<Use, Use>> metadata_items(const ValueGraph& graph, Use metadata);
 

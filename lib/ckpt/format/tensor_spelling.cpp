@@ -16,11 +16,6 @@ NewValue spell_dtype(Dtype dtype) {
   return NewValue::global("torch", dtype_info(dtype).name);
 }
 
-/// Where metadata stand among the arguments of _rebuild_tensor_v2 and _v3, if there are any.
-std::size_t metadata_index(Rebuild kind) {
-  return kind == Rebuild::kTensorV3 ? 7 : 6;
-}
-
 }  // namespace
 
 TensorSpeller::TensorSpeller(const Checkpoint& checkpoint, const StorageSpelling& storages)
