@@ -95,41 +95,29 @@ TEST_CASE("the values of a lazily negated tensor are cast", "[cli][convert]") {
   }
 }
 
-/// A zip of tensors "a" and "b" on one storage of 8 bytes, of this class and with these last arguments. Both
-/// are spelled as `arguments(true)` and `arguments(false)`, in assembly; each leaves a tuple.
-template <typename Arguments>
-std::string two_tensors(const Arguments& arguments) {
-  const auto pickle =
-      testing::assemble("PROTO 2; EMPTY_DICT; MARK; BINUNICODE a; " + arguments(true) + "; REDUCE; " +
-                        "BINUNICODE b; " + arguments(false) + "; REDUCE; SETITEMS; STOP");
+/// A zip of tensors "a" and "b" on one storage of 8 bytes, each as assembly of its call.
+std::string two_tensors(const std::string& a, const std::string& b) {
+  const auto pickle = testing::assemble("PROTO 2; EMPTY_DICT; MARK; BINUNICODE a; " + a + "; BINUNICODE b; " +
+                                        b + "; SETITEMS; STOP");
   return std::string(as_text(build_zip("archive/data.pkl body=" + escaped(as_text(pickle)) +
                                        ";archive/data/0 body=01234567;archive/version body=3\\n")));
 }
 
-std::string tensor_arguments(const std::string& storage_class, const std::string& size,
-                             const std::string& last) {
-  return "MARK; MARK; BINUNICODE storage; " + storage_class +
-         "; BINUNICODE \"0\"; BINUNICODE cpu; BININT 8; TUPLE; "
-         "BINPERSID; BININT 0; MARK; BININT " +
-         size +
-         "; TUPLE; MARK; BININT 1; TUPLE; NEWFALSE; "
-         "GLOBAL collections OrderedDict; EMPTY_TUPLE; REDUCE; " +
-         last + "; TUPLE";
+/// With these arguments behind the hooks, on that storage.
+TensorPickle tensor_with(const std::string& storage_class, const std::string& more) {
+  TensorPickle tensor;
+  tensor.storage_class = "GLOBAL " + storage_class;
+  tensor.numel = "BININT 8";
+  tensor.view = "";
+  tensor.more = more;
+  return tensor;
 }
 
 constexpr auto kNegative = "EMPTY_DICT; BINUNICODE neg; NEWFALSE; SETITEM";  // the key alone counts
 
 TEST_CASE("a tensor whose arguments make another one, too, keeps them", "[cli][convert]") {
-  const auto floats = [](const std::string& last) {
-    return "GLOBAL torch._utils _rebuild_tensor_v2; " +
-           tensor_arguments("GLOBAL torch CharStorage", "2", last);
-  };
-  const auto metadata = [&](bool is_first) {
-    return floats(is_first ? "EMPTY_DICT; BINPUT 0; BINUNICODE neg; NEWTRUE; SETITEM" : "BINGET 0");
-  };
-  const auto tuple = [&](bool is_first) {
-    return is_first ? floats(kNegative) + "; BINPUT 0" : "GLOBAL torch._utils _rebuild_tensor_v2; BINGET 0";
-  };
+  const std::string function = "GLOBAL torch._utils _rebuild_tensor_v2; ";
+  const auto chars = [](const std::string& metadata) { return tensor_with("torch CharStorage", metadata); };
   const auto refusal = [](const std::string& file) {
     const Cli cli;
     cli.write("in.pt", file);
@@ -139,18 +127,21 @@ TEST_CASE("a tensor whose arguments make another one, too, keeps them", "[cli][c
     CHECK_FALSE(cli.exists("out.pt"));
     return ran.err;
   };
-  CHECK(holds(refusal(two_tensors(metadata)),
+  CHECK(holds(refusal(two_tensors(chars("EMPTY_DICT; BINPUT 0; BINUNICODE neg; NEWTRUE; SETITEM").value(),
+                                  chars("BINGET 0").value())),
               "tensor 'a': what makes it lazily negated makes other tensors so, too"));
-  CHECK(holds(refusal(two_tensors(tuple)), "tensor 'a': its arguments are those of another tensor, too"));
+  CHECK(holds(refusal(two_tensors(function + chars(kNegative).arguments() + "; BINPUT 0; REDUCE",
+                                  function + "BINGET 0; REDUCE")),
+              "tensor 'a': its arguments are those of another tensor, too"));
 }
 
 TEST_CASE("a lazily negated float8 becomes a float that PyTorch can negate, or nothing", "[cli][convert]") {
   const Cli cli;
-  cli.write("in.pt", two_tensors([](bool) {
-              return "GLOBAL torch._utils _rebuild_tensor_v3; " +
-                     tensor_arguments("GLOBAL torch.storage UntypedStorage", "8",
-                                      std::string("GLOBAL torch float8_e4m3fnuz; ") + kNegative);
-            }));
+  auto tensor =
+      tensor_with("torch.storage UntypedStorage", std::string("GLOBAL torch float8_e4m3fnuz; ") + kNegative);
+  tensor.sizes = "MARK; BININT 8; TUPLE";
+  const auto call = "GLOBAL torch._utils _rebuild_tensor_v3; " + tensor.arguments() + "; REDUCE";
+  cli.write("in.pt", two_tensors(call, call));
   const auto before = cli.good("inspect --values 8 --get a in.pt");
   cli.good("convert -q --dtype a=float32 in.pt -o out.pt");
   CHECK(cli.good("inspect --values 8 --get a out.pt") == before);

@@ -236,11 +236,15 @@ std::string hex(ByteView bytes) {
 
 }  // namespace
 
+std::string TensorPickle::arguments() const {
+  return "MARK; MARK; BINUNICODE storage; " + storage_class + "; " + key + "; BINUNICODE \"cpu\"; " + numel +
+         (view.empty() ? "" : "; " + view) + "; TUPLE; BINPERSID; " + offset + "; " + sizes + "; " + strides +
+         "; NEWFALSE; GLOBAL collections OrderedDict; EMPTY_TUPLE; REDUCE" +
+         (more.empty() ? "" : "; " + more) + "; TUPLE";
+}
+
 std::string TensorPickle::value() const {
-  return "GLOBAL torch._utils _rebuild_tensor_v2; MARK; MARK; BINUNICODE storage; " + storage_class + "; " +
-         key + "; BINUNICODE \"cpu\"; " + numel + (view.empty() ? "" : "; " + view) + "; TUPLE; BINPERSID; " +
-         offset + "; " + sizes + "; " + strides +
-         "; NEWFALSE; GLOBAL collections OrderedDict; EMPTY_TUPLE; REDUCE; TUPLE; REDUCE";
+  return "GLOBAL torch._utils _rebuild_tensor_v2; " + arguments() + "; REDUCE";
 }
 
 std::string escaped(std::string_view bytes) {

@@ -57,7 +57,9 @@ struct TensorPickle {
   std::string offset = "BININT 0";
   std::string sizes = "MARK; BININT 2; TUPLE";
   std::string strides = "MARK; BININT 1; TUPLE";
+  std::string more = {};  ///< behind the hooks; left out where empty
 
+  std::string arguments() const;  ///< as a tuple
   std::string value() const;
 
   std::string pickle() const { return "PROTO 2; " + value() + "; STOP"; }

@@ -19,6 +19,13 @@ inline std::size_t product(const Shape& shape) {
   return out;
 }
 
+/// The dimensions as they lie in the order.
+inline Shape in_order(const Shape& shape, const Order& order) {
+  Shape out;
+  for (const auto axis : order) out.push_back(shape[axis]);
+  return out;
+}
+
 /// `values` of `item` bytes, in C order, as they lie in the order.
 inline Bytes in_order(const Shape& shape, const Order& order, std::size_t item, const Bytes& values) {
   Bytes out;

@@ -48,8 +48,7 @@ MergeJob laid(const MergeJob& job, const std::vector<Numbers>& tensors, const Ca
   for (std::size_t k = 0; k < tensors.size(); ++k)
     out.inputs[k] =
         input_of(Dtype::kFloat32, in_order(one.shape, one.order, 4, stored(Dtype::kFloat32, tensors[k])), k);
-  out.shape.clear();
-  for (const auto axis : one.order) out.shape.push_back(one.shape[axis]);
+  out.shape = in_order(one.shape, one.order);
   out.axes = one.order;
   return out;
 }
@@ -62,9 +61,7 @@ TEST_CASE("places of elements that lie in another order come in runs", "[compute
       std::memcpy(places.data() + place * sizeof place, &place, sizeof place);
     }
     const auto wanted = in_order(one.shape, one.order, sizeof(std::uint32_t), places);
-    Shape shape;
-    for (const auto axis : one.order) shape.push_back(one.shape[axis]);
-    const PlaceOrder order(shape, one.order);
+    const PlaceOrder order(in_order(one.shape, one.order), one.order);
     std::size_t wrong = 0;
     for (std::uint64_t first = 0; first < product(one.shape);) {
       const auto run = order.run_at(first, 1000);
