@@ -16,12 +16,10 @@ constexpr std::uint64_t kLeastRun = 64;                         // bytes
 
 }  // namespace
 
-std::optional<BlockOrder> delivery_order(std::span<const std::int64_t> shape,
-                                         std::span<const std::size_t> order, std::size_t item) {
-  BlockOrder out(shape, order, kMostSlabBytes / item);
-  if (out.slab_size() > kMostSlabBytes / item) return std::nullopt;
-  if (out.is_cut() && out.run_size() * item < kLeastRun) return std::nullopt;
-  return out;
+bool can_deliver(std::span<const std::int64_t> shape, std::span<const std::size_t> order, std::size_t item) {
+  const BlockOrder found(shape, order, kMostSlabBytes / item);
+  if (found.slab_size() > kMostSlabBytes / item) return false;
+  return !found.is_cut() || found.run_size() * item >= kLeastRun;
 }
 
 MergeDelivery::MergeDelivery(const MergeJob& job) : job_(job), item_(dtype_info(job.dtype).item_size) {
@@ -79,34 +77,41 @@ Status MergeDelivery::add(const Slab& slab, std::uint64_t offset, ByteView bytes
 }
 
 Status MergeDelivery::emit_slab(const Slab& slab, ByteView values, const Emit& emit) const {
-  Bytes piece;
-  for (std::uint64_t done = 0; done < slab.count;) {
-    const auto count = std::min(kPiece / item_, slab.count - done);
-    piece.resize(count * item_);
-    order_->arrange_slab(item_, slab, values.data(), done, count, piece.data());
-    if (job_.result_swapped) swap_byte_order(job_.dtype, piece);
-    for (std::uint64_t sent = 0; sent < count;) {
-      const auto place = order_->slab_place(slab, done + sent);
-      const auto size = std::min(place.size, count - sent);
-      CKPT_RETURN_IF_ERROR(emit(place.offset * item_, ByteView(piece).subspan(sent * item_, size * item_)));
-      sent += size;
+  const auto arrange = [&](std::uint64_t first, std::uint64_t count, std::byte* out) {
+    order_->arrange_slab(item_, slab, values.data(), first, count, out);
+  };
+  return in_pieces(slab.count, arrange, [&](std::uint64_t first, ByteView piece) -> Status {
+    while (!piece.empty()) {
+      const auto place = order_->slab_place(slab, first);
+      const auto run = piece.first(std::min(place.size * item_, piece.size()));
+      CKPT_RETURN_IF_ERROR(emit(place.offset * item_, run));
+      piece = piece.subspan(run.size());
+      first += place.size;
     }
-    done += count;
-  }
-  return {};
+    return {};
+  });
 }
 
 Status MergeDelivery::emit_blocks(std::uint64_t offset, ByteView values, const Emit& emit) const {
-  Bytes piece(std::min<std::uint64_t>(kPiece, values.size()));
-  for (std::uint64_t done = 0; done < values.size(); done += piece.size()) {
-    piece.resize(std::min<std::uint64_t>(piece.size(), values.size() - done));
-    if (order_) {
-      order_->arrange(item_, values.data(), done / item_, piece.size() / item_, piece.data());
-    } else {
-      std::memcpy(piece.data(), values.data() + done, piece.size());
-    }
+  const auto arrange = [&](std::uint64_t first, std::uint64_t count, std::byte* out) {
+    if (order_) return order_->arrange(item_, values.data(), first, count, out);
+    std::memcpy(out, values.data() + first * item_, count * item_);
+  };
+  return in_pieces(values.size() / item_, arrange, [&](std::uint64_t first, ByteView piece) {
+    return emit(offset + first * item_, piece);
+  });
+}
+
+template <typename Arrange, typename Send>
+Status MergeDelivery::in_pieces(std::uint64_t numbers, const Arrange& arrange, const Send& send) const {
+  Bytes piece;
+  for (std::uint64_t done = 0; done < numbers;) {
+    const auto count = std::min(kPiece / item_, numbers - done);
+    piece.resize(count * item_);
+    arrange(done, count, piece.data());
     if (job_.result_swapped) swap_byte_order(job_.dtype, piece);
-    CKPT_RETURN_IF_ERROR(emit(offset + done, piece));
+    CKPT_RETURN_IF_ERROR(send(done, piece));
+    done += count;
   }
   return {};
 }

@@ -15,10 +15,9 @@
 
 namespace ckpt {
 
-/// How a tensor comes into another order, in slabs of so many bytes that they fit memory; nothing where their
-/// runs would be too short to be written one by one.
-std::optional<BlockOrder> delivery_order(std::span<const std::int64_t> shape,
-                                         std::span<const std::size_t> order, std::size_t item);
+/// Can a tensor of items of so many bytes be brought into another order, in slabs that fit memory? Not where
+/// their runs would be too short to be written one by one.
+bool can_deliver(std::span<const std::int64_t> shape, std::span<const std::size_t> order, std::size_t item);
 
 class MergeDelivery {
  public:
@@ -56,6 +55,10 @@ class MergeDelivery {
   Status emit_slab(const Slab& slab, ByteView values, const Emit& emit) const;
   /// Whole blocks, in C order.
   Status emit_blocks(std::uint64_t offset, ByteView values, const Emit& emit) const;
+  /// So many numbers, a piece at a time: `arrange(first, count, out)`, then `send(first, piece)` in the byte
+  /// order that the file has.
+  template <typename Arrange, typename Send>
+  Status in_pieces(std::uint64_t numbers, const Arrange& arrange, const Send& send) const;
 
   const MergeJob& job_;
   std::size_t item_;

@@ -242,7 +242,7 @@ class DictMethod final : public DictMerge {
     if (view.strides.empty() || is_c_order(view.shape, view.strides)) return;
     job.order = *dense_order(view.shape, view.strides);
     const auto item = dtype_info(job.dtype).item_size;
-    if (delivery_order(view.shape, job.order, item)) return;
+    if (can_deliver(view.shape, job.order, item)) return;
     job.order.clear();
     view.strides.clear();
     ++noted_.reordered;

@@ -124,15 +124,17 @@ TEST_CASE("a block that does not fit memory comes in slabs", "[compute]") {
 }
 
 TEST_CASE("a tensor is put in order where its slabs lie in runs worth writing", "[compute]") {
-  const auto cuts = [](const Shape& shape, const Order& order, std::size_t item) {
-    const auto found = delivery_order(shape, order, item);
-    return found && found->is_cut();
+  const auto is_cut = [](const Shape& shape, const Order& order, std::size_t item) {
+    return BlockOrder(shape, order, kMostSlabBytes / item).is_cut();
   };
-  CHECK(cuts({16'384, 16'384}, {1, 0}, 4));                                        // runs of 2 KiB
-  CHECK(cuts({8, 16'384, 16'384}, {0, 2, 1}, 4));                                  // block by block
-  CHECK_FALSE(cuts({1024, 1024}, {1, 0}, 4));                                      // one slab
-  CHECK(delivery_order(Shape{64, 1 << 24}, Order{1, 0}, 2) == std::nullopt);       // runs of 2 bytes
-  CHECK(delivery_order(Shape{2, 9000, 9000}, Order{2, 1, 0}, 4) == std::nullopt);  // a row is too large
+  const Shape large{16'384, 16'384};
+  CHECK((is_cut(large, {1, 0}, 4) && can_deliver(large, Order{1, 0}, 4)));  // runs of 1 KiB
+  const Shape blocks{8, 16'384, 16'384};
+  CHECK((is_cut(blocks, {0, 2, 1}, 4) && can_deliver(blocks, Order{0, 2, 1}, 4)));
+  const Shape small{1024, 1024};
+  CHECK((!is_cut(small, {1, 0}, 4) && can_deliver(small, Order{1, 0}, 4)));
+  CHECK_FALSE(can_deliver(Shape{64, 1 << 24}, Order{1, 0}, 2));       // runs of 2 bytes
+  CHECK_FALSE(can_deliver(Shape{2, 9000, 9000}, Order{2, 1, 0}, 4));  // a row is too large
 }
 
 TEST_CASE("pieces of a tensor in another order are its bytes", "[compute]") {
