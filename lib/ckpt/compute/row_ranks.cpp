@@ -137,13 +137,30 @@ void RowRanker<Real>::mark(std::span<const Key> keys, Key greatest, const Ranked
 template <typename Real>
 bool RowRanker<Real>::mark_by_depth(std::span<const Key> keys, Key greatest, std::size_t bit,
                                     std::vector<std::uint64_t>& bits) {
-  constexpr std::size_t kTables = 4;  // counts of one depth wait for one another
   const auto size = keys.size();
   const auto octave_bits = size <= kShortRow ? 5U : 8U;
   const auto depths = kOctaves << octave_bits;
   depths_.resize(size);
   kernels_.depths(keys.data(), greatest, octave_bits, static_cast<std::uint16_t>(depths - 1), depths_.data(),
                   size);
+  bound_thresholds(depths);
+  const auto open = decide_by_bounds();
+  if (open > kMostOpen) return false;
+  for (std::size_t i = 0; i < open; ++i) {
+    const auto number = open_[i];
+    const auto at = kernels_.keys_before(keys.data(), number, size);
+    if (random_[number] < thresholds_[at]) kept_[number / 64] |= std::uint64_t{1} << number % 64;
+  }
+  for (std::size_t i = 0; i < kept_.size(); ++i)
+    put_bits(bits, bit + i * 64, kept_[i], std::min<std::size_t>(64, size - i * 64));
+  return true;
+}
+
+/// Of each of `depths`, from how many numbers have it and how many are less deep.
+template <typename Real>
+void RowRanker<Real>::bound_thresholds(std::size_t depths) {
+  constexpr std::size_t kTables = 4;  // counts of one depth wait for one another
+  const auto size = depths_.size();
   counts_.assign(kTables * depths, 0);
   for (std::size_t i = 0; i < size; ++i) ++counts_[i % kTables * depths + depths_[i]];
   surely_.resize(depths);
@@ -154,6 +171,12 @@ bool RowRanker<Real>::mark_by_depth(std::span<const Key> keys, Key greatest, std
     for (std::size_t table = 0; table < kTables; ++table) place += counts_[table * depths + depth];
     surely_[depth] = thresholds_[place > 0 ? place - 1 : 0];
   }
+}
+
+/// Which numbers are kept whatever their place is. Those that may be begin `open_`: how many there are.
+template <typename Real>
+std::size_t RowRanker<Real>::decide_by_bounds() {
+  const auto size = depths_.size();
   open_.resize(size);
   kept_.resize((size + 63) / 64);
   std::size_t open = 0;
@@ -171,15 +194,7 @@ bool RowRanker<Real>::mark_by_depth(std::span<const Key> keys, Key greatest, std
     }
     kept_[first / 64] = word;
   }
-  if (open > kMostOpen) return false;
-  for (std::size_t i = 0; i < open; ++i) {
-    const auto number = open_[i];
-    const auto at = kernels_.keys_before(keys.data(), number, size);
-    if (random_[number] < thresholds_[at]) kept_[number / 64] |= std::uint64_t{1} << number % 64;
-  }
-  for (std::size_t i = 0; i < kept_.size(); ++i)
-    put_bits(bits, bit + i * 64, kept_[i], std::min<std::size_t>(64, size - i * 64));
-  return true;
+  return open;
 }
 
 template <typename Real>

@@ -41,6 +41,8 @@ class RowRanker {
   void set_thresholds(std::size_t size, const RankedMask& mask);
   bool mark_by_depth(std::span<const Key> keys, Key greatest, std::size_t bit,
                      std::vector<std::uint64_t>& bits);
+  void bound_thresholds(std::size_t depths);
+  std::size_t decide_by_bounds();
   void mark_by_order(std::span<const Key> keys, Key greatest, std::size_t bit,
                      std::vector<std::uint64_t>& bits);
 
