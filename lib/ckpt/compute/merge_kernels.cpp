@@ -50,6 +50,8 @@ CKPT_INLINED std::uint64_t random_pair(std::uint64_t key, std::uint64_t place) {
 
 template <typename Real>
 struct Loops {
+  static constexpr std::size_t kMostInConsensus = 128;
+
   using Key = MagnitudeKey<Real>;
   using Signed = std::make_signed_t<Key>;  // keys are positive, and vector units compare these
   using Keys __attribute__((vector_size(kMergeLanes * sizeof(Real)))) = Signed;
@@ -157,15 +159,15 @@ struct Loops {
     finish(task, out, padded(count));
   }
 
-  static CKPT_INLINED void task_consensus(const TaskSum<Real>& task, bool by_count, Real* __restrict out,
-                                          std::size_t count) {
-    const auto size = padded(count);
-    alignas(64) std::array<Real, kMergeBlock> all;
-    alignas(64) std::array<Real, kMergeBlock> votes;
-    alignas(64) std::array<Real, kMergeBlock> divisors;
+  /// `size` numbers from `first` on, few enough that all stays in the nearest cache.
+  static CKPT_INLINED void consensus_of(const TaskSum<Real>& task, bool by_count, std::size_t first,
+                                        std::size_t size, Real* __restrict out) {
+    alignas(64) std::array<Real, kMostInConsensus> all;
+    alignas(64) std::array<Real, kMostInConsensus> votes;
+    alignas(64) std::array<Real, kMostInConsensus> divisors;
     for (std::size_t i = 0; i < size; ++i) all[i] = votes[i] = divisors[i] = out[i] = 0;
     for (std::size_t k = 0; k < task.inputs; ++k) {
-      const auto* change = task.changes[k];
+      const auto* change = task.changes[k] + first;
       const auto weight = task.weights[k];
       for (std::size_t i = 0; i < size; ++i) all[i] += weight * change[i];
       if (!by_count) continue;
@@ -176,7 +178,7 @@ struct Loops {
     }
     const auto* elected = by_count ? votes.data() : all.data();
     for (std::size_t k = 0; k < task.inputs; ++k) {
-      const auto* change = task.changes[k];
+      const auto* change = task.changes[k] + first;
       const auto weight = task.weights[k];
       for (std::size_t i = 0; i < size; ++i) {
         const auto part = weight * change[i];
@@ -189,6 +191,13 @@ struct Loops {
       for (std::size_t i = 0; i < size; ++i) out[i] /= divisors[i] == 0 ? Real{1} : divisors[i];
     }
     for (std::size_t i = 0; i < size; ++i) out[i] = all[i] == all[i] ? out[i] : all[i];
+  }
+
+  static CKPT_INLINED void task_consensus(const TaskSum<Real>& task, bool by_count, Real* __restrict out,
+                                          std::size_t count) {
+    const auto size = padded(count);
+    for (std::size_t first = 0; first < size; first += kMostInConsensus)
+      consensus_of(task, by_count, first, std::min(kMostInConsensus, size - first), out + first);
     finish(task, out, size);
   }
 
@@ -466,7 +475,7 @@ struct Loops {
   }
 
   static CKPT_INLINED KeyCounts collect(const Real* x, Key lower, Key upper, Key* inside, std::size_t count) {
-    constexpr std::size_t kMostSteps = 16;
+    constexpr auto kMostSteps = static_cast<std::size_t>(std::numeric_limits<Key>::digits);
     const auto low = static_cast<Signed>(lower);
     const auto high = static_cast<Signed>(upper);
     auto above_low = Keys{};  // as negative numbers, as comparisons are
