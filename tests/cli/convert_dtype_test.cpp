@@ -177,6 +177,40 @@ TEST_CASE("an overflow writes nothing, and a dry run says so", "[cli][convert]")
   CHECK(cli.good("inspect --values 3 --get w out.pt") == "0\n0\n255\n");
 }
 
+TEST_CASE("values that do not fit are found, too, where they are put in another order", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("w int64 3x2 strides=1x3; v int64 3"));
+  const std::string convert = "convert --dtype w=uint8 --to safetensors in.pt ";
+  for (const auto* const options : {"-o out.st", "-n"}) {
+    CHECK(holds(cli.bad(convert + options), "does not fit uint8"));
+    CHECK_FALSE(cli.exists("out.st"));
+  }
+  const auto counted = [&](const std::string& command) {
+    const auto report = cli.good(command + " --on-overflow clamp -n --json");
+    const auto at = report.find("\"casts\"");
+    REQUIRE(at != report.npos);
+    return report.substr(at, report.find(']', report.find("\"w\"", at) + 4) - at);
+  };
+  CHECK(counted(convert) == counted("convert --dtype w=uint8 in.pt"));
+}
+
+TEST_CASE("a cast is judged, too, where another edit goes on with its values", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("w int64 3; v float32 2"));
+  for (const std::string more : {"convert --dtype w=int64", "convert --compact", "filter-keys --drop v"})
+    CHECK(holds(cli.bad("apply -e 'convert --dtype w=uint8' -e '" + more + "' in.pt -n"),
+                "does not fit uint8"));
+}
+
+TEST_CASE("tensors without elements are cast, too", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("a float32 0; w float32 2"));
+  for (const std::string to : {"safetensors", "torch", "torch-legacy"}) {
+    cli.good("convert --dtype a=float16 --to " + to + " in.pt -f -o out");
+    CHECK(holds(cli.good("inspect out --get a"), "float16"));
+  }
+}
+
 TEST_CASE("what became of values that are out of range is said", "[cli][convert]") {
   const Cli cli;
   cli.write("in.pt", zip_of("w int64 3; f float32 3"));

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "ckpt/base/bytes.h"
 #include "ckpt/base/export.h"
@@ -27,6 +28,12 @@ struct ComputeOptions {
   std::shared_ptr<const TensorBackend> backend;  ///< who calculates; null: the native kernels
 };
 
+/// Bytes of a source.
+struct SourceStretch {
+  const ByteSource* source;
+  Extent extent;
+};
+
 class CKPT_EXPORT ComputedSource : public ByteSource {
  public:
   /// Takes `bytes`, which begin `offset` bytes into piece `piece`. Called by any thread and in any order,
@@ -36,6 +43,9 @@ class CKPT_EXPORT ComputedSource : public ByteSource {
   /// Does `produce` find out something about the values that a report shows, or that refuses them? Then it is
   /// called even where nothing is written.
   virtual bool has_verdict() const { return false; }
+
+  /// Adds to `out` the tensors of other sources that a stretch of this one is computed from, each as a whole.
+  virtual void add_inputs(Extent wanted, std::vector<SourceStretch>& out) const = 0;
 
   /// Computes stretches of the source and hands them over block by block. `report()` is called by the calling
   /// thread now and then. The bytes depend on the source alone, neither on how it is cut nor on the options,

@@ -215,6 +215,16 @@ Status GatheredSource::produce(std::span<const Extent> pieces, const ComputeOpti
   return Work(*this, pieces, options, deliver, report).run();
 }
 
+void GatheredSource::add_inputs(Extent wanted, std::vector<SourceStretch>& out) const {
+  for (auto offset = wanted.offset; offset < wanted.end();) {
+    const auto& [gather, extent] = result_at(offset);
+    const auto item = dtype_info(gather.from).item_size;
+    out.push_back(
+        {gather.source.get(), {gather.storage + gather.offset * item, device_reach(gather) * item}});
+    offset = extent.end();
+  }
+}
+
 bool GatheredSource::has_verdict() const {
   return std::any_of(results_.begin(), results_.end(),
                      [](const Placed& placed) { return placed.gather.watch != nullptr; });

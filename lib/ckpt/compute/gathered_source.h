@@ -55,6 +55,8 @@ class CKPT_EXPORT GatheredSource final : public ComputedSource {
   /// Some cast is watched. What is read with `read_at` is not counted.
   bool has_verdict() const override;
 
+  void add_inputs(Extent wanted, std::vector<SourceStretch>& out) const override;
+
   /// Errors, besides: what a watch refuses, of the first in order.
   Status produce(std::span<const Extent> pieces, const ComputeOptions& options, const Deliver& deliver,
                  const std::function<void()>& report) const override;

@@ -97,9 +97,8 @@ Status MergeDelivery::emit_blocks(std::uint64_t offset, ByteView values, const E
     if (order_) return order_->arrange(item_, values.data(), first, count, out);
     std::memcpy(out, values.data() + first * item_, count * item_);
   };
-  return in_pieces(values.size() / item_, arrange, [&](std::uint64_t first, ByteView piece) {
-    return emit(offset + first * item_, piece);
-  });
+  return in_pieces(values.size() / item_, arrange,
+                   [&](std::uint64_t first, ByteView piece) { return emit(offset + first * item_, piece); });
 }
 
 template <typename Arrange, typename Send>

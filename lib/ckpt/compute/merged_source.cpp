@@ -279,11 +279,7 @@ class MergedSource::Reading {
   Status go_to(std::uint64_t offset) {
     if (offset >= extent_.offset && offset < extent_.end()) return {};
     extent_ = {};  // until it is whole
-    const auto& extents = source_.extents_;
-    const auto holder =
-        std::upper_bound(extents.begin(), extents.end(), offset,
-                         [](std::uint64_t wanted, const Extent& extent) { return wanted < extent.end(); });
-    const auto job = static_cast<std::size_t>(holder - extents.begin());
+    const auto job = source_.job_at(offset);
     if (merge_ == nullptr || job_ != job) CKPT_RETURN_IF_ERROR(begin(job));
     return combine_around(offset);
   }
@@ -346,6 +342,26 @@ Extent MergedSource::add(MergeJob job) {
   extents_.push_back(extent);
   measures_.emplace_back();
   return extent;
+}
+
+/// LoRA's adapters are not of the tensor's size: they come from files as they are.
+void MergedSource::add_inputs(Extent wanted, std::vector<SourceStretch>& out) const {
+  for (auto job = job_at(wanted.offset); job < jobs_.size() && extents_[job].offset < wanted.end(); ++job) {
+    const auto& inputs = jobs_[job].inputs;
+    const auto count =
+        jobs_[job].method == MergeMethod::kLora ? std::min<std::size_t>(inputs.size(), 1) : inputs.size();
+    for (std::size_t i = 0; i < count; ++i)
+      out.push_back({inputs[i].source.get(),
+                     {inputs[i].offset, jobs_[job].numel() * dtype_info(inputs[i].dtype).item_size}});
+  }
+}
+
+/// That `offset` lies in.
+std::size_t MergedSource::job_at(std::uint64_t offset) const {
+  const auto holder =
+      std::upper_bound(extents_.begin(), extents_.end(), offset,
+                       [](std::uint64_t wanted, const Extent& extent) { return wanted < extent.end(); });
+  return static_cast<std::size_t>(holder - extents_.begin());
 }
 
 Status MergedSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {

@@ -97,6 +97,8 @@ class CKPT_EXPORT MergedSource final : public ComputedSource {
 
   bool has_verdict() const override { return true; }
 
+  void add_inputs(Extent wanted, std::vector<SourceStretch>& out) const override;
+
   /// Errors besides: kRefused for unrelated models and for integers that differ.
   Status produce(std::span<const Extent> pieces, const ComputeOptions& options, const Deliver& deliver,
                  const std::function<void()>& report) const override;
@@ -113,6 +115,7 @@ class CKPT_EXPORT MergedSource final : public ComputedSource {
   class Work;
   class Reading;
 
+  std::size_t job_at(std::uint64_t offset) const;
   Status check_relation() const;
 
   std::string name_;

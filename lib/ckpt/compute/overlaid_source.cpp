@@ -66,6 +66,11 @@ Status OverlaidSource::read_at(std::uint64_t offset, std::span<std::byte> out) c
   return {};
 }
 
+void OverlaidSource::add_inputs(Extent /*wanted*/, std::vector<SourceStretch>& out) const {
+  out.push_back({base_.get(), {0, base_->size()}});
+  other_.add_inputs({0, other_.size()}, out);
+}
+
 Status OverlaidSource::produce(std::span<const Extent> pieces, const ComputeOptions& options,
                                const Deliver& deliver, const std::function<void()>& report) const {
   const auto view = view_for_device();

@@ -32,6 +32,8 @@ class CKPT_EXPORT OverlaidSource final : public ComputedSource {
 
   Status read_at(std::uint64_t offset, std::span<std::byte> out) const override;
 
+  void add_inputs(Extent wanted, std::vector<SourceStretch>& out) const override;
+
   /// One thread reads `base` from its beginning to its end. A GPU takes the other rows.
   Status produce(std::span<const Extent> pieces, const ComputeOptions& options, const Deliver& deliver,
                  const std::function<void()>& report) const override;

@@ -44,7 +44,7 @@ class Compaction {
     for (TensorId id = 0; id < count; ++id) {
       if (is_view(id)) CKPT_RETURN_IF_ERROR(give_storage(id));
     }
-    if (gathered_->size() > 0) checkpoint_.parts.push_back({gathered_, {}, {}});
+    checkpoint_.parts.push_back({gathered_, {}, {}});  // storages without bytes are in it, too
     report_.compacted->bytes_after = bytes_in_use();
     return {};
   }

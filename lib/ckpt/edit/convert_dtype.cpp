@@ -92,7 +92,7 @@ class Casting {
     note_rules();
     CKPT_RETURN_IF_ERROR(follow_objects());
     for (const auto& [storage, rows] : rows_by_storage()) CKPT_RETURN_IF_ERROR(cast_storage(storage, rows));
-    if (gathered_->size() > 0) checkpoint_.parts.push_back({gathered_, {}, {}});
+    checkpoint_.parts.push_back({gathered_, {}, {}});  // storages without bytes are in it, too
     note_optimizers();
     context_.report.conversion->cast = std::move(report_);
     return {};
@@ -156,8 +156,7 @@ class Casting {
                     fmt::format("requires a gradient, which {} can't have", dtype_info(rule.dtype).name));
     }
     const bool is_object = row.use != kNoUse && row.has(kRequiresGrad) && !row.has(kIsParameter);
-    if (is_object && dtype_info(rule.dtype).storage_class.empty() &&
-        checkpoint_.format != FormatId::kTorchScript) {
+    if (is_object && !loads_with_gradient(checkpoint_, rule.dtype)) {
       return refuse(
           ErrorCode::kUnsupported,
           fmt::format("requires a gradient and is no Parameter; PyTorch can't load such tensors of {}",

@@ -9,6 +9,12 @@
 
 namespace ckpt {
 
+/// Can PyTorch load a plain tensor of `dtype` that requires a gradient? Those without a storage class of
+/// their own are made of bytes, and then are no leaves. What TorchScript holds is no object.
+inline bool loads_with_gradient(const Checkpoint& checkpoint, Dtype dtype) {
+  return !dtype_info(dtype).storage_class.empty() || checkpoint.format == FormatId::kTorchScript;
+}
+
 class Surroundings {
  public:
   explicit Surroundings(const EditContext& context);

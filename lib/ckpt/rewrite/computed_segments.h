@@ -44,9 +44,15 @@ class ComputedSegments {
   struct Work {
     const ComputedSource* source = nullptr;
     std::vector<Extent> pieces;            ///< in the source
-    std::vector<std::size_t> segments;     ///< of each piece
+    std::vector<std::size_t> segments;     ///< of each piece; those behind are of other sources' inputs
     std::vector<std::uint64_t> positions;  ///< in the output
+
+    /// Bytes of its own in the output?
+    bool is_written() const { return !segments.empty(); }
   };
+
+  void add_inner();
+  static ComputeOptions options_for(const Work& work, const ComputeOptions& options);
 
   const OutputPart& output_;
   std::vector<Work> works_;
