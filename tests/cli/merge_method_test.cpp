@@ -181,6 +181,17 @@ TEST_CASE("files that have nothing to do with each other are refused before anyt
   cli.good("merge base.st other.st --method mean --allow-unrelated -o out.st");
 }
 
+TEST_CASE("files are related or not, whatever is done with the result", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("away.st", file_of({{"a", {-1, -2, -3, -4}, "2,2"}, {"b", {-1, -1}, ""}}));
+  for (const std::string more :
+       {"convert --dtype float16", "merge base.st --method mean", "convert --compact"}) {
+    const auto run = "apply -e 'merge away.st --method mean' -e '" + more + "' base.st -o out.st";
+    CHECK(has(cli.bad(run), "are not related"));
+    CHECK_FALSE(cli.exists("out.st"));
+  }
+}
+
 TEST_CASE("a tensor that not every file has stays the base's, and that is said", "[cli][merge]") {
   const MethodCli cli;
   cli.write("part.st", file_of({{"a", {2, 2, 3, 4}, "2,2"}, {"c", {7}, ""}}));
@@ -216,6 +227,32 @@ TEST_CASE("the result has the base's dtype or the one that is asked for, also wh
   for (const auto* key : {"a", "b"})
     CHECK(has(cli.good(std::string("inspect out.st --get ") + key), "float16"));
   CHECK(has(cli.values("b"), "1 1"));
+}
+
+TEST_CASE("floats are merged into floats of a byte or more", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("part.st", file_of({{"a", {2, 2, 3, 4}, "2,2"}}));
+  for (const std::string dtype : {"complex64", "int8", "bool", "quint8", "float4_e2m1fn_x2"})
+    CHECK(has(cli.refused("base.st part.st --method mean --dtype " + dtype),
+              "floats can't be merged into " + dtype));
+}
+
+TEST_CASE("tied tensors that only the base has stay tied in another dtype", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("tied.pt", zip_of("a float32 3; b float32 3 storage=a; w float32 2"));
+  cli.write("w.pt", zip_of("w float32 2"));
+  const auto report = cli.good("merge tied.pt w.pt --method mean --dtype float16 -o out.pt");
+  CHECK_FALSE(has(report, "are 2"));
+  CHECK(has(cli.good("inspect out.pt"), "tied"));
+}
+
+TEST_CASE("empty tensors at one place are several", "[cli][merge]") {
+  const MethodCli cli;
+  const auto empty = file_of({{"e", {}, "0"}, {"f", {}, "0"}, {"w", {1, 2}, ""}});
+  cli.write("empty.st", empty);
+  cli.write("more.st", empty);
+  cli.good("merge empty.st more.st --method mean -o out.st");
+  CHECK(has(cli.good("inspect out.st"), "3 tensors"));
 }
 
 TEST_CASE("integers follow their rule and never become floats", "[cli][merge]") {
@@ -422,6 +459,62 @@ TEST_CASE("keys that the base lacks are merged by the same rules", "[cli][merge]
   CHECK(has(cli.values("e"), "2 4"));
   cli.good(misfits + "--on-shape-mismatch take-other");
   CHECK(has(cli.values("e"), "1 2 3 4"));
+}
+
+TEST_CASE("integers that the base lacks follow their rule", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("w.pt", zip_of("w float32 3"));
+  cli.write("i.pt", zip_of("q int64 9; w float32 3; bn.num_batches_tracked int64 scalar storage=q offset=5; "
+                           "n int64 2"));
+  cli.write("j.pt", zip_of("q int64 9; w float32 3; bn.num_batches_tracked int64 scalar; n int64 2 storage=q "
+                           "offset=2"));
+  const std::string merge = "w.pt j.pt i.pt --keys union --allow-unrelated --method ";
+  for (const std::string method : {"mean ", "ties "}) {
+    CHECK(has(cli.refused(merge + method), "--integers"));
+    cli.good("merge -f -o out.pt " + merge + method + "--integers max");
+    CHECK(cli.values("bn.num_batches_tracked", "out.pt") == cli.values("bn.num_batches_tracked", "j.pt"));
+    cli.good("merge -f -o out.pt " + merge + method + "--integers first");
+    CHECK(cli.values("n", "out.pt") == cli.values("n", "j.pt"));
+  }
+}
+
+TEST_CASE("layers are those of the result", "[cli][merge]") {
+  const MethodCli cli;
+  const auto ones = [](const Keys& names) {
+    std::vector<Tensor> tensors;
+    for (const auto& name : names) tensors.push_back({name, {1}, ""});
+    return file_of(tensors);
+  };
+  cli.write("even.st", ones({"h.0.w", "h.2.w"}));
+  cli.write("all.st", ones({"h.0.w", "h.1.w", "h.2.w", "z"}));
+  cli.good(
+      "merge even.st all.st all.st --keys union --method linear --normalize no "
+      "--weights '0,[0,10],[0,100]' -o out.st");
+  CHECK(cli.values("h.1.w").ends_with("55 "));
+  CHECK(cli.values("h.2.w").ends_with("110 "));
+  CHECK(cli.values("z").ends_with("0 "));
+  cli.good(
+      "apply -e 'filter-keys --drop h.2.w' -e 'merge all.st --method linear --normalize no "
+      "--weights [1,1],[0,4]' all.st -f -o out.st");
+  CHECK(cli.values("h.1.w").ends_with("5 "));
+}
+
+TEST_CASE("a plain tensor that requires a gradient becomes no float8", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("v.pt", zip_of("v float32 2"));
+  cli.write("w.pt", zip_of("v float32 2; w float32 3 parameter"));
+  const std::string merge = "v.pt w.pt --keys union --method mean --dtype ";
+  CHECK(has(cli.refused(merge + "float8_e4m3fn"), "'w' requires a gradient and is no Parameter"));
+  cli.good("merge -o out.pt " + merge + "bfloat16");
+}
+
+TEST_CASE("a new tensor lies as the other's does", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("v.pt", zip_of("v float32 7"));
+  cli.write("t.pt", zip_of("v float32 7; t float32 5x4 strides=1x5"));
+  cli.good("merge v.pt t.pt t.pt --keys union --method mean -o out.pt");
+  CHECK(has(cli.good("inspect --json out.pt"), R"("strides":[1,5])"));
+  CHECK(cli.values("t", "out.pt") == cli.values("t", "t.pt"));
 }
 
 TEST_CASE("counters that are floats become the largest, and relate no models", "[cli][merge]") {

@@ -4,7 +4,10 @@
 #include <cstdint>
 #include <numeric>
 #include <optional>
+#include <set>
+#include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include <fmt/format.h>
@@ -90,12 +93,26 @@ class DictMethod final : public DictMerge {
         jobs_(jobs),
         merge_report_(report),
         noted_(noted) {
-    std::vector<std::string_view> names;
-    for (const auto& key : dict.keys) names.push_back(key.name);
-    depths_ = layer_positions(names);
+    find_depths();
   }
 
  private:
+  /// Of the keys that the result will have.
+  void find_depths() {
+    std::set<std::string_view> names;
+    for (const auto& key : dict_.keys) {
+      if (!key.dropped) names.insert(key.name);
+    }
+    if (edit_.keys == MergeTensors::Keys::kUnion) {
+      for (const auto& offer : offers_) {
+        for (const auto& entry : offer.entries) names.insert(entry.first);
+      }
+    }
+    const std::vector<std::string_view> ordered(names.begin(), names.end());
+    const auto depths = layer_positions(ordered);
+    for (std::size_t i = 0; i < ordered.size(); ++i) depths_.emplace(ordered[i], depths[i]);
+  }
+
   const MergeMethodInfo& method() const { return merge_method_info(recipe_.method); }
 
   std::vector<Offered> offered_under(const std::string& name) {
@@ -136,14 +153,11 @@ class DictMethod final : public DictMerge {
     if (ends_in(key.name, "running_var")) ++noted_.statistics;
     std::vector<PlacedTensor> inputs = {{&base_, ours, {}, 0}};
     for (const auto& one : offered) inputs.push_back(placed(one));
-    auto job = job_for(key.name, depths_[static_cast<std::size_t>(&key - dict_.keys.data())], inputs);
-    job.dtype = dtype_for(ours);
-    const auto shape = shape_of(base_, ours);
-    TensorView view{job.dtype, kNoIndex, 0, shape, strides_for(ours, job.dtype, true)};
+    const auto dtype = dtype_for(ours);
+    if (!ours.has(kIsParameter)) CKPT_RETURN_IF_ERROR(check_gradient(ours, dtype));
+    TensorView view{dtype, kNoIndex, 0, shape_of(base_, ours), strides_for(ours, dtype, true)};
     if (is_expanded(base_, ours)) ++noted_.expanded;
-    const auto places = is_computed(ours.dtype) ? places_for(recipe_.method, job.parameters) : Places::kNone;
-    if (places == Places::kInOrder) put_in_order(job, view);
-    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device_of(ours), places));
+    CKPT_RETURN_IF_ERROR(merge(key.name, inputs, view, device_of(ours)));
     base_.replace(dict_.index, key.entry, view);
     return {};
   }
@@ -152,7 +166,10 @@ class DictMethod final : public DictMerge {
   Status lonely(EditedKey& key) override {
     const auto ours = base_.tensors[key.tensor];
     const auto dtype = dtype_for(ours);
-    if (dtype == ours.dtype || ours.layout != TensorLayout::kStrided || ours.storage == kNoIndex) return {};
+    if (dtype == ours.dtype || ours.layout != TensorLayout::kStrided || ours.storage == kNoIndex ||
+        dtype_info(ours.dtype).bits < 8)
+      return {};
+    if (!ours.has(kIsParameter)) CKPT_RETURN_IF_ERROR(check_gradient(ours, dtype));
     const auto shape = shape_of(base_, ours);
     TensorView view{dtype, kNoIndex, 0, shape, strides_for(ours, dtype, true)};
     CKPT_ASSIGN_OR_RETURN(
@@ -162,7 +179,8 @@ class DictMethod final : public DictMerge {
     return {};
   }
 
-  /// Around a base there is nothing to change, and one file alone is what it is.
+  /// Around a base there is nothing to change, and one file alone is what it is. Integers have rules of their
+  /// own.
   Status add(const std::string& name) override {
     const auto offered = offered_under(name);
     const auto first = offered.front().tensor();  // a copy
@@ -178,17 +196,34 @@ class DictMethod final : public DictMerge {
         return add_alone(offered.front(), name);
       }
     }
-    if (recipe_.has_base() || inputs.size() < offered.size() ||
-        inputs.size() < std::max<std::size_t>(method().least, 2) || !is_computed(first.dtype)) {
+    const bool is_integer = !is_computed(first.dtype);
+    const std::size_t least = is_integer ? 2 : std::max<std::size_t>(method().least, 2);
+    if (inputs.size() < offered.size() || inputs.size() < least || (recipe_.has_base() && !is_integer))
       return add_alone(offered.back(), name);
+    if (is_counter(name) && !recipe_.integers) ++noted_.counters;
+    if (is_integer) {
+      ++merge_report_.integers;
+      if (rule_for(name) == IntegerRule::kFirst) return add_alone(offered.front(), name);
     }
     if (offered.size() < offers_.size()) merge_report_.fewer.push_back(name);
-    auto job = job_for(name, 1, inputs);
-    job.dtype = dtype_for(first);
-    TensorView view{job.dtype, kNoIndex, 0, shape, {}, first.has(kRequiresGrad)};
-    const auto device = other.devices[other.storages[first.storage].device];
-    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device, Places::kInOrder));
+    auto strides = other.strides(first);
+    if (!dense_order(shape, strides)) strides.clear();
+    TensorView view{dtype_for(first), kNoIndex, 0, shape, std::move(strides), first.has(kRequiresGrad)};
+    CKPT_RETURN_IF_ERROR(check_gradient(first, view.dtype));
+    CKPT_RETURN_IF_ERROR(merge(name, inputs, view, other.devices[other.storages[first.storage].device]));
     insert(name, view);
+    return {};
+  }
+
+  /// Into a new storage of `view`, of which all else is known.
+  Status merge(const std::string& name, const std::vector<PlacedTensor>& inputs, TensorView& view,
+               const std::string& device) {
+    auto job = job_for(name, depths_.at(name), inputs);
+    job.dtype = view.dtype;
+    const bool is_integer = !is_computed(inputs.front().tensor.dtype);
+    const auto places = is_integer ? Places::kNone : places_for(recipe_.method, job.parameters);
+    if (places == Places::kInOrder) put_in_order(job, view);
+    CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device, places));
     return {};
   }
 
@@ -273,8 +308,14 @@ class DictMethod final : public DictMerge {
   MergeJobs& jobs_;
   MergeReport& merge_report_;
   Noted& noted_;
-  std::vector<double> depths_;  ///< by key
+  std::unordered_map<std::string, double> depths_;  ///< by key
 };
+
+Status check_dtype(const MergeTensors& edit) {
+  if (!edit.dtype || (is_float(*edit.dtype) && dtype_info(*edit.dtype).bits >= 8)) return {};
+  return Error(ErrorCode::kUsage, fmt::format("floats can't be merged into {}", dtype_info(*edit.dtype).name))
+      .with_hint("--dtype is for a dtype of floats, of a byte or more");
+}
 
 void add_notes(const Noted& noted, EditContext& context) {
   auto& notes = context.report.notes;
@@ -302,6 +343,7 @@ void add_notes(const Noted& noted, EditContext& context) {
 }  // namespace
 
 Status apply_merge_method(const MergeTensors& edit, EditContext& context, std::vector<Offers>& offers) {
+  CKPT_RETURN_IF_ERROR(check_dtype(edit));
   for (const auto& setting : edit.method->settings) {
     if (setting.keys) CKPT_RETURN_IF_ERROR(require_match(*setting.keys, context));
   }

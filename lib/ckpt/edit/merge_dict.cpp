@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/edit/surroundings.h"
 #include "ckpt/model/dense_order.h"
 
 namespace ckpt {
@@ -68,6 +69,14 @@ Shape DictMerge::strides_for(const TensorInfo& ours, Dtype dtype, bool fits) con
   return strides;
 }
 
+Status DictMerge::check_gradient(const TensorInfo& tensor, Dtype dtype) const {
+  if (!tensor.has(kRequiresGrad) || !base_.has_document() || loads_with_gradient(base_, dtype)) return {};
+  return Error(
+      ErrorCode::kUnsupported,
+      fmt::format("tensor {} requires a gradient and is no Parameter; PyTorch can't load such tensors of {}",
+                  quoted(tensor.name), dtype_info(dtype).name));
+}
+
 std::string DictMerge::device_of(const TensorInfo& ours) const {
   return ours.storage == kNoIndex ? std::string("cpu") : base_.devices[base_.storages[ours.storage].device];
 }
@@ -93,6 +102,7 @@ void DictMerge::insert(const std::string& name, const TensorView& view) {
 Status DictMerge::add_from(const Offered& offered, const std::string& name, Dtype dtype) {
   const auto& other = offered.checkpoint();
   const auto& theirs = offered.tensor();
+  CKPT_RETURN_IF_ERROR(check_gradient(theirs, dtype));
   auto strides = other.strides(theirs);
   if (!dense_order(shape_of(other, theirs), strides)) strides.clear();
   const auto device =

@@ -44,6 +44,8 @@ class DictMerge {
   /// The strides that a new tensor in the place of `ours` has: the base's where they are dense; empty is C
   /// order.
   Shape strides_for(const TensorInfo& ours, Dtype dtype, bool fits) const;
+  /// kUnsupported for a plain tensor of `dtype` that PyTorch could not load, as `tensor` requires a gradient.
+  Status check_gradient(const TensorInfo& tensor, Dtype dtype) const;
   std::string device_of(const TensorInfo& ours) const;
   /// The other's tensor in the place of the base's.
   Status replace(EditedKey& key, const Offered& offered, Dtype dtype);

@@ -70,8 +70,7 @@ Result<MergeInput> MergeJobs::input(const PlacedTensor& placed, const std::vecto
     input.offset = gather.storage + gather.offset * dtype_info(tensor.dtype).item_size;
     return input;
   }
-  const ViewKey key{placed.checkpoint, tensor.storage, tensor.offset,
-                    gather.shape,      gather.strides, tensor.dtype};
+  const auto key = view_key(placed, gather);
   auto known = gathered_.find(key);
   gather.swapped = false;  // the job turns them, and their signs
   gather.lazy = {};
@@ -92,12 +91,12 @@ Result<std::pair<StorageId, std::size_t>> MergeJobs::add(MergeJob job, std::stri
   CKPT_RETURN_IF_ERROR(check_merge_job(job));
   const auto key = key_of(job, device);
   const auto known = results_.find(key);
-  if (known != results_.end()) return known->second;
+  if (known != results_.end() && job.numel() > 0) return known->second;
   const auto dtype = job.dtype;
   const auto number = merged_->jobs().size();
   const auto extent = merged_->add(std::move(job));
   const auto storage = base_.add_storage({part_, extent, {}, {}}, dtype, device);
-  return results_.emplace(key, std::pair(storage, number)).first->second;
+  return results_.insert_or_assign(key, std::pair(storage, number)).first->second;
 }
 
 Result<StorageId> MergeJobs::convert(const PlacedTensor& placed, const std::vector<std::size_t>& axes,
@@ -105,12 +104,22 @@ Result<StorageId> MergeJobs::convert(const PlacedTensor& placed, const std::vect
   CKPT_ASSIGN_OR_RETURN(auto gather, view(placed, axes));
   gather.to = dtype;
   gather.result_swapped = takes_turned_bytes(base_, dtype);
-  return base_.add_storage({part_ + 1, converted_->add(std::move(gather)), {}, {}}, dtype, device);
+  const auto flags = (gather.lazy.negative ? 1U : 0U) | (gather.lazy.conjugate ? 2U : 0U);
+  const ConvertedKey key{view_key(placed, gather), flags, dtype, device};
+  const auto known = converted_storages_.find(key);
+  if (known != converted_storages_.end()) return known->second;
+  const auto made = base_.add_storage({part_ + 1, converted_->add(std::move(gather)), {}, {}}, dtype, device);
+  return converted_storages_.emplace(key, made).first->second;
 }
 
 void MergeJobs::finish() {
   base_.parts.push_back({merged_, {}, {}});
   base_.parts.push_back({converted_, {}, {}});
+}
+
+MergeJobs::ViewKey MergeJobs::view_key(const PlacedTensor& placed, const Gather& gather) {
+  const auto& tensor = placed.tensor;
+  return {placed.checkpoint, tensor.storage, tensor.offset, gather.shape, gather.strides, tensor.dtype};
 }
 
 MergeJobs::JobKey MergeJobs::key_of(const MergeJob& job, std::string_view device) {

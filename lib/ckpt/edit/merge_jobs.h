@@ -55,11 +55,14 @@ class MergeJobs {
   using Shape = std::vector<std::int64_t>;
   /// Checkpoint, storage, offset, sizes, strides, dtype.
   using ViewKey = std::tuple<const Checkpoint*, StorageId, std::uint64_t, Shape, Shape, Dtype>;
+  /// Besides: its lazy bits, what it becomes, the device.
+  using ConvertedKey = std::tuple<ViewKey, unsigned, Dtype, std::string>;
   /// Where its inputs begin and what they are, its shape, what it is told, its dtype and device.
   using JobKey = std::tuple<std::vector<std::tuple<const ByteSource*, std::uint64_t, Dtype, unsigned>>, Shape,
                             std::vector<std::uint64_t>, Dtype, std::string>;
 
   Result<Gather> view(const PlacedTensor& placed, const std::vector<std::size_t>& axes) const;
+  static ViewKey view_key(const PlacedTensor& placed, const Gather& gather);
   static JobKey key_of(const MergeJob& job, std::string_view device);
 
   Checkpoint& base_;
@@ -68,6 +71,7 @@ class MergeJobs {
   std::map<std::size_t, std::shared_ptr<GatheredSource>> views_;  ///< that are merged, by file
   std::shared_ptr<GatheredSource> converted_ = std::make_shared<GatheredSource>("converted tensors");
   std::map<ViewKey, Extent> gathered_;
+  std::map<ConvertedKey, StorageId> converted_storages_;
   std::map<JobKey, std::pair<StorageId, std::size_t>> results_;
 };
 
