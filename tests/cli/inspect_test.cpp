@@ -2,6 +2,8 @@
 #include <algorithm>
 
 #include "support/cli_files.h"
+#include "support/pickle_assembler.h"
+#include "support/zip_builder.h"
 
 namespace ckpt::test {
 namespace {
@@ -382,6 +384,36 @@ TEST_CASE("values that are no finite numbers are counted and found", "[cli][insp
   CHECK(has(cli.good("inspect --stats -s in.pt"),
             "  warning: 1 tensor has NaN or infinite values: 'w' [values-not-finite]\n"));
   CHECK(has(cli.good("inspect --stats --json --select w in.pt"), R"("count":2,"zeros":0,"nan":1,)"));
+}
+
+TEST_CASE("lazily negated integers wrap as those of PyTorch do", "[cli][inspect]") {
+  const Cli cli;
+  TensorPickle tensor;
+  tensor.view = "";
+  tensor.more = "EMPTY_DICT; BINUNICODE neg; NEWTRUE; SETITEM";
+
+  struct Case {
+    const char* storage_class;
+    Lines values;  ///< of bytes 1 and 128
+    const char* extremes;
+    const char* bins;
+  };
+
+  const Case cases[] = {
+      {"GLOBAL torch ByteStorage", {"255", "128"}, R"("min":128,"max":255,"mean":191.5,)", "[1,0,1]"},
+      {"GLOBAL torch CharStorage", {"-1", "-128"}, R"("min":-128,"max":-1,"mean":-64.5,)", "[1,0,1]"},
+  };
+  for (const auto& [storage_class, values, extremes, bins] : cases) {
+    tensor.storage_class = storage_class;
+    const auto pickle =
+        testing::assemble("PROTO 2; EMPTY_DICT; BINUNICODE i; " + tensor.value() + "; SETITEM; STOP");
+    cli.write("in.pt", as_text(build_zip("archive/data.pkl body=" + escaped(as_text(pickle)) +
+                                         ";archive/data/0 body=\\x01\\x80;archive/version body=3\\n")));
+    CHECK(split_lines(cli.good("inspect --values 2 --get i in.pt")) == values);
+    const auto report = cli.good("inspect --stats --bins 3 --json in.pt");
+    CHECK(has(report, extremes));
+    CHECK(has(report, R"("counts":)" + std::string(bins)));
+  }
 }
 
 TEST_CASE("--stats and --bins go with what shows them", "[cli][inspect]") {

@@ -86,6 +86,8 @@ class IntegerMerge final : public TensorMerge {
     const auto& input = job_.inputs[index];
     CKPT_RETURN_IF_ERROR(input.source->read_at(input.offset + extent.offset, out));
     if (input.swapped) swap_byte_order(input.dtype, out);
+    if (dtype_info(input.dtype).dtype_class == DtypeClass::kInteger)
+      resolve_lazy_bits(input.dtype, input.lazy, out);
     return {};
   }
 

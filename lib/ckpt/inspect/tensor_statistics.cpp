@@ -10,6 +10,7 @@
 #include "ckpt/base/checked_math.h"
 #include "ckpt/compute/convert.h"
 #include "ckpt/compute/gathered_source.h"
+#include "ckpt/compute/lazy_bits.h"
 #include "ckpt/compute/workers.h"
 #include "ckpt/inspect/values.h"
 #include "ckpt/model/byte_order.h"
@@ -29,7 +30,8 @@ struct Values {
   bool swapped = false;
   bool is_gathered = false;  ///< to be read from the beginning to the end
   std::uint64_t times = 1;   ///< that each element stands in the tensor
-  bool negated = false;
+  bool negated = false;      ///< floats
+  LazyBits lazy = {};        ///< of integers, which wrap when they are negated
 };
 
 /// Dimensions that move through the storage.
@@ -71,7 +73,8 @@ Result<std::string_view> find_values(const Checkpoint& checkpoint, const TensorI
   const auto& info = dtype_info(tensor.dtype);
   if (!has_statistics(tensor.dtype) || info.values_per_item > 1) return std::string_view("dtype");
   values.dtype = tensor.dtype;
-  values.negated = tensor.has(kNegative);
+  values.negated = tensor.has(kNegative) && info.dtype_class == DtypeClass::kFloat;
+  if (info.dtype_class == DtypeClass::kInteger) values.lazy = lazy_bits_of(tensor);
   values.swapped = has_turned_bytes(checkpoint, tensor);
   if (checkpoint.numel(tensor) == 0) return std::string_view();
   auto place = storage_extent(checkpoint, tensor.storage);
@@ -149,7 +152,7 @@ class Reader {
       if (!result.missing.empty()) continue;
       if (dtype_info(values_[i].dtype).dtype_class == DtypeClass::kComplex) result.values.is_real = false;
       repeat_statistics(result.values, values_[i].times);
-      if (values_[i].negated && result.values.is_real) negate_statistics(result.values);
+      if (values_[i].negated) negate_statistics(result.values);
     }
     return {};
   }
@@ -201,6 +204,7 @@ class Reader {
       const auto piece = buffer.first(std::min<std::uint64_t>(buffer.size(), job.extent.size - done));
       CKPT_RETURN_IF_ERROR(values.source->read_at(job.extent.offset + done, piece));
       if (values.swapped) swap_byte_order(values.dtype, piece);
+      resolve_lazy_bits(values.dtype, values.lazy, piece);
       use(values.dtype, piece);
       done += piece.size();
       done_ += piece.size();

@@ -9,6 +9,7 @@
 
 #include "ckpt/compute/convert.h"
 #include "ckpt/compute/element_types.h"
+#include "ckpt/compute/lazy_bits.h"
 #include "ckpt/format/torch_zip.h"
 #include "ckpt/model/byte_order.h"
 #include "ckpt/model/key_path.h"
@@ -39,6 +40,7 @@ std::string raw_bits(const std::byte* data, std::size_t size) {
   return out + '"';
 }
 
+/// Flags are those of floats and complex numbers: integers have been negated.
 std::string value_text(Dtype dtype, std::uint16_t flags, const std::byte* data) {
   const auto& info = dtype_info(dtype);
   const double sign = (flags & kNegative) != 0 ? -1 : 1;
@@ -111,6 +113,8 @@ Result<std::vector<std::string>> first_values(const Checkpoint& checkpoint, cons
     CKPT_RETURN_IF_ERROR(
         source.read_at(extent.offset + element * info.item_size, std::span(item, info.item_size)));
     if (swapped) swap_byte_order(tensor.dtype, std::span(item, info.item_size));
+    if (info.dtype_class == DtypeClass::kInteger)
+      resolve_lazy_bits(tensor.dtype, lazy_bits_of(tensor), std::span(item, info.item_size));
     out.push_back(value_text(tensor.dtype, tensor.flags, item));
     for (std::size_t d = tensor.rank; d-- > 0;) {
       if (++index[d] < shape[d]) break;

@@ -282,6 +282,34 @@ TEST_CASE("integers are merged by a rule and never become floats", "[compute]") 
   CHECK(merged(job).status.error().code() == ErrorCode::kUnsupported);
 }
 
+TEST_CASE("lazily negated integers are merged as the values that they stand for", "[compute]") {
+  const auto job_of_bytes = [](Dtype dtype, const std::vector<Bytes>& tensors) {
+    MergeJob job;
+    job.name = "steps";
+    job.dtype = dtype;
+    job.shape = {static_cast<std::int64_t>(tensors[0].size())};
+    for (const auto& bytes : tensors) job.inputs.push_back(input_of(dtype, bytes, job.inputs.size()));
+    job.inputs[0].lazy.negative = true;
+    return job;
+  };
+  const auto bytes = [](const std::vector<int>& values) {
+    Bytes out;
+    for (const auto value : values) out.push_back(static_cast<std::byte>(value));
+    return out;
+  };
+  auto job = job_of_bytes(Dtype::kInt8, {bytes({1, 2, -128}), bytes({-5, -1, 3})});
+  job.integers = IntegerRule::kFirst;
+  CHECK(merged(job).bytes == bytes({-1, -2, -128}));
+  job.integers = IntegerRule::kMax;
+  CHECK(merged(job).bytes == bytes({-1, -1, 3}));
+  job.integers = IntegerRule::kSum;
+  CHECK(merged(job).bytes == bytes({-6, -3, -125}));
+  job.integers = IntegerRule::kEqual;
+  CHECK(merged(job).status.error().code() == ErrorCode::kRefused);
+  CHECK(merged(job_of_bytes(Dtype::kInt8, {bytes({1, 2}), bytes({-1, -2})})).status.ok());
+  CHECK(merged(job_of_bytes(Dtype::kUint8, {bytes({1, 128}), bytes({255, 128})})).status.ok());
+}
+
 TEST_CASE("bools are merged as truth values", "[compute]") {
   MergeJob job;
   job.name = "mask";
