@@ -390,17 +390,27 @@ void negate_statistics(Statistics& values) {
   values.mean = -values.mean;
 }
 
-Histogram::Histogram(double low, double high, std::size_t bins)
-    : low_(low == high ? low - 1 : low), high_(low == high ? high + 1 : high), counts_(bins) {}
+Histogram::Histogram(double low, double high, std::size_t bins) : low_(low), high_(high), counts_(bins) {
+  if (low < high) return;
+  constexpr auto kInfinity = std::numeric_limits<double>::infinity();
+  constexpr auto kLargest = std::numeric_limits<double>::max();
+  low_ = std::max(std::min(low - 1, std::nextafter(low, -kInfinity)), -kLargest);
+  high_ = std::min(std::max(high + 1, std::nextafter(high, kInfinity)), kLargest);
+}
 
 void Histogram::add(Dtype dtype, std::span<const std::byte> values, bool negated) {
   const auto bins = static_cast<double>(counts_.size());
-  const auto scale = bins / (high_ - low_);
+  // A power of two, with which neither the width nor what it divides is infinite.
+  double unit = 1;
+  if (std::isinf(high_ - low_)) unit = 0.5;
+  if (std::isinf(bins / (high_ - low_))) unit = 0x1p200;
+  const auto low = low_ * unit;
+  const auto scale = bins / (high_ * unit - low);
   const auto sort = [&](auto block) {
     for (const auto number : block) {
       const auto value = negated ? -static_cast<double>(number) : static_cast<double>(number);
       if (!(value >= low_ && value <= high_)) continue;
-      const auto bin = std::min((value - low_) * scale, bins - 1);
+      const auto bin = std::min((value * unit - low) * scale, bins - 1);
       ++counts_[static_cast<std::size_t>(bin)];
     }
   };

@@ -60,7 +60,7 @@ CKPT_EXPORT void negate_statistics(Statistics& values);
 class CKPT_EXPORT Histogram {
  public:
   /// Preconditions: finite, low <= high, 1 bin at least. Where low == high, bins reach from low - 1 to
-  /// high + 1.
+  /// high + 1, or to the next numbers where these are farther.
   Histogram(double low, double high, std::size_t bins);
 
   /// Little-endian values, whole items; those that are not finite or lie outside are not counted.

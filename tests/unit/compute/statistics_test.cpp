@@ -111,3 +111,21 @@ TEST_CASE("the last bin holds the largest value", "[compute]") {
   CHECK(same.low() == 2);
   CHECK(same.counts() == std::vector<std::uint64_t>{0, 2});
 }
+
+TEST_CASE("bins are equal however large or small the values are", "[compute]") {
+  constexpr auto kMost = std::numeric_limits<double>::max();
+  constexpr auto kLeast = std::numeric_limits<double>::denorm_min();
+  using Counts = std::vector<std::uint64_t>;
+  const auto counts = [](double low, double high, std::size_t bins, const std::vector<double>& values) {
+    Histogram histogram(low, high, bins);
+    histogram.add(Dtype::kFloat64, bytes_of(values), false);
+    return histogram.counts();
+  };
+  CHECK(counts(-kMost, kMost, 3, {-kMost, 0, kMost}) == Counts{1, 1, 1});
+  CHECK(counts(kLeast, 3 * kLeast, 3, {kLeast, 2 * kLeast, 3 * kLeast}) == Counts{1, 1, 1});
+  CHECK(counts(1e-300, 1.5e-300, 2, {1e-300, 1.4e-300, 1.5e-300}) == Counts{1, 2});
+  CHECK(counts(1e300, 1e300, 3, {1e300, 1e300}) == Counts{0, 2, 0});
+  CHECK(counts(-0x1p53, -0x1p53, 3, {-0x1p53}) == Counts{0, 0, 1});  // the next number below is farther
+  CHECK(counts(kMost, kMost, 3, {kMost}) == Counts{0, 0, 1});        // and here there is none above
+  CHECK(counts(-kMost, -kMost, 3, {-kMost}) == Counts{1, 0, 0});
+}
