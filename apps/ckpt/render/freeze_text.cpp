@@ -115,7 +115,7 @@ void print_differences(const FreezeResult& result, const FreezeReport& report,
   heading("group");
   for (std::size_t i = 0; i < report.groups.size(); ++i) {
     const auto& name = report.groups[i].name;
-    if (comparison.groups[i].squares > 0)
+    if (comparison.groups[i].largest > 0)
       add(name.empty() ? "(empty)" : printable(name), comparison.groups[i]);
   }
   if (lines.size() == 1) return;
@@ -123,7 +123,7 @@ void print_differences(const FreezeResult& result, const FreezeReport& report,
   std::vector<std::size_t> farthest;
   for (std::size_t i = 0; i < report.entries.size(); ++i) {
     const auto& moved = comparison.differences[i];
-    if (moved && moved->squares > 0 && report.entries[i].first == i) farthest.push_back(i);
+    if (moved && moved->largest > 0 && report.entries[i].first == i) farthest.push_back(i);
   }
   const auto distance = [&](std::size_t entry) {
     return comparison.differences[entry]->relative_norm().value_or(std::numeric_limits<double>::infinity());

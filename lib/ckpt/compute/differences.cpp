@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::size_t kBlock = 2048;  ///< numbers; those of both sides fit a near cache
 constexpr std::size_t kLanes = 8;     ///< sums that are kept side by side
+constexpr int kScaleBits = 600;       ///< of a step of ScaledSum::scale
 
 using Block = std::array<double, kBlock>;
 using Lanes = std::array<double, kLanes>;
@@ -47,11 +48,70 @@ Differences of_finite(const Block& file, const Block& base, std::size_t count) {
   }
   Differences out;
   out.largest = *std::max_element(largest.begin(), largest.end());
-  out.squares = sum_of(squares);
-  out.file_squares = sum_of(file_squares);
-  out.base_squares = sum_of(base_squares);
-  out.products = sum_of(products);
+  out.squares.value = sum_of(squares);
+  out.file_squares.value = sum_of(file_squares);
+  out.base_squares.value = sum_of(base_squares);
+  out.products.value = sum_of(products);
   return out;
+}
+
+/// Is a sum of squares neither infinite nor made of squares that have become 0?
+bool is_in_range(const ScaledSum& sum) {
+  return sum.value > 0x1p-900 && std::isfinite(sum.value);
+}
+
+/// At which numbers up to `largest` have squares that can be added up.
+int scale_for(double largest) {
+  if (largest > 0x1p500) return 1;
+  return largest > 0 && largest < 0x1p-450 ? -1 : 0;
+}
+
+double largest_of(const Block& numbers, std::size_t count) {
+  double largest = 0;
+  for (std::size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(numbers[i]));
+  return largest;
+}
+
+/// As `of_finite`, whose `found` has sums that are out of range.
+Differences of_extreme(const Block& file, const Block& base, std::size_t count, const Differences& found) {
+  const auto scale = scale_for(found.largest);
+  const auto file_scale = scale_for(largest_of(file, count));
+  const auto base_scale = scale_for(largest_of(base, count));
+  const auto unit = std::ldexp(1.0, -kScaleBits * scale);
+  const auto file_unit = std::ldexp(1.0, -kScaleBits * file_scale);
+  const auto base_unit = std::ldexp(1.0, -kScaleBits * base_scale);
+  Differences out;
+  out.largest = found.largest;
+  out.squares.scale = 2 * scale;
+  out.file_squares.scale = 2 * file_scale;
+  out.base_squares.scale = 2 * base_scale;
+  out.products.scale = file_scale + base_scale;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto x = file[i] * file_unit;
+    const auto b = base[i] * base_unit;
+    const auto distance = scale > 0 ? file[i] * unit - base[i] * unit : (file[i] - base[i]) * unit;
+    out.squares.value += distance * distance;
+    out.file_squares.value += x * x;
+    out.base_squares.value += b * b;
+    out.products.value += x * b;
+  }
+  return out;
+}
+
+double value_at(int scale, const ScaledSum& sum) {
+  return sum.scale == scale ? sum.value : std::ldexp(sum.value, kScaleBits * (sum.scale - scale));
+}
+
+void add(ScaledSum& sum, const ScaledSum& next) {
+  if (next.value == 0) return;
+  if (sum.value == 0) sum.scale = next.scale;
+  auto scale = std::max(sum.scale, next.scale);
+  auto value = value_at(scale, sum) + value_at(scale, next);
+  if (!std::isfinite(value)) {
+    ++scale;
+    value = value_at(scale, sum) + value_at(scale, next);
+  }
+  sum = {value, scale};
 }
 
 /// Of integers beyond 2^53 the distance is taken before it becomes a float.
@@ -82,6 +142,9 @@ class Pairs {
   Differences sums(std::size_t parts) {
     const auto excluded = leave_out_what_is_not_finite(parts);
     auto out = of_finite(file_, base_, numbers_);
+    const bool in_range = is_in_range(out.file_squares) && is_in_range(out.base_squares) &&
+                          (out.largest == 0 || is_in_range(out.squares));
+    if (!in_range) out = of_extreme(file_, base_, numbers_, out);
     if (parts == 2) out.largest = largest_modulus();
     out.count = numbers_ / parts;
     out.not_finite = excluded;
@@ -127,13 +190,16 @@ class Pairs {
 }  // namespace
 
 std::optional<double> Differences::relative_norm() const {
-  if (base_squares > 0) return std::sqrt(squares) / std::sqrt(base_squares);
-  return squares > 0 ? std::nullopt : std::optional<double>(0);
+  if (base_squares.value == 0) return squares.value > 0 ? std::nullopt : std::optional<double>(0);
+  return std::ldexp(std::sqrt(squares.value) / std::sqrt(base_squares.value),
+                    kScaleBits / 2 * (squares.scale - base_squares.scale));
 }
 
 std::optional<double> Differences::cosine() const {
-  if (base_squares == 0 || file_squares == 0) return std::nullopt;
-  return std::clamp(products / (std::sqrt(base_squares) * std::sqrt(file_squares)), -1.0, 1.0);
+  if (base_squares.value == 0 || file_squares.value == 0) return std::nullopt;
+  const auto norms = std::sqrt(base_squares.value) * std::sqrt(file_squares.value);
+  const auto scale = 2 * products.scale - base_squares.scale - file_squares.scale;
+  return std::clamp(std::ldexp(products.value / norms, kScaleBits / 2 * scale), -1.0, 1.0);
 }
 
 bool has_differences(Dtype dtype) {
@@ -159,10 +225,10 @@ void add_differences(Differences& sum, const Differences& next) {
   sum.count += next.count;
   sum.not_finite += next.not_finite;
   sum.largest = std::max(sum.largest, next.largest);
-  sum.squares += next.squares;
-  sum.base_squares += next.base_squares;
-  sum.file_squares += next.file_squares;
-  sum.products += next.products;
+  add(sum.squares, next.squares);
+  add(sum.base_squares, next.base_squares);
+  add(sum.file_squares, next.file_squares);
+  add(sum.products, next.products);
 }
 
 }  // namespace ckpt

@@ -11,16 +11,22 @@
 
 namespace ckpt {
 
+/// A sum of products that may lie beyond the range of a float64: value · 2^(600 · scale).
+struct ScaledSum {
+  double value = 0;
+  int scale = 0;
+};
+
 /// Sums over pairs of values x (of the file) and b (of the base), in float64. Of complex values the parts are
 /// added up, and sizes are moduli.
 struct Differences {
   std::uint64_t count = 0;       ///< pairs
   std::uint64_t not_finite = 0;  ///< pairs of which one is NaN or infinite, which are in none of the sums
   double largest = 0;            ///< |x - b|
-  double squares = 0;            ///< Σ |x - b|²
-  double base_squares = 0;       ///< Σ |b|²
-  double file_squares = 0;       ///< Σ |x|²
-  double products = 0;           ///< Σ x·b, the real part
+  ScaledSum squares;             ///< Σ |x - b|²
+  ScaledSum base_squares;        ///< Σ |b|²
+  ScaledSum file_squares;        ///< Σ |x|²
+  ScaledSum products;            ///< Σ x·b, the real part
 
   /// ‖x - b‖ / ‖b‖, 0 where both are 0. Nothing where only the base is 0.
   CKPT_EXPORT std::optional<double> relative_norm() const;
