@@ -154,6 +154,7 @@ TEST_CASE("a command line that means nothing is status 2 and says what would", "
       {"merge - - -n", "ckpt: standard input is named twice\n"},
       {"merge a.pt - - -n", "ckpt: standard input is named twice\n"},
       {"apply -n -e 'merge -' -", "ckpt: standard input is named twice\n"},
+      {"freeze-report - --base -", "ckpt: standard input is named twice\n"},
       {"strip m.pt -n --libtorch here", "ckpt: --libtorch goes with --backend torch\n"},
       {"merge a.pt b.pt -n --method mean --libtorch here", "ckpt: --libtorch goes with --backend torch\n"},
       {"merge a.pt b.pt -n --backend torch", "ckpt: --backend torch goes with merge --method\n"},

@@ -78,6 +78,8 @@ Result<FreezeQuestion> make_question(const FreezeOptions& options) {
                  fmt::format("--emit takes one file, found {}", options.input.files.size()));
   if (options.base_root && options.base.empty())
     return Error(ErrorCode::kUsage, "--base-root goes with --base");
+  if (options.base == "-" && std::count(options.input.files.begin(), options.input.files.end(), "-") > 0)
+    return Error(ErrorCode::kUsage, "standard input is named twice");
   FreezeQuestion question;
   question.roots = options.input.roots;
   question.train_last = options.train_last;
