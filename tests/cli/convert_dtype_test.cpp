@@ -220,7 +220,12 @@ TEST_CASE("what became of values that are out of range is said", "[cli][convert]
   CHECK(holds(report("--dtype w=uint8"), "out of range, now what PyTorch makes of them: 'w'"));
   CHECK(holds(report("--dtype w=float16"), "out of range, now infinite: 'w'"));
   CHECK(holds(report("--dtype w=float8_e5m2"), "out of range, now infinite: 'w'"));
-  CHECK(holds(report("--dtype w=float8_e4m3fn"), "out of range, now NaN: 'w'"));
+  CHECK(holds(report("--dtype w=float8_e4m3fn"), "out of range, now 448 or -448: 'w'"));
+  CHECK(holds(report("--dtype w=float8_e4m3fnuz"), "out of range, now NaN: 'w'"));
+  CHECK(holds(report("--dtype w=float8_e8m0fnu"), "out of range, now NaN or without their sign: 'w'"));
+  cli.write("two.pt", zip_of("v int64 3; w int64 3"));
+  CHECK(holds(cli.good("convert -n --on-overflow inf two.pt --dtype w=float8_e4m3fn --dtype v=float16"),
+              "out of range, now infinite or 448 or -448: "));
 }
 
 TEST_CASE("a dtype of a kind that no tensor has changes nothing, and that is said", "[cli][convert]") {

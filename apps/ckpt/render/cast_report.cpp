@@ -63,25 +63,27 @@ void print_count(Stream& out, const CastReport& report, Count count, std::string
   out.format("    {} {}: {}\n", counted(total, what), became, names);
 }
 
-bool has_infinities(Dtype dtype) {
-  return dtype == Dtype::kFloat8E5m2 || dtype_info(dtype).item_size > 1;
+/// What PyTorch casts values to that a dtype has no number for; nothing for integers, each of which may be
+/// another.
+std::vector<std::string_view> cast_to(Dtype dtype) {
+  if (dtype_info(dtype).dtype_class == DtypeClass::kInteger) return {};
+  if (dtype == Dtype::kFloat8E4m3fn) return {"448", "-448"};
+  if (dtype == Dtype::kFloat8E8m0fnu) return {"NaN", "without their sign"};
+  if (dtype == Dtype::kFloat8E5m2 || dtype_info(dtype).item_size > 1) return {"infinite"};
+  return {"NaN"};
 }
 
-/// What became of values that a dtype has no number for, as PyTorch casts them.
-std::string_view out_of_range(const CastReport& report) {
-  bool infinite = false;
-  bool nan = false;
-  bool other = false;
+std::string out_of_range(const CastReport& report) {
+  std::vector<std::string_view> found;
   for (const auto& cast : report.casts) {
     if (tally_of(cast).overflows == 0) continue;
-    const bool is_integer = dtype_info(cast.to).dtype_class == DtypeClass::kInteger;
-    other = other || is_integer;
-    infinite = infinite || (!is_integer && has_infinities(cast.to));
-    nan = nan || (!is_integer && !has_infinities(cast.to));
+    const auto values = cast_to(cast.to);
+    if (values.empty()) return "out of range, now what PyTorch makes of them";
+    for (const auto value : values) {
+      if (std::find(found.begin(), found.end(), value) == found.end()) found.push_back(value);
+    }
   }
-  if (other) return "out of range, now what PyTorch makes of them";
-  if (infinite) return nan ? "out of range, now infinite or NaN" : "out of range, now infinite";
-  return "out of range, now NaN";
+  return fmt::format("out of range, now {}", fmt::join(found, " or "));
 }
 
 void print_error(Stream& out, const CastReport& report) {
