@@ -228,6 +228,18 @@ TEST_CASE("what became of values that are out of range is said", "[cli][convert]
               "out of range, now infinite or 448 or -448: "));
 }
 
+TEST_CASE("truth values are not said to be the numbers that they were", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("w float32 3; f float32 3; n uint8 2"));
+  const auto report = cli.good("convert -n in.pt --dtype w=bool");
+  CHECK(holds(report, "    each value but 0 is true now\n"));
+  CHECK_FALSE(holds(report, "exactly"));
+  CHECK_FALSE(holds(cli.good("convert -n in.pt --dtype w=bool --dtype f=float64"), "exactly"));
+  CHECK(holds(cli.good("convert -n in.pt --dtype f=float64"), "each value is exactly what it was"));
+  CHECK(holds(cli.good("convert -n --json in.pt --dtype w=bool"), R"("exact":false)"));
+  CHECK(holds(cli.good("convert -n --json in.pt --dtype n=int16"), R"("exact":true)"));
+}
+
 TEST_CASE("a dtype of a kind that no tensor has changes nothing, and that is said", "[cli][convert]") {
   const Cli cli;
   cli.write("in.pt", zip_of("w float32 3; v float32 2"));

@@ -88,15 +88,18 @@ std::string out_of_range(const CastReport& report) {
 
 void print_error(Stream& out, const CastReport& report) {
   const CastValues* worst = nullptr;
+  bool to_bool = false;
   for (const auto& cast : report.casts) {
     if (cast.watch && (worst == nullptr || tally_of(cast).largest_error > tally_of(*worst).largest_error))
       worst = &cast;
+    to_bool = to_bool || cast.to == Dtype::kBool;
   }
-  if (worst == nullptr) {
-    out.print("    each value is exactly what it was\n");
-  } else {
+  if (to_bool) out.print("    each value but 0 is true now\n");
+  if (worst != nullptr) {
     out.format("    largest relative error: {:.3g}, in {}\n", tally_of(*worst).largest_error,
                quoted(worst->keys.front().name));
+  } else if (!to_bool) {
+    out.print("    each value is exactly what it was\n");
   }
 }
 
@@ -176,7 +179,7 @@ void write_casts(JsonWriter& json, const CastReport& report) {
     json.key("from").string(dtype_info(cast.from).name);
     json.key("to").string(dtype_info(cast.to).name);
     json.key("values").number(cast.values);
-    json.key("exact").boolean(cast.watch == nullptr);
+    json.key("exact").boolean(is_exact_cast(cast.from, cast.to));
     write_tally(json, tally_of(cast));
     json.end_object();
   }
