@@ -450,6 +450,8 @@ TEST_CASE("keys that the base lacks are merged by the same rules", "[cli][merge]
   const std::string union_of = "merge base.st one.st two.st x.st --keys union -f -o out.st ";
   CHECK(has(cli.good(union_of + "--method mean"), "2 tensors of fewer files, as others lack them: 'a', 'e'"));
   CHECK(has(cli.values("e"), "3 6"));
+  cli.good(union_of + "--method linear --param e:weight=1,3,1,1");
+  CHECK(has(cli.values("e"), "2.5 5"));
   cli.good(union_of + "--method ties --dtype bfloat16");
   CHECK(has(cli.values("e"), "4 8"));
   CHECK(has(cli.good("inspect out.st --get e"), "bfloat16"));

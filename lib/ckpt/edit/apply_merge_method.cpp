@@ -311,6 +311,17 @@ class DictMethod final : public DictMerge {
   std::unordered_map<std::string, double> depths_;  ///< by key
 };
 
+bool matches_any(const NamePattern& pattern, const std::vector<Offers>& offers) {
+  for (const auto& dict : offers) {
+    for (const auto& offer : dict) {
+      for (const auto& entry : offer.entries) {
+        if (pattern.matches(entry.first)) return true;
+      }
+    }
+  }
+  return false;
+}
+
 Status check_dtype(const MergeTensors& edit) {
   if (!edit.dtype || (is_float(*edit.dtype) && dtype_info(*edit.dtype).bits >= 8)) return {};
   return Error(ErrorCode::kUsage, fmt::format("floats can't be merged into {}", dtype_info(*edit.dtype).name))
@@ -345,7 +356,9 @@ void add_notes(const Noted& noted, EditContext& context) {
 Status apply_merge_method(const MergeTensors& edit, EditContext& context, std::vector<Offers>& offers) {
   CKPT_RETURN_IF_ERROR(check_dtype(edit));
   for (const auto& setting : edit.method->settings) {
-    if (setting.keys) CKPT_RETURN_IF_ERROR(require_match(*setting.keys, context));
+    if (!setting.keys || (edit.keys == MergeTensors::Keys::kUnion && matches_any(*setting.keys, offers)))
+      continue;
+    CKPT_RETURN_IF_ERROR(require_match(*setting.keys, context));
   }
   const auto parts = static_cast<std::uint32_t>(context.checkpoint.parts.size());
   const auto behind = static_cast<std::uint32_t>(edit.sources.size()) + 1;  // what the importer adds

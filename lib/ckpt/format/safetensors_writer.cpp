@@ -106,8 +106,10 @@ class SafetensorsWriter {
         wanted.has(kContiguous) && wanted.offset == 0 && checkpoint_.bytes(wanted) == storage.bytes;
     if (!whole) return unsupported("is a view of a part of its storage");
     auto& owner = owners_[wanted.storage];
-    if (owner != kNoIndex)
-      return unsupported(fmt::format("shares its storage with {}", quoted(row(owner).name)));
+    if (owner != kNoIndex) {
+      return unsupported(fmt::format("shares its storage with {}", quoted(row(owner).name)))
+          .with_hint("--to torch keeps what is shared");
+    }
     owner = tensor;
     return {};
   }
