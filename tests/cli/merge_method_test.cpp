@@ -296,6 +296,16 @@ TEST_CASE("tensors that are one in every file stay one, others get their own", "
   CHECK_FALSE(has(cli.good("inspect out.pt"), "tied"));
 }
 
+TEST_CASE("a tie with what is not merged is said to be broken", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("two.pt", zip_of("model/a float32 3; model/b float32 2; ema/a float32 3 storage=model/a"));
+  for (const std::string method : {"", " --method mean"}) {
+    const auto report = cli.good("merge two.pt two.pt --root model -n" + method);
+    CHECK(has(report, "'a' and 'ema.a' were one tensor in the base and are 2 now"));
+  }
+  CHECK_FALSE(has(cli.good("merge two.pt two.pt -n --method mean"), "are 2 now"));
+}
+
 TEST_CASE("the optimizer and all else stay the base's", "[cli][merge]") {
   const MethodCli cli;
   cli.take("torch-2.15-training.pt", "base.pt");

@@ -13,6 +13,7 @@
 #include "ckpt/edit/edits.h"
 #include "ckpt/edit/merge_dict.h"
 #include "ckpt/edit/merge_methods.h"
+#include "ckpt/edit/surroundings.h"
 
 namespace ckpt {
 namespace {
@@ -50,21 +51,34 @@ class DictUpdate final : public DictMerge {
   }
 };
 
-/// Groups of keys on one view, by what they view.
-using Ties =
-    std::map<std::tuple<StorageId, std::uint64_t, Shape>, std::vector<std::pair<std::string, TensorId>>>;
+/// Groups of keys on one view, by what they view, and what else in the file is on it.
+using View = std::tuple<StorageId, std::uint64_t, Shape>;
+using Ties = std::map<View, std::vector<std::pair<std::string, TensorId>>>;
 
 Ties ties_of(const EditContext& context) {
+  const auto& checkpoint = context.checkpoint;
+  const auto view_of = [&](const TensorInfo& tensor) {
+    const auto shape = checkpoint.shape(tensor);
+    return View{tensor.storage, tensor.offset, Shape(shape.begin(), shape.end())};
+  };
   Ties ties;
+  std::vector<bool> has_key(checkpoint.tensors.size());
   for (const auto& dict : context.dicts) {
     for (const auto& key : dict.keys) {
       if (key.dropped || key.tensor == kNoIndex) continue;
-      const auto& tensor = context.checkpoint.tensors[key.tensor];
-      if (tensor.storage == kNoIndex || context.checkpoint.numel(tensor) == 0) continue;
-      const auto shape = context.checkpoint.shape(tensor);
-      ties[{tensor.storage, tensor.offset, Shape(shape.begin(), shape.end())}].emplace_back(key.name,
-                                                                                            key.tensor);
+      has_key[key.tensor] = true;
+      const auto& tensor = checkpoint.tensors[key.tensor];
+      if (tensor.storage == kNoIndex || checkpoint.numel(tensor) == 0) continue;
+      ties[view_of(tensor)].emplace_back(key.name, key.tensor);
     }
+  }
+  const Surroundings around(context);
+  for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+    const auto& tensor = checkpoint.tensors[id];
+    if (has_key[id] || tensor.storage == kNoIndex || tensor.place == kNoIndex || !around.is_kept(id))
+      continue;
+    const auto found = ties.find(view_of(tensor));
+    if (found != ties.end()) found->second.emplace_back(checkpoint.path(tensor.place), id);
   }
   std::erase_if(ties, [](const auto& tie) { return tie.second.size() < 2; });
   return ties;
