@@ -237,15 +237,6 @@ TEST_CASE("floats are merged into floats of a byte or more", "[cli][merge]") {
               "floats can't be merged into " + dtype));
 }
 
-TEST_CASE("tied tensors that only the base has stay tied in another dtype", "[cli][merge]") {
-  const MethodCli cli;
-  cli.write("tied.pt", zip_of("a float32 3; b float32 3 storage=a; w float32 2"));
-  cli.write("w.pt", zip_of("w float32 2"));
-  const auto report = cli.good("merge tied.pt w.pt --method mean --dtype float16 -o out.pt");
-  CHECK_FALSE(has(report, "are 2"));
-  CHECK(has(cli.good("inspect out.pt"), "tied"));
-}
-
 TEST_CASE("empty tensors at one place are several", "[cli][merge]") {
   const MethodCli cli;
   const auto empty = file_of({{"e", {}, "0"}, {"f", {}, "0"}, {"w", {1, 2}, ""}});
@@ -253,6 +244,17 @@ TEST_CASE("empty tensors at one place are several", "[cli][merge]") {
   cli.write("more.st", empty);
   cli.good("merge empty.st more.st --method mean -o out.st");
   CHECK(has(cli.good("inspect out.st"), "3 tensors"));
+}
+
+TEST_CASE("tied tensors that only get another dtype stay tied", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("tied.pt", zip_of("a float32 3; b float32 3x4 strides=1x3; c float32 3x4 storage=b strides=1x3"));
+  cli.write("part.pt", zip_of("a float32 3"));
+  const auto report = cli.good("merge tied.pt part.pt --method mean --dtype float16 -o out.pt");
+  CHECK_FALSE(has(report, "one tensor in the base"));
+  const auto out = read_file(cli, "out.pt");
+  CHECK(out.tensors[1].storage == out.tensors[2].storage);
+  CHECK(out.strides(out.tensors[2]) == std::vector<std::int64_t>{1, 3});
 }
 
 TEST_CASE("integers follow their rule and never become floats", "[cli][merge]") {
@@ -450,6 +452,19 @@ TEST_CASE("a bias that was trained beside an adapter replaces the base's", "[cli
   cli.good("merge base.st x.st --method lora --param alpha=2 -o out.st");
   CHECK(has(cli.values("fc.weight"), "2 4 6 21 41 61"));
   CHECK(has(cli.values("fc.bias"), "7 8"));
+}
+
+TEST_CASE("what no adapter touches gets the dtype that is asked for, and stays tied", "[cli][merge]") {
+  const AdapterCli cli;
+  cli.write("base.pt", zip_of("fc.weight float32 2x3; fc.bias float64 2; e float32 4x2; head float32 4x2 "
+                              "storage=e; n int64 1"));
+  const auto report = cli.good(
+      "merge base.pt adapter/a.st --method lora --param alpha=2 --dtype bfloat16 --verify -o out.pt");
+  CHECK_FALSE(has(report, "one tensor in the base"));
+  const auto out = read_file(cli, "out.pt");
+  for (const auto& tensor : out.tensors)
+    CHECK(tensor.dtype == (tensor.name == "n" ? Dtype::kInt64 : Dtype::kBfloat16));
+  CHECK(out.tensors[2].storage == out.tensors[3].storage);
 }
 
 TEST_CASE("keys that the base lacks are merged by the same rules", "[cli][merge]") {

@@ -163,6 +163,7 @@ class DictAdapters {
       }
     }
     for (const auto& [key, several] : of_key) CKPT_RETURN_IF_ERROR(merge(key, several));
+    for (const auto& key : dict_.keys) CKPT_RETURN_IF_ERROR(cast(key));
     for (const auto& adapter : adapters) {
       if (adapter.offer->taken > 0)
         report_.taken.emplace_back(adapter.offer->source->file, adapter.offer->taken);
@@ -216,6 +217,17 @@ class DictAdapters {
                           importer_.import({adapter.offer, entry}, dtype_for(ours), {}, device_of(ours)));
     base_.replace(dict_.index, key.entry, view);
     ++adapter.offer->taken;
+    return {};
+  }
+
+  /// What no adapter touches gets the output's dtype all the same.
+  Status cast(const EditedKey& key) {
+    if (key.dropped || key.tensor == kNoIndex) return {};
+    const auto ours = base_.tensors[key.tensor];  // a copy: the row changes
+    const auto dtype = dtype_for(ours);
+    if (dtype == ours.dtype || ours.layout != TensorLayout::kStrided || ours.storage == kNoIndex) return {};
+    CKPT_ASSIGN_OR_RETURN(const auto view, jobs_.convert({&base_, ours, {}, 0}, dtype, device_of(ours)));
+    base_.replace(dict_.index, key.entry, view);
     return {};
   }
 

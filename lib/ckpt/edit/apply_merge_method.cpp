@@ -170,11 +170,7 @@ class DictMethod final : public DictMerge {
         dtype_info(ours.dtype).bits < 8)
       return {};
     if (!ours.has(kIsParameter)) CKPT_RETURN_IF_ERROR(check_gradient(ours, dtype));
-    const auto shape = shape_of(base_, ours);
-    TensorView view{dtype, kNoIndex, 0, shape, strides_for(ours, dtype, true)};
-    CKPT_ASSIGN_OR_RETURN(
-        view.storage,
-        jobs_.convert({&base_, ours, {}, 0}, *dense_order(shape, view.strides), dtype, device_of(ours)));
+    CKPT_ASSIGN_OR_RETURN(const auto view, jobs_.convert({&base_, ours, {}, 0}, dtype, device_of(ours)));
     base_.replace(dict_.index, key.entry, view);
     return {};
   }

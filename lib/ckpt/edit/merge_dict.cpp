@@ -62,11 +62,7 @@ void DictMerge::note_mismatch(const std::string& name, Shape theirs, Shape ours)
 }
 
 Shape DictMerge::strides_for(const TensorInfo& ours, Dtype dtype, bool fits) const {
-  const bool keeps = fits && ours.layout == TensorLayout::kStrided && ours.storage != kNoIndex &&
-                     dtype_info(dtype).bits >= 8;
-  auto strides = keeps ? base_.strides(ours) : Shape{};
-  if (!dense_order(shape_of(base_, ours), strides)) strides.clear();
-  return strides;
+  return fits ? strides_in_place_of(base_, ours, dtype) : Shape{};
 }
 
 Status DictMerge::check_gradient(const TensorInfo& tensor, Dtype dtype) const {

@@ -13,6 +13,14 @@
 
 namespace ckpt {
 
+Shape strides_in_place_of(const Checkpoint& base, const TensorInfo& ours, Dtype dtype) {
+  const bool keeps =
+      ours.layout == TensorLayout::kStrided && ours.storage != kNoIndex && dtype_info(dtype).bits >= 8;
+  auto strides = keeps ? base.strides(ours) : Shape{};
+  if (!dense_order(base.shape(ours), strides)) strides.clear();
+  return strides;
+}
+
 Result<TensorView> Importer::import(const Offered& offered, Dtype dtype, const Shape& strides,
                                     std::string_view device) {
   const auto& other = offered.checkpoint();

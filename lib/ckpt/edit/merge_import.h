@@ -21,6 +21,10 @@ namespace ckpt {
 
 using Shape = std::vector<std::int64_t>;
 
+/// The strides of a new tensor in the place of `ours`, of its shape: the same where they are dense; empty is
+/// C order.
+Shape strides_in_place_of(const Checkpoint& base, const TensorInfo& ours, Dtype dtype);
+
 class Importer {
  public:
   /// The parts that it makes are those behind the base's; `finish` adds them, before anybody else adds some.

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/edit/merge_import.h"
 #include "ckpt/edit/storage_bytes.h"
 #include "ckpt/model/byte_order.h"
 #include "ckpt/model/dense_order.h"
@@ -99,17 +100,30 @@ Result<std::pair<StorageId, std::size_t>> MergeJobs::add(MergeJob job, std::stri
   return results_.insert_or_assign(key, std::pair(storage, number)).first->second;
 }
 
-Result<StorageId> MergeJobs::convert(const PlacedTensor& placed, const std::vector<std::size_t>& axes,
-                                     Dtype dtype, std::string_view device) {
-  CKPT_ASSIGN_OR_RETURN(auto gather, view(placed, axes));
+Result<TensorView> MergeJobs::convert(const PlacedTensor& placed, Dtype dtype, std::string_view device) {
+  const auto& tensor = placed.tensor;
+  const auto sizes = placed.checkpoint->shape(tensor);
+  TensorView result{dtype, kNoIndex, 0, Shape(sizes.begin(), sizes.end()),
+                    strides_in_place_of(*placed.checkpoint, tensor, dtype)};
+  CKPT_ASSIGN_OR_RETURN(auto gather, view(placed, *dense_order(result.shape, result.strides)));
   gather.to = dtype;
   gather.result_swapped = takes_turned_bytes(base_, dtype);
-  const auto flags = (gather.lazy.negative ? 1U : 0U) | (gather.lazy.conjugate ? 2U : 0U);
-  const ConvertedKey key{view_key(placed, gather), flags, dtype, device};
-  const auto known = converted_storages_.find(key);
-  if (known != converted_storages_.end()) return known->second;
-  const auto made = base_.add_storage({part_ + 1, converted_->add(std::move(gather)), {}, {}}, dtype, device);
-  return converted_storages_.emplace(key, made).first->second;
+  Shape shape;
+  Shape strides;
+  for (std::size_t i = 0; i < gather.shape.size(); ++i) {
+    if (gather.shape[i] == 1) continue;  // may stand anywhere
+    shape.push_back(gather.shape[i]);
+    strides.push_back(gather.strides[i]);
+  }
+  const ViewKey key{placed.checkpoint, tensor.storage,     tensor.offset,
+                    std::move(shape),  std::move(strides), tensor.dtype};
+  const auto [known, is_new] =
+      conversions_.try_emplace({key, gather.lazy.negative, dtype, std::string(device)}, kNoIndex);
+  if (is_new) {
+    known->second = base_.add_storage({part_ + 1, converted_->add(std::move(gather)), {}, {}}, dtype, device);
+  }
+  result.storage = known->second;
+  return result;
 }
 
 void MergeJobs::finish() {

@@ -43,9 +43,9 @@ class MergeJobs {
   /// A storage with the result, of `device`, and which job it is. Errors: those of `check_merge_job`.
   Result<std::pair<StorageId, std::size_t>> add(MergeJob job, std::string_view device);
 
-  /// A storage with the values as another dtype, in the order of `axes`.
-  Result<StorageId> convert(const PlacedTensor& placed, const std::vector<std::size_t>& axes, Dtype dtype,
-                            std::string_view device);
+  /// The tensor with its values as another dtype, with the strides it has where they are dense. What is one
+  /// tensor under several keys has one storage again.
+  Result<TensorView> convert(const PlacedTensor& placed, Dtype dtype, std::string_view device);
 
   const std::shared_ptr<MergedSource>& source() const { return merged_; }
 
@@ -55,8 +55,6 @@ class MergeJobs {
   using Shape = std::vector<std::int64_t>;
   /// Checkpoint, storage, offset, sizes, strides, dtype.
   using ViewKey = std::tuple<const Checkpoint*, StorageId, std::uint64_t, Shape, Shape, Dtype>;
-  /// Besides: its lazy bits, what it becomes, the device.
-  using ConvertedKey = std::tuple<ViewKey, unsigned, Dtype, std::string>;
   /// Where its inputs begin and what they are, its shape, what it is told, its dtype and device.
   using JobKey = std::tuple<std::vector<std::tuple<const ByteSource*, std::uint64_t, Dtype, unsigned>>, Shape,
                             std::vector<std::uint64_t>, Dtype, std::string>;
@@ -71,8 +69,8 @@ class MergeJobs {
   std::map<std::size_t, std::shared_ptr<GatheredSource>> views_;  ///< that are merged, by file
   std::shared_ptr<GatheredSource> converted_ = std::make_shared<GatheredSource>("converted tensors");
   std::map<ViewKey, Extent> gathered_;
-  std::map<ConvertedKey, StorageId> converted_storages_;
   std::map<JobKey, std::pair<StorageId, std::size_t>> results_;
+  std::map<std::tuple<ViewKey, bool, Dtype, std::string>, StorageId> conversions_;  ///< bool: negated
 };
 
 }  // namespace ckpt
