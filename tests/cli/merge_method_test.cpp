@@ -409,8 +409,8 @@ class AdapterCli : public Cli {
                                    {prefix + "lora_B.weight", {1, 10}, "2,1"}}));
   }
 
-  std::string values(const std::string& key) const {
-    auto text = good("inspect out.st --get " + key + " --values 99");
+  std::string values(const std::string& key, const std::string& file = "out.st") const {
+    auto text = good("inspect " + file + " --get " + key + " --values 99");
     for (auto& c : text) c = c == '\n' ? ' ' : c;
     return text;
   }
@@ -465,6 +465,27 @@ TEST_CASE("what no adapter touches gets the dtype that is asked for, and stays t
   for (const auto& tensor : out.tensors)
     CHECK(tensor.dtype == (tensor.name == "n" ? Dtype::kInt64 : Dtype::kBfloat16));
   CHECK(out.tensors[2].storage == out.tensors[3].storage);
+}
+
+TEST_CASE("a weight with an adapter lies as the base's does", "[cli][merge]") {
+  const AdapterCli cli;
+  cli.write("lying.pt",
+            zip_of("fc.weight float32 2x3 strides=1x2; conv.weight float32 4x3x2x2 strides=12x1x6x3; "
+                   "fc.bias float32 2; head float32 3x2 strides=1x3"));
+  cli.good("convert lying.pt --to safetensors -o dense.st");  // in C order
+  cli.write("x.st", file_of({{"fc.lora_A.weight", {1, 2, 3}, "1,3"},
+                             {"fc.lora_B.weight", {1, 10}, "2,1"},
+                             {"conv.lora_A.weight", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, "1,3,2,2"},
+                             {"conv.lora_B.weight", {1, 10, 100, 1000}, "4,1,1,1"},
+                             {"head", {1, 2, 3, 4, 5, 6}, "3,2"}}));
+  const std::string options = " x.st --method lora --param alpha=2 --verify -o ";
+  CHECK_FALSE(has(cli.good("merge lying.pt" + options + "out.pt"), "C order"));
+  cli.good("merge dense.st" + options + "out.st");
+  for (const std::string key : {"fc.weight", "conv.weight", "head"})
+    CHECK(cli.values(key, "out.pt") == cli.values(key));
+  const auto table = cli.good("inspect --json out.pt");
+  for (const auto* strides : {"[1,2]", "[12,1,6,3]", "[1,3]"})
+    CHECK(has(table, fmt::format(R"("strides":{})", strides)));
 }
 
 TEST_CASE("keys that the base lacks are merged by the same rules", "[cli][merge]") {

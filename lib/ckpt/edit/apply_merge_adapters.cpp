@@ -171,6 +171,9 @@ class DictAdapters {
     return {};
   }
 
+  /// Results that could not lie as the base does.
+  std::uint64_t reordered() const { return reordered_; }
+
  private:
   using ViewKey = std::tuple<StorageId, std::uint64_t, Shape, Shape>;
 
@@ -213,8 +216,10 @@ class DictAdapters {
   Status replace(const Adapter& adapter, std::size_t index, std::uint32_t entry) {
     auto& key = dict_.keys[index];
     const auto ours = base_.tensors[key.tensor];
+    const auto dtype = dtype_for(ours);
+    const auto strides = strides_in_place_of(base_, ours, dtype);
     CKPT_ASSIGN_OR_RETURN(const auto view,
-                          importer_.import({adapter.offer, entry}, dtype_for(ours), {}, device_of(ours)));
+                          importer_.import({adapter.offer, entry}, dtype, strides, device_of(ours)));
     base_.replace(dict_.index, key.entry, view);
     ++adapter.offer->taken;
     return {};
@@ -240,15 +245,13 @@ class DictAdapters {
       return in_file(*adapters.front(), ErrorCode::kUnsupported,
                      fmt::format("it adapts {}, which is no matrix", quoted(key.name)));
     }
-    const auto rows = shape.front();
-    const auto count = static_cast<std::int64_t>(base_.numel(ours));
     MergeJob job;
     job.name = key.name;
     job.method = MergeMethod::kLora;
     job.accumulate = edit_.method->accumulate;
     job.dtype = dtype_for(ours);
     job.base = 0;
-    job.shape = {rows, rows == 0 ? 0 : count / rows};
+    job.shape.assign(shape.begin(), shape.end());
     job.parameters = edit_.method->parameters_for(key.name, depths_[index], edit_.sources.size() + 1);
     const auto weights = std::exchange(job.parameters.weights, {});
     const auto whole = whole_.find(index);  // the adapter has the weight itself, too
@@ -258,13 +261,14 @@ class DictAdapters {
     MergedTensor merged{dict_.root, key.name, 0, {0}};
     const auto module = key.name.substr(0, key.name.size() - std::string_view(".weight").size());
     for (const auto* adapter : adapters) {
-      CKPT_RETURN_IF_ERROR(add_factors(*adapter, module, shape, weights[adapter->offer->number], job));
+      CKPT_RETURN_IF_ERROR(add_factors(*adapter, module, weights[adapter->offer->number], job));
       merged.files.push_back(adapter->offer->number + 1U);
     }
     job.parameters[MergeParameter::kR] = 1;  // the weights have the whole scale
     job.parameters[MergeParameter::kAlpha] = 1;
     job.parameters[MergeParameter::kRankStabilized] = 0;
-    TensorView view{job.dtype, kNoIndex, 0, Shape(shape.begin(), shape.end()), {}};
+    TensorView view{job.dtype, kNoIndex, 0, job.shape, strides_in_place_of(base_, ours, job.dtype)};
+    if (!put_in_order(job, view)) ++reordered_;
     CKPT_ASSIGN_OR_RETURN(const auto result, jobs_.add(std::move(job), device_of(ours)));
     view.storage = result.first;
     merged.job = result.second;
@@ -284,8 +288,7 @@ class DictAdapters {
   }
 
   /// A, then B, so that their product lies as the weight does.
-  Status add_factors(const Adapter& adapter, const std::string& module, std::span<const std::int64_t> shape,
-                     double weight, MergeJob& job) {
+  Status add_factors(const Adapter& adapter, const std::string& module, double weight, MergeJob& job) {
     const auto& factors = adapter.modules.at(module);
     const auto a = adapter.placed(*factors.a);
     const auto b = adapter.placed(*factors.b);
@@ -299,15 +302,17 @@ class DictAdapters {
     const auto rank = a_shape[0];
     const auto inner = static_cast<std::int64_t>(a.checkpoint->numel(a.tensor)) / rank;
     const auto outer = static_cast<std::int64_t>(b.checkpoint->numel(b.tensor)) / rank;
-    const bool is_matrix = shape.size() == 2 && a_shape.size() == 2 && b_shape.size() == 2;
-    const bool straight = outer == job.shape[0] && inner == job.shape[1] && b_shape[0] == outer;
-    const bool turned = is_matrix && inner == job.shape[0] && outer == job.shape[1];
+    const auto rows = job.shape[0];
+    const auto columns = rows == 0 ? 0 : static_cast<std::int64_t>(job.numel()) / rows;
+    const bool is_matrix = job.shape.size() == 2 && a_shape.size() == 2 && b_shape.size() == 2;
+    const bool straight = outer == rows && inner == columns && b_shape[0] == outer;
+    const bool turned = is_matrix && inner == rows && outer == columns;
     const bool turns = turned && (!straight || factors.of_embedding || adapter.config.fan_in_fan_out);
     if (!straight && !turned) {
       return in_file(
           adapter, ErrorCode::kRefused,
           fmt::format("size mismatch for {}: the product of lora_B and lora_A is {} x {}, the weight {}",
-                      printable(module), outer, inner, torch_size(shape)));
+                      printable(module), outer, inner, torch_size(job.shape)));
     }
     CKPT_ASSIGN_OR_RETURN(auto first, turns ? jobs_.transposed(b) : jobs_.input(a, all_axes(a_shape.size())));
     CKPT_ASSIGN_OR_RETURN(auto second,
@@ -370,6 +375,7 @@ class DictAdapters {
   std::map<ViewKey, std::vector<std::size_t>> views_;  ///< keys that show one
   std::map<std::size_t, PlacedTensor> whole_;          ///< from the adapters, by key
   std::map<std::size_t, bool> keys_merged_;
+  std::uint64_t reordered_ = 0;
 };
 
 }  // namespace
@@ -387,6 +393,7 @@ Status apply_merge_adapters(const MergeTensors& edit, EditContext& context) {
                  parts + static_cast<std::uint32_t>(edit.sources.size()) + 1);
   MergeReport report{*edit.method, {}, {}, 0, 0, {}, {}, jobs.source()};
   for (const auto& source : edit.sources) report.sources.push_back(source.file);
+  std::uint64_t reordered = 0;
   for (std::size_t i = 0; i < offers.size(); ++i) {
     std::vector<Adapter> adapters;
     for (auto& offer : offers[i]) {
@@ -395,10 +402,13 @@ Status apply_merge_adapters(const MergeTensors& edit, EditContext& context) {
       adapters.push_back(std::move(adapter).value());
     }
     if (adapters.empty()) continue;
-    CKPT_RETURN_IF_ERROR(DictAdapters(edit, context, context.dicts[i], importer, jobs, report).run(adapters));
+    DictAdapters merge(edit, context, context.dicts[i], importer, jobs, report);
+    CKPT_RETURN_IF_ERROR(merge.run(adapters));
+    reordered += merge.reordered();
   }
   importer.finish(edit.sources);
   jobs.finish();
+  if (reordered > 0) context.report.notes.push_back(reordered_note(reordered));
   context.report.merges.push_back(std::move(report));
   return {};
 }

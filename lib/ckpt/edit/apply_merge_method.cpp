@@ -13,7 +13,6 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
-#include "ckpt/compute/merge_delivery.h"
 #include "ckpt/edit/layer_positions.h"
 #include "ckpt/edit/merge_dict.h"
 #include "ckpt/edit/merge_jobs.h"
@@ -218,7 +217,7 @@ class DictMethod final : public DictMerge {
     job.dtype = view.dtype;
     const bool is_integer = !is_computed(inputs.front().tensor.dtype);
     const auto places = is_integer ? Places::kNone : places_for(recipe_.method, job.parameters);
-    if (places == Places::kInOrder) put_in_order(job, view);
+    if (places == Places::kInOrder && !put_in_order(job, view)) ++noted_.reordered;
     CKPT_ASSIGN_OR_RETURN(view.storage, compute(std::move(job), inputs, view, device, places));
     return {};
   }
@@ -266,17 +265,6 @@ class DictMethod final : public DictMerge {
       }
     }
     return job;
-  }
-
-  /// What is computed in C order comes to lie as the view says, or the view gives in.
-  void put_in_order(MergeJob& job, TensorView& view) {
-    if (view.strides.empty() || is_c_order(view.shape, view.strides)) return;
-    job.order = *dense_order(view.shape, view.strides);
-    const auto item = dtype_info(job.dtype).item_size;
-    if (can_deliver(view.shape, job.order, item)) return;
-    job.order.clear();
-    view.strides.clear();
-    ++noted_.reordered;
   }
 
   Result<StorageId> compute(MergeJob job, const std::vector<PlacedTensor>& inputs, const TensorView& view,
@@ -341,10 +329,7 @@ void add_notes(const Noted& noted, EditContext& context) {
         "{} written out in full",
         noted.expanded == 1 ? "1 expanded tensor is" : counted(noted.expanded, "expanded tensor") + " are"));
   }
-  if (noted.reordered > 0) {
-    notes.push_back(fmt::format("{} {} the strides of C order, which the method counts in",
-                                counted(noted.reordered, "tensor"), noted.reordered == 1 ? "gets" : "get"));
-  }
+  if (noted.reordered > 0) notes.push_back(reordered_note(noted.reordered));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "ckpt/base/text.h"
+#include "ckpt/compute/merge_delivery.h"
 #include "ckpt/edit/merge_import.h"
 #include "ckpt/edit/storage_bytes.h"
 #include "ckpt/model/byte_order.h"
@@ -28,6 +29,20 @@ Error unsupported(const PlacedTensor& placed, const std::string& why) {
 }
 
 }  // namespace
+
+bool put_in_order(MergeJob& job, TensorView& view) {
+  if (view.strides.empty() || is_c_order(view.shape, view.strides)) return true;
+  job.order = *dense_order(view.shape, view.strides);
+  if (can_deliver(view.shape, job.order, dtype_info(job.dtype).item_size)) return true;
+  job.order.clear();
+  view.strides.clear();
+  return false;
+}
+
+std::string reordered_note(std::uint64_t tensors) {
+  return fmt::format("{} {} the strides of C order, which the method counts in", counted(tensors, "tensor"),
+                     tensors == 1 ? "gets" : "get");
+}
 
 MergeJobs::MergeJobs(Checkpoint& base, const MergeRecipe& recipe, std::uint32_t part)
     : base_(base),

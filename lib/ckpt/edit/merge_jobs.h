@@ -29,6 +29,12 @@ struct PlacedTensor {
   std::size_t number = 0;  ///< 0: the base
 };
 
+/// What is computed in C order comes to lie as the view says. False: it can't, and the view is in C order
+/// now.
+bool put_in_order(MergeJob& job, TensorView& view);
+/// Says of so many results, at least one, that they could not.
+std::string reordered_note(std::uint64_t tensors);
+
 class MergeJobs {
  public:
   /// Its results become part `part` of the base, what it converts the one behind: `finish` adds them.
