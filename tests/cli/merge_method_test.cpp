@@ -444,6 +444,24 @@ TEST_CASE("an adapter is added to the weight that it is made for", "[cli][merge]
   CHECK(has(cli.values("fc.weight"), "2 4 6 21 41 61"));
 }
 
+TEST_CASE("what is said of an adapter's scale counts before what its configuration says", "[cli][merge]") {
+  const AdapterCli cli;
+  const Tensor a = {"fc.lora_A.weight", {1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0}, "4,3"};
+  const Tensor b = {"fc.lora_B.weight", {1, 0, 0, 0, 10, 0, 0, 0}, "2,4"};
+  cli.write("adapter/a.st", file_of({a, b}));
+  const auto merged = [&](const std::string& options) {
+    cli.good("merge base.st adapter/a.st --method lora -f -o out.st " + options);
+    return cli.values("fc.weight");
+  };
+  for (const std::string config : {R"({"lora_alpha": 4, "use_rslora": true})", R"({"lora_alpha": 4})"}) {
+    cli.write("adapter/adapter_config.json", config);
+    CHECK(has(merged("--param rank_stabilized=yes"), "2 4 6 21 41 61"));
+    CHECK(has(merged("--param rank_stabilized=no"), "1 2 3 11 21 31"));
+    CHECK(has(merged("--param other:rank_stabilized=no --allow-unmatched"),
+              config.ends_with("true}") ? "2 4 6 21 41 61" : "1 2 3 11 21 31"));
+  }
+}
+
 TEST_CASE("a bias that was trained beside an adapter replaces the base's", "[cli][merge]") {
   const AdapterCli cli;
   const Tensor a = {cli.prefix + "lora_A.weight", {1, 2, 3}, "1,3"};

@@ -17,8 +17,7 @@ namespace {
 /// A parameter as it is set for the keys that no pattern is about; none: the files tell.
 std::optional<std::string> value_of(const MergeRecipe& recipe, const MergeSetting& parameter) {
   std::optional<std::string> value;
-  const bool from_files = parameter.parameter == MergeParameter::kRankStabilized;
-  if (parameter.preset && !std::isnan(*parameter.preset) && !from_files)
+  if (parameter.preset && !std::isnan(*parameter.preset))
     value = setting_value_text({parameter.parameter, std::nullopt, {{{*parameter.preset}}}});
   for (const auto& setting : recipe.settings) {
     if (setting.parameter == parameter.parameter && !setting.keys) value = setting_value_text(setting);

@@ -29,7 +29,8 @@ double scale_of(const MergeJob& job, std::size_t adapter) {
   const auto rank = std::isnan(given) ? static_cast<double>(job.ranks[adapter]) : given;
   const auto alpha = parameters[MergeParameter::kAlpha];
   if (std::isnan(alpha)) return parameters.weights[adapter];
-  const auto divisor = parameters.flag(MergeParameter::kRankStabilized) ? std::sqrt(rank) : rank;
+  const bool root = parameters[MergeParameter::kRankStabilized] > 0;  // not where nothing is said
+  const auto divisor = root ? std::sqrt(rank) : rank;
   return parameters.weights[adapter] * alpha / divisor;
 }
 

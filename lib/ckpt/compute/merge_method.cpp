@@ -74,7 +74,7 @@ constexpr MergeSetting kSceSettings[] = {{P::kSelectTopk, 1}};
 constexpr MergeSetting kRamSettings[] = {{P::kEpsilon, 1e-5}};
 constexpr MergeSetting kRamPlusSettings[] = {{P::kR, 0.1}, {P::kAlpha, 0.2}, {P::kEpsilon, 1e-5}};
 constexpr MergeSetting kLoraSettings[] = {
-    {P::kWeight, 1}, {P::kR, kFromFiles}, {P::kAlpha, kFromFiles}, {P::kRankStabilized, 0}};
+    {P::kWeight, 1}, {P::kR, kFromFiles}, {P::kAlpha, kFromFiles}, {P::kRankStabilized, kFromFiles}};
 constexpr MergeSetting kAddDifferenceSettings[] = {{P::kAlpha, 1}};
 constexpr MergeSetting kTwoFactorSettings[] = {{P::kAlpha, {}}, {P::kBeta, {}}};
 

@@ -344,7 +344,7 @@ class DictAdapters {
           .with_hint("give its alpha: --param alpha=VALUE");
     }
     const auto r = said(MergeParameter::kR).value_or(rank);
-    const bool root = told.flag(MergeParameter::kRankStabilized) || adapter.config.rank_stabilized;
+    const bool root = said(MergeParameter::kRankStabilized).value_or(adapter.config.rank_stabilized) != 0;
     return alpha.value_or(from_file.value_or(0)) / (root ? std::sqrt(r) : r);
   }
 
