@@ -45,10 +45,14 @@ Error no_parameter(const MergeMethodInfo& method, std::string_view name) {
                                 : fmt::format("did you mean {}?", quoted(near)));
 }
 
-Status check_range(const RecipeSetting& setting) {
+Status check_range(const MergeMethodInfo& method, const RecipeSetting& setting) {
   const auto& info = merge_parameter_info(setting.parameter);
+  const bool divides = method.method == MergeMethod::kLora && setting.parameter == Parameter::kR;
   for (const auto& file : setting.value.files) {
     for (const auto value : file) {
+      if (divides && value == 0)
+        return Error(ErrorCode::kUsage,
+                     fmt::format("{} is 0: {} divides by it", info.name, quoted(method.name)));
       const bool whole = info.kind == MergeParameterKind::kNumber || value == std::floor(value);
       if (value >= info.least && value <= info.most && whole) continue;
       if (info.kind == MergeParameterKind::kFlag)
@@ -206,7 +210,7 @@ Status check_recipe(const MergeRecipe& recipe, std::size_t files) {
   for (const auto& setting : recipe.settings) {
     const auto& info = merge_parameter_info(setting.parameter);
     if (!method.has(setting.parameter)) return no_parameter(method, info.name);
-    CKPT_RETURN_IF_ERROR(check_range(setting));
+    CKPT_RETURN_IF_ERROR(check_range(method, setting));
     CKPT_RETURN_IF_ERROR(check_count(method, setting, counting, recipe.has_base()));
   }
   for (const auto& needed : method.settings) {

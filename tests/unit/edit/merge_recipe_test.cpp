@@ -98,6 +98,13 @@ TEST_CASE("what thins may differ from file to file, by key and over the layers",
         "epsilon has 2 values: it is one for all files");
 }
 
+TEST_CASE("the r of adapters, which divides, can't be 0, that of ram-plus can", "[edit]") {
+  CHECK(problem(recipe(MergeMethod::kLora, {"r=0"}), 2) == "r is 0: 'lora' divides by it");
+  CHECK(problem(recipe(MergeMethod::kLora, {"r=-1"}), 2) == "r is -1: expected a number from 0");
+  CHECK(problem(recipe(MergeMethod::kLora, {"r=0.5"}), 2).empty());
+  CHECK(problem(recipe(MergeMethod::kRamPlus, {"r=0"}), 2).empty());
+}
+
 TEST_CASE("a method that may have a base has one if it is asked for", "[edit]") {
   auto made = recipe(MergeMethod::kNuslerp, {"weight=1,2"});
   CHECK(problem(made, 2).empty());
