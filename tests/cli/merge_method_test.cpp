@@ -208,6 +208,19 @@ TEST_CASE("a tensor that not every file has stays the base's, and that is said",
   CHECK(has(cli.refused("base.st part.st --method mean --keys equal"), "(--keys equal)"));
 }
 
+TEST_CASE("a tensor that too few files have for the method stays the base's", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("part.st", file_of({{"a", {2, 2, 3, 4}, "2,2"}}));
+  for (const std::string method : {"nuslerp --around-base", "model-stock"}) {
+    const auto report = cli.good("merge base.st part.st x.st --keys union -f -o out.st --method " + method);
+    CHECK(has(report, "1 tensor as it is, for not every file has it: 'b'"));
+    CHECK(has(cli.values("b"), "1 1"));
+  }
+  const auto report =
+      cli.good("merge base.st part.st x.st --keys union -f -o out.st --method multislerp --around-base");
+  CHECK(has(report, "1 tensor of fewer files, as others lack it: 'b'"));
+}
+
 TEST_CASE("shapes that differ are refused until an option decides", "[cli][merge]") {
   const MethodCli cli;
   cli.write("more.st", file_of({{"a", {2, 2, 3, 4, 5, 6}, "3,2"}, {"b", {3, 1}, ""}}));

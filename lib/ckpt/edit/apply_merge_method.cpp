@@ -127,7 +127,7 @@ class DictMethod final : public DictMerge {
     const auto ours = base_.tensors[key.tensor];  // a copy: the row changes
     if (offered.size() < offers_.size()) {
       if (edit_.keys == MergeTensors::Keys::kIntersection) return {};  // it goes
-      if (edit_.keys == MergeTensors::Keys::kBase || offered.size() + 1 < method().least) {
+      if (edit_.keys == MergeTensors::Keys::kBase || offered.size() + 1 < recipe_.least_files()) {
         merge_report_.kept.push_back(key.name);
         return lonely(key);
       }

@@ -88,7 +88,7 @@ Status check_files(const MergeMethodInfo& method, const MergeRecipe& recipe, std
     return Error(ErrorCode::kUsage, fmt::format("{} has no base: every file counts", quoted(method.name)));
   }
   const bool may_choose = method.base == MergeBase::kOptional;
-  const auto least = method.least + (may_choose && recipe.around_base ? 1 : 0);
+  const auto least = recipe.least_files();
   const auto most = method.most - (may_choose && method.most > 0 && !recipe.around_base ? 1 : 0);
   if (files >= least && (most == 0 || files <= most)) return {};
   const auto expected = least == most   ? fmt::format("{} files", least)

@@ -36,6 +36,12 @@ struct MergeRecipe {
 
   bool has_base() const { return merge_method_info(method).base == MergeBase::kRequired || around_base; }
 
+  /// That a tensor is merged from, the base's too.
+  std::size_t least_files() const {
+    const auto& info = merge_method_info(method);
+    return info.least + (info.base == MergeBase::kOptional && around_base ? 1 : 0);
+  }
+
   /// What the method is told about a key at a depth of the model, from 0 to 1. `files`: the base too.
   /// Precondition: `check_recipe`.
   CKPT_EXPORT MergeParameters parameters_for(std::string_view key, double depth, std::size_t files) const;
