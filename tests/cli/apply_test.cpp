@@ -361,5 +361,18 @@ TEST_CASE("apply is an editing command like the others", "[cli][apply]") {
   CHECK(cli.run("apply -e 'filter --like like.pt --strict' in.pt -o out.pt").status == 1);
 }
 
+TEST_CASE("what several conversions cast is reported together", "[cli][apply]") {
+  const SmallCli cli;
+  const std::string line =
+      "apply -e 'convert --dtype module.conv.w=float16' -e 'convert --dtype module.fc.w=bfloat16' in.pt -f "
+      "-o out.pt";
+  CHECK(holds(cli.good(line),
+              "  cast: 1 tensor float32 -> float16, 1 tensor float32 -> bfloat16; 32 B -> 16 B\n"));
+  const auto cast = nlohmann::json::parse(cli.good(line + " --json"))["files"][0]["conversion"]["cast"];
+  CHECK(cast["casts"].size() == 2);
+  CHECK(cast["bytes_before"] == 32);
+  CHECK(cast["bytes_after"] == 16);
+}
+
 }  // namespace
 }  // namespace ckpt::test

@@ -94,7 +94,7 @@ class Casting {
     for (const auto& [storage, rows] : rows_by_storage()) CKPT_RETURN_IF_ERROR(cast_storage(storage, rows));
     checkpoint_.parts.push_back({gathered_, {}, {}});  // storages without bytes are in it, too
     note_optimizers();
-    context_.report.conversion->cast = std::move(report_);
+    add_report();
     return {};
   }
 
@@ -406,6 +406,22 @@ class Casting {
           fmt::format("the optimizer state at {} keeps its dtypes",
                       quoted_path(checkpoint_.path(checkpoint_.mappings[optimizer].place))));
     }
+  }
+
+  /// Behind what a conversion before has said.
+  void add_report() {
+    auto& all = context_.report.conversion->cast;
+    if (!all) {
+      all = std::move(report_);
+      return;
+    }
+    const auto append = [](auto& from, auto& to) { to.insert(to.end(), from.begin(), from.end()); };
+    append(report_.casts, all->casts);
+    append(report_.left, all->left);
+    append(report_.separated, all->separated);
+    all->bytes_before += report_.bytes_before;
+    all->bytes_after += report_.bytes_after;
+    all->on_overflow = report_.on_overflow;
   }
 
   /// By storage and what of it, whether it is negated, and what it becomes.
