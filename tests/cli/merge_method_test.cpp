@@ -457,6 +457,20 @@ TEST_CASE("an adapter is added to the weight that it is made for", "[cli][merge]
   CHECK(has(cli.values("fc.weight"), "2 4 6 21 41 61"));
 }
 
+TEST_CASE("an adapter's weights lie over the layers that are left", "[cli][merge]") {
+  const AdapterCli cli;
+  const Values zeros = {0, 0, 0, 0, 0, 0};
+  cli.write("deep.st", file_of({{"h.0.w.weight", zeros, "2,3"},
+                                {"h.1.w.weight", zeros, "2,3"},
+                                {"h.2.w.weight", zeros, "2,3"}}));
+  cli.write("deep-lora.st",
+            file_of({{"h.1.w.lora_A.weight", {1, 2, 3}, "1,3"}, {"h.1.w.lora_B.weight", {1, 10}, "2,1"}}));
+  cli.good(
+      "apply -e 'filter-keys --drop h.2.w.weight' -e 'merge deep-lora.st --method lora --param alpha=2 "
+      "--weights [0,1]' deep.st -o out.st");
+  CHECK(has(cli.values("h.1.w.weight"), "2 4 6 20 40 60"));
+}
+
 TEST_CASE("what is said of an adapter's scale counts before what its configuration says", "[cli][merge]") {
   const AdapterCli cli;
   const Tensor a = {"fc.lora_A.weight", {1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0}, "4,3"};

@@ -135,9 +135,7 @@ class DictAdapters {
         jobs_(jobs),
         merge_report_(report),
         report_(report_of(context.report, dict.root)) {
-    std::vector<std::string_view> names;
-    for (const auto& key : dict.keys) names.push_back(key.name);
-    depths_ = layer_positions(names);
+    find_depths();
     for (std::size_t i = 0; i < dict.keys.size(); ++i) {
       const auto& key = dict.keys[i];
       if (key.dropped || key.tensor == kNoIndex) continue;
@@ -175,6 +173,20 @@ class DictAdapters {
   std::uint64_t reordered() const { return reordered_; }
 
  private:
+  /// A dropped key is no layer.
+  void find_depths() {
+    std::vector<std::string_view> names;
+    std::vector<std::size_t> indices;
+    for (std::size_t i = 0; i < dict_.keys.size(); ++i) {
+      if (dict_.keys[i].dropped) continue;
+      names.push_back(dict_.keys[i].name);
+      indices.push_back(i);
+    }
+    const auto depths = layer_positions(names);
+    depths_.resize(dict_.keys.size());
+    for (std::size_t i = 0; i < indices.size(); ++i) depths_[indices[i]] = depths[i];
+  }
+
   using ViewKey = std::tuple<StorageId, std::uint64_t, Shape, Shape>;
 
   ViewKey view_of(const TensorInfo& tensor) const {
