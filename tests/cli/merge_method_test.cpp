@@ -25,7 +25,8 @@ std::string file_of(const std::vector<Tensor>& tensors) {
   for (const auto& tensor : tensors) {
     const auto begin = buffer.size();
     buffer.append(4 * tensor.values.size(), '\0');
-    std::memcpy(buffer.data() + begin, tensor.values.data(), 4 * tensor.values.size());
+    for (std::size_t i = 0; i < tensor.values.size(); ++i)
+      std::memcpy(buffer.data() + begin + 4 * i, &tensor.values[i], 4);
     header += fmt::format(R"({}"{}":{{"dtype":"F32","shape":[{}],"data_offsets":[{},{}]}})",
                           header.empty() ? "{" : ",", tensor.name,
                           tensor.shape.empty() ? std::to_string(tensor.values.size()) : tensor.shape, begin,

@@ -55,6 +55,7 @@ struct Loops {
   using Key = MagnitudeKey<Real>;
   using Signed = std::make_signed_t<Key>;  // keys are positive, and vector units compare these
   using Keys __attribute__((vector_size(kMergeLanes * sizeof(Real)))) = Signed;
+  using Bits __attribute__((vector_size(kMergeLanes * sizeof(Real)))) = Key;
 
   static CKPT_INLINED Keys load_bits(const Real* values) {
     Keys out;
@@ -486,7 +487,7 @@ struct Loops {
     std::size_t i = 0;
     while (count - i >= kMergeLanes) {
       const auto steps = std::min(kMostSteps, (count - i) / kMergeLanes);
-      auto between = Keys{};  // a bit for each step, the last one lowest
+      auto between = Bits{};  // one for each step, the last one lowest
       for (std::size_t step = 0; step < steps; ++step) {
         const auto keys = load_keys(x + i + step * kMergeLanes);
         const auto is_above_low = keys > low;
@@ -496,10 +497,10 @@ struct Loops {
         above_high += keys > high;
         below_high += is_below_high;
         between += between;
-        between -= is_above_low & is_below_high;
+        between -= std::bit_cast<Bits>(is_above_low & is_below_high);
       }
       for (std::size_t lane = 0; lane < kMergeLanes; ++lane) {
-        for (auto bits = static_cast<Key>(between[lane]); bits != 0; bits &= bits - 1) {
+        for (auto bits = between[lane]; bits != 0; bits &= bits - 1) {
           const auto step = steps - 1 - static_cast<std::size_t>(std::countr_zero(bits));
           inside[found++] = magnitude_key(x[i + step * kMergeLanes + lane]);
         }
