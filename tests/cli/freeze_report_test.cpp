@@ -138,6 +138,16 @@ TEST_CASE("--base says which tensors are equal bit for bit", "[cli][freeze-repor
       has(cli.good("freeze tuned.pt --base two.pt --base-root n"), "  base 'two.pt': 1 of 4 tensors equal"));
 }
 
+TEST_CASE("--base knows the names that safetensors tie to a tensor", "[cli][freeze-report]") {
+  const Cli cli;
+  cli.write("tied.pt", zip_of("a.weight float32 2; b.weight float32 2 storage=a.weight"));
+  cli.good("convert tied.pt --to safetensors -o tied.st");
+  const auto text = cli.good("freeze tied.pt --base tied.st");
+  CHECK(has(text, "2 of 2 tensors equal bit for bit"));
+  CHECK_FALSE(has(text, "not in the base"));
+  CHECK_FALSE(has(cli.good("freeze tied.st --base tied.st"), "only in the base"));
+}
+
 TEST_CASE("--base says what was left out of its numbers, and why a tensor was not compared",
           "[cli][freeze-report]") {
   const Cli cli;

@@ -312,6 +312,20 @@ TEST_CASE("tensors that are one in every file stay one, others get their own", "
   CHECK_FALSE(has(cli.good("inspect out.pt"), "tied"));
 }
 
+TEST_CASE("a name that safetensors tie to a tensor is one of the file's", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("zip.pt", zip_of("p float32 9; a float32 3 storage=p offset=4; b float32 3 storage=p offset=4"));
+  cli.write("tied.pt", zip_of("a float32 3; b float32 3 storage=a"));
+  cli.good("convert tied.pt --to safetensors -o tied.st");
+  for (const std::string options :
+       {"", " --method mean --allow-unrelated", " --method ties --lambda 0.5 --allow-unrelated"}) {
+    cli.good("merge zip.pt tied.st --keys intersection -f -o out.pt" + options);
+    CHECK(cli.values("b", "out.pt") == cli.values("a", "out.pt"));
+    CHECK((cli.values("b", "out.pt") == cli.values("a", "tied.pt")) == options.empty());
+    CHECK(has(cli.good("inspect out.pt"), "tied"));
+  }
+}
+
 TEST_CASE("a tie with what is not merged is said to be broken", "[cli][merge]") {
   const MethodCli cli;
   cli.write("two.pt", zip_of("model/a float32 3; model/b float32 2; ema/a float32 3 storage=model/a"));

@@ -20,6 +20,16 @@ std::vector<std::string> roots_of(const Checkpoint& checkpoint, const std::vecto
   return roots;
 }
 
+/// Names that `__metadata__` of safetensors leads to a tensor, as the reference's save_model leaves them.
+void add_aliases(Offer& offer) {
+  std::vector<std::pair<std::string, std::uint32_t>> aliases;
+  for (const auto& [name, target] : offer.checkpoint().metadata) {
+    const auto found = offer.entries.find(target);
+    if (name != "format" && found != offer.entries.end()) aliases.emplace_back(name, found->second);
+  }
+  for (auto& alias : aliases) offer.entries.insert(std::move(alias));
+}
+
 Offer make_offer(const MergeSource& source, std::uint32_t number, std::uint32_t dict) {
   Offer offer{&source, number, dict, {}};
   const auto count = static_cast<std::uint32_t>(source.checkpoint->state_dicts[dict].entries.size());
@@ -27,6 +37,7 @@ Offer make_offer(const MergeSource& source, std::uint32_t number, std::uint32_t 
   for (std::uint32_t i = 0; i < count; ++i) {
     if (offer.tensor(i) != kNoIndex) offer.entries.emplace(source.checkpoint->original_name(dict, i), i);
   }
+  add_aliases(offer);
   return offer;
 }
 

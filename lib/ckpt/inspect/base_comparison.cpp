@@ -152,6 +152,17 @@ TensorsByName tensors_by_name(const Checkpoint& checkpoint, const StateDict& dic
   return out;
 }
 
+/// Names that `__metadata__` of safetensors leads to a tensor, as the reference's save_model leaves them.
+TensorsByName aliases_of(const Checkpoint& checkpoint, const TensorsByName& tensors) {
+  TensorsByName out;
+  for (const auto& [name, target] : checkpoint.metadata) {
+    const auto found = tensors.find(target);
+    if (name != "format" && found != tensors.end() && !tensors.contains(name))
+      out.emplace(name, found->second);
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string_view verdict_name(BaseVerdict verdict) {
@@ -189,10 +200,12 @@ Result<BaseComparison> compare_with_base(const Checkpoint& checkpoint, const Fre
                                          const Checkpoint& base, std::uint32_t base_dict, std::size_t threads,
                                          Progress* progress) {
   auto in_base = tensors_by_name(base, base.state_dicts[base_dict]);
+  const auto aliases = aliases_of(base, in_base);
   std::uint64_t total = 0;
   std::size_t common = 0;
   for (const auto& entry : report.entries) {
-    if (!in_base.contains(checkpoint.tensors[entry.tensor].name)) continue;
+    const auto name = checkpoint.tensors[entry.tensor].name;
+    if (!in_base.contains(name) && !aliases.contains(name)) continue;
     total += checkpoint.bytes(checkpoint.tensors[entry.tensor]);
     ++common;
   }
@@ -209,11 +222,14 @@ Result<BaseComparison> compare_with_base(const Checkpoint& checkpoint, const Fre
   std::vector<Compared> compared(report.entries.size());
   std::vector<std::pair<std::size_t, TensorId>> pairs;  // entry, tensor of the base
   for (std::size_t i = 0; i < report.entries.size(); ++i) {
-    const auto found = in_base.find(checkpoint.tensors[report.entries[i].tensor].name);
+    const auto name = checkpoint.tensors[report.entries[i].tensor].name;
     compared[i].verdict = BaseVerdict::kNotInBase;
-    if (found == in_base.end()) continue;
-    pairs.emplace_back(i, found->second);
-    in_base.erase(found);
+    if (const auto found = in_base.find(name); found != in_base.end()) {
+      pairs.emplace_back(i, found->second);
+      in_base.erase(found);
+    } else if (const auto alias = aliases.find(name); alias != aliases.end()) {
+      pairs.emplace_back(i, alias->second);
+    }
   }
   std::atomic<std::uint64_t> done = 0;
   const auto work = [&](std::size_t job, Comparer& comparer) -> Status {
