@@ -135,14 +135,17 @@ class DictAdapters {
         jobs_(jobs),
         merge_report_(report),
         report_(report_of(context.report, dict.root)) {
-    find_depths();
+    std::vector<std::string_view> names;
     for (std::size_t i = 0; i < dict.keys.size(); ++i) {
       const auto& key = dict.keys[i];
-      if (key.dropped || key.tensor == kNoIndex) continue;
+      if (key.dropped) continue;
+      names.push_back(key.name);
+      if (key.tensor == kNoIndex) continue;
       keys_.emplace(key.name, i);
       const auto& tensor = base_.tensors[key.tensor];
       if (tensor.storage != kNoIndex) views_[view_of(tensor)].push_back(i);
     }
+    depths_ = layer_positions_by_key(names);
   }
 
   Status run(const std::vector<Adapter>& adapters) {
@@ -173,20 +176,6 @@ class DictAdapters {
   std::uint64_t reordered() const { return reordered_; }
 
  private:
-  /// A dropped key is no layer.
-  void find_depths() {
-    std::vector<std::string_view> names;
-    std::vector<std::size_t> indices;
-    for (std::size_t i = 0; i < dict_.keys.size(); ++i) {
-      if (dict_.keys[i].dropped) continue;
-      names.push_back(dict_.keys[i].name);
-      indices.push_back(i);
-    }
-    const auto depths = layer_positions(names);
-    depths_.resize(dict_.keys.size());
-    for (std::size_t i = 0; i < indices.size(); ++i) depths_[indices[i]] = depths[i];
-  }
-
   using ViewKey = std::tuple<StorageId, std::uint64_t, Shape, Shape>;
 
   ViewKey view_of(const TensorInfo& tensor) const {
@@ -264,7 +253,7 @@ class DictAdapters {
     job.dtype = dtype_for(ours);
     job.base = 0;
     job.shape.assign(shape.begin(), shape.end());
-    job.parameters = edit_.method->parameters_for(key.name, depths_[index], edit_.sources.size() + 1);
+    job.parameters = edit_.method->parameters_for(key.name, depths_.at(key.name), edit_.sources.size() + 1);
     const auto weights = std::exchange(job.parameters.weights, {});
     const auto whole = whole_.find(index);  // the adapter has the weight itself, too
     const auto placed = whole == whole_.end() ? PlacedTensor{&base_, ours, {}, 0} : whole->second;
@@ -382,7 +371,7 @@ class DictAdapters {
   MergeJobs& jobs_;
   MergeReport& merge_report_;
   StateDictReport& report_;
-  std::vector<double> depths_;                         ///< by key
+  std::unordered_map<std::string, double> depths_;     ///< by key
   std::unordered_map<std::string, std::size_t> keys_;  ///< of tensors, by name
   std::map<ViewKey, std::vector<std::size_t>> views_;  ///< keys that show one
   std::map<std::size_t, PlacedTensor> whole_;          ///< from the adapters, by key

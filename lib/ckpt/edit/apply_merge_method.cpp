@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <numeric>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -98,18 +97,16 @@ class DictMethod final : public DictMerge {
  private:
   /// Of the keys that the result will have.
   void find_depths() {
-    std::set<std::string_view> names;
+    std::vector<std::string_view> names;
     for (const auto& key : dict_.keys) {
-      if (!key.dropped) names.insert(key.name);
+      if (!key.dropped) names.push_back(key.name);
     }
     if (edit_.keys == MergeTensors::Keys::kUnion) {
       for (const auto& offer : offers_) {
-        for (const auto& entry : offer.entries) names.insert(entry.first);
+        for (const auto& entry : offer.entries) names.push_back(entry.first);
       }
     }
-    const std::vector<std::string_view> ordered(names.begin(), names.end());
-    const auto depths = layer_positions(ordered);
-    for (std::size_t i = 0; i < ordered.size(); ++i) depths_.emplace(ordered[i], depths[i]);
+    depths_ = layer_positions_by_key(names);
   }
 
   const MergeMethodInfo& method() const { return merge_method_info(recipe_.method); }
@@ -201,10 +198,10 @@ class DictMethod final : public DictMerge {
       if (rule_for(name) == IntegerRule::kFirst) return add_alone(offered.front(), name);
     }
     if (offered.size() < offers_.size()) merge_report_.fewer.push_back(name);
-    auto strides = other.strides(first);
-    if (!dense_order(shape, strides)) strides.clear();
-    TensorView view{dtype_for(first), kNoIndex, 0, shape, std::move(strides), first.has(kRequiresGrad)};
-    CKPT_RETURN_IF_ERROR(check_gradient(first, view.dtype));
+    const auto dtype = dtype_for(first);
+    TensorView view{
+        dtype, kNoIndex, 0, shape, strides_in_place_of(other, first, dtype), first.has(kRequiresGrad)};
+    CKPT_RETURN_IF_ERROR(check_gradient(first, dtype));
     CKPT_RETURN_IF_ERROR(merge(name, inputs, view, other.devices[other.storages[first.storage].device]));
     insert(name, view);
     return {};

@@ -77,4 +77,11 @@ std::vector<double> layer_positions(std::span<const std::string_view> keys) {
   return result;
 }
 
+std::unordered_map<std::string, double> layer_positions_by_key(std::span<const std::string_view> keys) {
+  const auto positions = layer_positions(keys);
+  std::unordered_map<std::string, double> result;
+  for (std::size_t i = 0; i < keys.size(); ++i) result.emplace(keys[i], positions[i]);
+  return result;
+}
+
 }  // namespace ckpt

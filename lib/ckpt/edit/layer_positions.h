@@ -3,7 +3,9 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "ckpt/base/export.h"
@@ -16,5 +18,8 @@ namespace ckpt {
 /// encoder and decoder. A lone layer stands at 1, a key of no layer at 0. So does mergekit for the layers of
 /// the models that it knows.
 CKPT_EXPORT std::vector<double> layer_positions(std::span<const std::string_view> keys);
+
+/// The same by key; keys may be named more than once.
+std::unordered_map<std::string, double> layer_positions_by_key(std::span<const std::string_view> keys);
 
 }  // namespace ckpt
