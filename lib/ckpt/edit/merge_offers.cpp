@@ -20,12 +20,11 @@ std::vector<std::string> roots_of(const Checkpoint& checkpoint, const std::vecto
   return roots;
 }
 
-/// Names that `__metadata__` of safetensors leads to a tensor, as the reference's save_model leaves them.
 void add_aliases(Offer& offer) {
   std::vector<std::pair<std::string, std::uint32_t>> aliases;
-  for (const auto& [name, target] : offer.checkpoint().metadata) {
-    const auto found = offer.entries.find(target);
-    if (name != "format" && found != offer.entries.end()) aliases.emplace_back(name, found->second);
+  for (const auto& entry : offer.checkpoint().metadata) {
+    const auto found = tied_tensor(offer.entries, entry);
+    if (found != offer.entries.end()) aliases.emplace_back(entry.first, found->second);
   }
   for (auto& alias : aliases) offer.entries.insert(std::move(alias));
 }

@@ -9,6 +9,7 @@
 #include "ckpt/base/text.h"
 #include "ckpt/format/state_dict_content.h"
 #include "ckpt/format/torch_object.h"
+#include "ckpt/model/state_dicts.h"
 #include "ckpt/pickle/pickler.h"
 
 namespace ckpt {
@@ -158,10 +159,11 @@ void add_aliases(const Checkpoint& checkpoint, std::uint32_t dict, std::vector<N
   }
   std::size_t aliases = 0;
   std::size_t others = 0;
-  for (const auto& [name, target] : checkpoint.metadata) {
-    const auto found = tensors.find(target);
+  for (const auto& entry : checkpoint.metadata) {
+    const auto& [name, target] = entry;
     if (name == "format") continue;
-    if (found == tensors.end() || tensors.contains(name)) {
+    const auto found = tied_tensor(tensors, entry);
+    if (found == tensors.end()) {
       ++others;
       continue;
     }

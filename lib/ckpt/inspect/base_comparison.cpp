@@ -152,13 +152,11 @@ TensorsByName tensors_by_name(const Checkpoint& checkpoint, const StateDict& dic
   return out;
 }
 
-/// Names that `__metadata__` of safetensors leads to a tensor, as the reference's save_model leaves them.
 TensorsByName aliases_of(const Checkpoint& checkpoint, const TensorsByName& tensors) {
   TensorsByName out;
-  for (const auto& [name, target] : checkpoint.metadata) {
-    const auto found = tensors.find(target);
-    if (name != "format" && found != tensors.end() && !tensors.contains(name))
-      out.emplace(name, found->second);
+  for (const auto& entry : checkpoint.metadata) {
+    const auto found = tied_tensor(tensors, entry);
+    if (found != tensors.end()) out.emplace(entry.first, found->second);
   }
   return out;
 }

@@ -16,6 +16,14 @@
 
 namespace ckpt {
 
+/// The tensor of `tensors`, by name, that an entry of `__metadata__` of safetensors ties another name to, as
+/// the reference's save_model leaves them; the end where it means something else.
+template <typename Tensors>
+auto tied_tensor(const Tensors& tensors, const std::pair<std::string, std::string>& entry) {
+  const auto& [name, target] = entry;
+  return name == "format" || tensors.contains(name) ? tensors.end() : tensors.find(target);
+}
+
 /// A value under a key that ends in _extra_state and is no tensor.
 struct ExtraState {
   std::uint32_t mapping;
