@@ -156,12 +156,8 @@ class Casting {
                     fmt::format("requires a gradient, which {} can't have", dtype_info(rule.dtype).name));
     }
     const bool is_object = row.use != kNoUse && row.has(kRequiresGrad) && !row.has(kIsParameter);
-    if (is_object && !loads_with_gradient(checkpoint_, rule.dtype)) {
-      return refuse(
-          ErrorCode::kUnsupported,
-          fmt::format("requires a gradient and is no Parameter; PyTorch can't load such tensors of {}",
-                      dtype_info(rule.dtype).name));
-    }
+    const auto obstacle = is_object ? gradient_obstacle(checkpoint_, rule.dtype) : std::nullopt;
+    if (obstacle) return refuse(ErrorCode::kUnsupported, *obstacle);
     if (resolves(row, rule.dtype) && is_float8(row.dtype)) {
       return refuse(ErrorCode::kUnsupported,
                     fmt::format("is lazily negated, and PyTorch negates no {}", dtype_info(row.dtype).name));

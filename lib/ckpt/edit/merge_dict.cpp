@@ -66,11 +66,10 @@ Shape DictMerge::strides_for(const TensorInfo& ours, Dtype dtype, bool fits) con
 }
 
 Status DictMerge::check_gradient(const TensorInfo& tensor, Dtype dtype) const {
-  if (!tensor.has(kRequiresGrad) || !base_.has_document() || loads_with_gradient(base_, dtype)) return {};
-  return Error(
-      ErrorCode::kUnsupported,
-      fmt::format("tensor {} requires a gradient and is no Parameter; PyTorch can't load such tensors of {}",
-                  quoted(tensor.name), dtype_info(dtype).name));
+  if (!tensor.has(kRequiresGrad) || !base_.has_document()) return {};
+  const auto obstacle = gradient_obstacle(base_, dtype);
+  if (!obstacle) return {};
+  return Error(ErrorCode::kUnsupported, fmt::format("tensor {} {}", quoted(tensor.name), *obstacle));
 }
 
 std::string DictMerge::device_of(const TensorInfo& ours) const {

@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/edit/surroundings.h"
 
+#include <fmt/format.h>
+
 namespace ckpt {
+
+std::optional<std::string> gradient_obstacle(const Checkpoint& checkpoint, Dtype dtype) {
+  const auto& info = dtype_info(dtype);
+  if (!info.storage_class.empty() || checkpoint.format == FormatId::kTorchScript) return std::nullopt;
+  return fmt::format("requires a gradient and is no Parameter; PyTorch can't load such tensors of {}",
+                     info.name);
+}
 
 Surroundings::Surroundings(const EditContext& context) {
   const auto& checkpoint = context.checkpoint;

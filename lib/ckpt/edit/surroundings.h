@@ -3,17 +3,18 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "ckpt/edit/edits.h"
 
 namespace ckpt {
 
-/// Can PyTorch load a plain tensor of `dtype` that requires a gradient? Those without a storage class of
-/// their own are made of bytes, and then are no leaves. What TorchScript holds is no object.
-inline bool loads_with_gradient(const Checkpoint& checkpoint, Dtype dtype) {
-  return !dtype_info(dtype).storage_class.empty() || checkpoint.format == FormatId::kTorchScript;
-}
+/// Why PyTorch can't load a plain tensor of `dtype` that requires a gradient; nothing where it can. Those
+/// without a storage class of their own are made of bytes, and then are no leaves. What TorchScript holds is
+/// no object.
+std::optional<std::string> gradient_obstacle(const Checkpoint& checkpoint, Dtype dtype);
 
 class Surroundings {
  public:
