@@ -111,6 +111,30 @@ TEST_CASE("equal storages become one", "[cli][convert]") {
   CHECK(cli.read("two.pt") == cli.read("one.pt"));
 }
 
+TEST_CASE("equal tensors of safetensors become aliases", "[cli][convert]") {
+  const Cli cli;
+  const auto build = [&](const char* file, const char* values) {
+    cli.write(file, std::string(as_text(build_safetensors(values))));
+  };
+  build("in.safetensors", "b float32 2x3; c float32 2; z float32 3x2");
+  build("two.safetensors", "a float32 2x3; b float32 2x3; c float32 2");
+  cli.write("tied.pt", zip_of("b float32 2x3; a float32 2x3 storage=b"));
+  cli.good("merge two.safetensors tied.pt --tied copy --verify -q -o same.safetensors");
+  const auto report = cli.good("convert --dedupe --verify same.safetensors -o out.safetensors");
+  CHECK(holds(report, "    one storage of 24 B: 'a', 'b'\n"));
+  CHECK(holds(report, "  note: 1 key is tied: '__metadata__' leads from 'b' to 'a'\n"));
+  CHECK(cli.good("inspect out.safetensors --get a --values 6") ==
+        cli.good("inspect tied.pt --get a --values 6"));
+  cli.good("convert --verify -q --to torch out.safetensors -o back.pt");
+  CHECK(places(cli, "back.pt") == Lines{"a: 24 bytes, offset 0, strides 3x1, with a",
+                                        "c: 8 bytes, offset 0, strides 1, with c",
+                                        "b: 24 bytes, offset 0, strides 3x1, with a"});
+  cli.write("zeros.pt", zip_of("z float32 2x3; b float32 3x2 storage=z"));
+  cli.good(
+      "merge -q in.safetensors zeros.pt --on-shape-mismatch take-other --tied copy -o shapes.safetensors");
+  CHECK(holds(cli.good("convert --dedupe shapes.safetensors -o kept.safetensors"), "deduplicated") == false);
+}
+
 TEST_CASE("optimizers and modules keep tensors of their own", "[cli][convert]") {
   const Cli cli;
   for (const auto* const file : {"torch-2.15-module.pt", "torch-2.15-module-nested.pt"}) {

@@ -239,7 +239,9 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
     for (const auto index : chosen) dicts.push_back(load_keys(checkpoint, index));
   }
   const bool root = std::any_of(plan.edits.begin(), plan.edits.end(), makes_root);
-  EditContext context{checkpoint, dicts, report, plan.allow_unmatched, root};
+  const auto output = plan.target.format.value_or(checkpoint.format);
+  EditContext context{checkpoint,           dicts, report,
+                      plan.allow_unmatched, root,  output == FormatId::kSafetensors};
 
   struct Apply {
     EditContext& context;

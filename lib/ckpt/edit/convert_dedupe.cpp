@@ -29,6 +29,7 @@ class Deduplication {
       : checkpoint_(context.checkpoint),
         around_(context),
         report_(*context.report.conversion),
+        ties_equal_views_(context.ties_equal_views),
         first_user_(checkpoint_.storages.size(), kNoIndex),
         twins_(checkpoint_.storages.size()) {
     std::iota(twins_.begin(), twins_.end(), 0U);
@@ -51,8 +52,9 @@ class Deduplication {
   }
 
  private:
-  /// What has to be equal besides the bytes: their number, dtype, whether they are counted in bytes, device.
-  using Kind = std::tuple<std::uint64_t, Dtype, bool, std::uint16_t>;
+  /// What has to be equal besides the bytes: their number, dtype, whether they are counted in bytes, device,
+  /// and the shape where no two shapes can see the same bytes.
+  using Kind = std::tuple<std::uint64_t, Dtype, bool, std::uint16_t, std::vector<std::int64_t>>;
 
   std::map<Kind, std::vector<StorageId>> candidates() {
     std::vector<bool> set_aside(checkpoint_.storages.size());
@@ -67,8 +69,13 @@ class Deduplication {
       const auto& storage = checkpoint_.storages[id];
       if (first_user_[id] == kNoIndex || set_aside[id] || storage.bytes == 0) continue;
       if (!data_of(checkpoint_, id).ok()) continue;  // compressed: its record stays what it is
-      found[{storage.bytes, checkpoint_.tensors[first_user_[id]].dtype, storage.untyped, storage.device}]
-          .push_back(id);
+      const auto& user = checkpoint_.tensors[first_user_[id]];
+      std::vector<std::int64_t> shape;
+      if (ties_equal_views_) {
+        const auto sizes = checkpoint_.shape(user);
+        shape.assign(sizes.begin(), sizes.end());
+      }
+      found[{storage.bytes, user.dtype, storage.untyped, storage.device, std::move(shape)}].push_back(id);
     }
     return found;
   }
@@ -134,6 +141,7 @@ class Deduplication {
   Checkpoint& checkpoint_;
   Surroundings around_;
   ConversionReport& report_;
+  bool ties_equal_views_;
   std::vector<TensorId> first_user_;  ///< by storage
   std::vector<StorageId> twins_;      ///< by storage
 };

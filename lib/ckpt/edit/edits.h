@@ -18,7 +18,8 @@ struct EditContext {
   std::vector<EditedStateDict>& dicts;
   PlanReport& report;
   bool allow_unmatched;
-  bool makes_root = false;  ///< an edit of the plan makes a state dict the whole file
+  bool makes_root = false;        ///< an edit of the plan makes a state dict the whole file
+  bool ties_equal_views = false;  ///< only views of one shape can have the same bytes in the output
 };
 
 Status apply_strip(const StripWrappers& edit, EditContext& context);

@@ -5,6 +5,7 @@
 
 #include "ckpt/format/format.h"
 #include "ckpt/format/left_behind.h"
+#include "ckpt/format/safetensors.h"
 #include "ckpt/format/safetensors_target.h"
 #include "ckpt/format/state_dict_content.h"
 #include "ckpt/format/torch_object.h"
@@ -36,7 +37,10 @@ FormatId output_format(const Target& target, const Checkpoint& checkpoint) {
 Result<Layout> lay_out_as(const Target& target, Checkpoint& checkpoint, std::vector<std::string>& notes) {
   const auto& own = format_of(checkpoint.format);
   const auto format = output_format(target, checkpoint);
-  if (format == checkpoint.format) return own.lay_out(checkpoint);
+  if (format == checkpoint.format) {
+    return format == FormatId::kSafetensors ? lay_out_edited_safetensors(checkpoint, target.tied, notes)
+                                            : own.lay_out(checkpoint);
+  }
   if (!are_located(checkpoint)) CKPT_RETURN_IF_ERROR(own.locate_storages(checkpoint));
   note_left_behind(checkpoint, notes);
   if (!holds_any_object(checkpoint.format) && checkpoint.has_document())

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ckpt/format/format.h"
+#include "ckpt/model/target.h"
 
 namespace ckpt {
 
@@ -45,5 +46,10 @@ class SafetensorsFormat final : public Format {
                           Intent intent) const override;
   Result<Layout> lay_out(const Checkpoint& checkpoint) const override;
 };
+
+/// An edited safetensors file, as safetensors. Tensors that an edit tied to each other are what `tied` says.
+/// Errors: kUnsupported for what the format can't hold.
+Result<Layout> lay_out_edited_safetensors(const Checkpoint& checkpoint, TiedTensors tied,
+                                          std::vector<std::string>& notes);
 
 }  // namespace ckpt

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <map>
 #include <numeric>
 #include <set>
 #include <span>
@@ -17,7 +16,7 @@
 #include "ckpt/base/text.h"
 #include "ckpt/format/safetensors_buffer.h"
 #include "ckpt/format/safetensors_header.h"
-#include "ckpt/format/shared_views.h"
+#include "ckpt/format/safetensors_ties.h"
 #include "ckpt/format/state_dict_content.h"
 #include "ckpt/format/tensor_bytes.h"
 #include "ckpt/model/dense_order.h"
@@ -26,9 +25,8 @@
 namespace ckpt {
 namespace {
 
-constexpr std::size_t kShown = 8;                  // things that an error lists
-constexpr std::string_view kFormatKey = "format";  // of `__metadata__`
-constexpr std::size_t kRoomOfTensor = 96;          // bytes of the header
+constexpr std::size_t kShown = 8;          // things that an error lists
+constexpr std::size_t kRoomOfTensor = 96;  // bytes of the header
 
 /// All that the format can't hold, and what can be done about it.
 class Obstacles {
@@ -62,11 +60,10 @@ class SafetensorsTarget {
 
   Result<Layout> run() {
     CKPT_ASSIGN_OR_RETURN(content_, state_dict_content(checkpoint_));
-    keep_.assign(content_.rows.size(), true);
     check_content();
     for (const auto& row : content_.rows) check_row(row);
     CKPT_RETURN_IF_ERROR(obstacles_.status());
-    CKPT_RETURN_IF_ERROR(settle_ties());
+    CKPT_ASSIGN_OR_RETURN(ties_, settle_ties(checkpoint_, content_.rows, tied_, notes_));
     CKPT_RETURN_IF_ERROR(place());
     bytes_.finish();
     note_losses();
@@ -102,69 +99,12 @@ class SafetensorsTarget {
       return refuse("pairs of values in a last dimension that can't be doubled");
   }
 
-  // ---- tensors on one storage
-
-  Status settle_ties() {
-    const auto shared = find_shared_views(checkpoint_, content_.rows);
-    if (tied_ == TiedTensors::kCopy) {
-      if (!shared.ties.empty() || !shared.overlaps.empty())
-        notes_.push_back(fmt::format("{} of tensors shared memory and are copies of their own now",
-                                     counted(shared.ties.size() + shared.overlaps.size(), "group")));
-      return {};
-    }
-    if (!shared.overlaps.empty()) {
-      const auto [a, b] = shared.overlaps.front();
-      return Error(
-                 ErrorCode::kUnsupported,
-                 fmt::format("tensors {} and {} share a part of their memory, which safetensors can't say{}",
-                             quoted(content_.rows[a].name), quoted(content_.rows[b].name),
-                             more(shared.overlaps.size() - 1)))
-          .with_hint("--compact or --tied copy gives each its own bytes");
-    }
-    if (shared.ties.empty()) return {};
-    if (tied_ == TiedTensors::kError) {
-      const auto& tie = shared.ties.front();
-      return Error(
-          ErrorCode::kUnsupported,
-          fmt::format("tensors {} and {} are one (--tied error){}", quoted(content_.rows[tie[0]].name),
-                      quoted(content_.rows[tie[1]].name), more(shared.ties.size() - 1)));
-    }
-    return make_aliases(shared.ties);
-  }
-
-  static std::string more(std::size_t count) {
-    return count == 0 ? std::string() : fmt::format("; {} more do so", with_separators(count));
-  }
-
-  Status make_aliases(const std::vector<std::vector<std::size_t>>& ties) {
-    std::map<std::size_t, std::size_t> aliases;  // in the order of the keys
-    for (const auto& tie : ties) {
-      for (std::size_t i = 1; i < tie.size(); ++i) aliases.emplace(tie[i], tie[0]);
-    }
-    for (const auto& [row, kept] : aliases) {
-      const auto& name = content_.rows[row].name;
-      if (name == kFormatKey)
-        return Error(ErrorCode::kUnsupported, "a tied tensor can't be called 'format' in safetensors")
-            .with_hint("--tied copy gives each its own bytes");
-      keep_[row] = false;
-      aliases_.emplace_back(name, content_.rows[kept].name);
-    }
-    notes_.push_back(fmt::format("{} tied: '__metadata__' leads from {} to {}{}",
-                                 counted_are(aliases_.size()), quoted(aliases_.front().first),
-                                 quoted(aliases_.front().second), aliases_.size() > 1 ? " and so on" : ""));
-    return {};
-  }
-
-  static std::string counted_are(std::size_t count) {
-    return counted(count, "key") + (count == 1 ? " is" : " are");
-  }
-
   // ---- the buffer
 
   Status place() {
     std::vector<std::size_t> order;
     for (std::size_t row = 0; row < content_.rows.size(); ++row) {
-      if (keep_[row]) order.push_back(row);
+      if (ties_.is_written[row]) order.push_back(row);
     }
     if (!is_aligned(order)) {
       std::stable_sort(order.begin(), order.end(),
@@ -196,15 +136,13 @@ class SafetensorsTarget {
     std::string text;
     text.reserve(content_.rows.size() * kRoomOfTensor);
     text += R"({"__metadata__":{"format":"pt")";
-    for (const auto& [name, kept] : aliases_) {
+    for (const auto& alias : ties_.aliases) {
       text += ',';
-      append_json_string(text, name);
-      text += ':';
-      append_json_string(text, kept);
+      append_json_entry(text, alias);
     }
     text += '}';
     for (std::size_t row = 0; row < content_.rows.size(); ++row) {
-      if (!keep_[row]) continue;
+      if (!ties_.is_written[row]) continue;
       text += ',';
       append_json_string(text, content_.rows[row].name);
       const auto& info = tensor(row);
@@ -252,8 +190,7 @@ class SafetensorsTarget {
   TensorBytes bytes_;
   Obstacles obstacles_;
   StateDictContent content_;
-  std::vector<bool> keep_;  ///< by row: has bytes of its own
-  std::vector<std::pair<std::string, std::string>> aliases_;
+  SettledTies ties_;
   std::vector<Extent> extents_;  ///< by row: in the buffer
   SafetensorsBuffer buffer_;
 };

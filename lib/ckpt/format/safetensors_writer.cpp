@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Laying out an edited file. The header keeps its text: names that changed and byte positions are spelled
 // anew in place, dropped members go with their comma, all else is carried. The buffer keeps the order it has,
-// as the format allows no holes; tensors that stay neighbours are one copy.
+// as the format allows no holes; tensors that stay neighbours are one copy. Only where tensors were tied is
+// `__metadata__` spelled anew, with their names at its end.
 //
 // Spaces behind the header choose where the buffer begins. A file system shares only whole pages, so there
 // are up to a page of them, for the share of the bytes that can then keep their place within a page.
@@ -10,6 +11,8 @@
 #include <numeric>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -18,19 +21,23 @@
 #include "ckpt/format/safetensors.h"
 #include "ckpt/format/safetensors_buffer.h"
 #include "ckpt/format/safetensors_header.h"
+#include "ckpt/format/safetensors_ties.h"
+#include "ckpt/model/state_dicts.h"
 
 namespace ckpt {
 namespace {
 
 constexpr std::size_t kRoom = 4096;  // for names and numbers that grow
+const std::pair<std::string, std::string> kTorchFormat = {"format", "pt"};
 
 class SafetensorsWriter {
  public:
   SafetensorsWriter(const Checkpoint& checkpoint, const SafetensorsData& data)
       : checkpoint_(checkpoint), data_(data), header_(data.header), changes_(checkpoint.tensors.size()) {}
 
-  Result<Layout> run() {
+  Result<Layout> run(TiedTensors tied, std::vector<std::string>& notes) {
     CKPT_RETURN_IF_ERROR(collect_changes());
+    if (shares_storages()) CKPT_RETURN_IF_ERROR(settle(tied, notes));
     CKPT_RETURN_IF_ERROR(place_tensors());
     spell_header();
     return buffer_.lay_out(std::move(text_));
@@ -65,7 +72,41 @@ class SafetensorsWriter {
 
   bool is_kept(TensorId tensor) const { return changes_[tensor] == nullptr || !changes_[tensor]->dropped; }
 
+  bool is_written(TensorId tensor) const { return is_kept(tensor) && !kept_under_.contains(tensor); }
+
   const TensorInfo& row(TensorId tensor) const { return checkpoint_.tensors[tensor]; }
+
+  std::string_view name(TensorId tensor) const {
+    const auto* change = changes_[tensor];
+    return change != nullptr ? std::string_view(change->name) : row(tensor).name;
+  }
+
+  // ---- tensors that an edit tied
+
+  bool shares_storages() const {
+    std::vector<bool> is_used(checkpoint_.storages.size());
+    for (TensorId tensor = 0; tensor < changes_.size(); ++tensor) {
+      if (!is_kept(tensor)) continue;
+      const auto storage = row(tensor).storage;
+      if (is_used[storage]) return true;
+      is_used[storage] = true;
+    }
+    return false;
+  }
+
+  Status settle(TiedTensors tied, std::vector<std::string>& notes) {
+    std::vector<NamedRow> rows;
+    for (TensorId tensor = 0; tensor < changes_.size(); ++tensor) {
+      if (is_kept(tensor)) rows.push_back({std::string(name(tensor)), tensor});
+    }
+    CKPT_ASSIGN_OR_RETURN(auto ties, settle_ties(checkpoint_, rows, tied, notes));
+    aliases_ = std::move(ties.aliases);
+    auto alias = aliases_.begin();
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (!ties.is_written[i]) kept_under_.emplace(rows[i].tensor, (alias++)->second);
+    }
+    return {};
+  }
 
   /// New positions in the order of the old ones; a replaced tensor takes the place it had, new ones come
   /// last.
@@ -82,35 +123,25 @@ class SafetensorsWriter {
           return first.offset != second.offset ? first.offset < second.offset : first.size < second.size;
         });
     begins_.resize(order.size());
-    owners_.assign(storages.size(), kNoIndex);
     for (const auto tensor : order) {
-      if (!is_kept(tensor)) continue;
-      CKPT_RETURN_IF_ERROR(claim_storage(tensor));
-      const auto& storage = storages[row(tensor).storage];
-      begins_[tensor] = append(storage);
+      if (!is_written(tensor)) continue;
+      CKPT_RETURN_IF_ERROR(check(row(tensor)));
+      begins_[tensor] = append(storages[row(tensor).storage]);
     }
     return {};
   }
 
-  /// The format has neither views nor sharing.
-  Status claim_storage(TensorId tensor) {
-    const auto& wanted = row(tensor);
+  /// The format has no views.
+  Status check(const TensorInfo& tensor) const {
     const auto unsupported = [&](std::string why) {
       return Error(ErrorCode::kUnsupported,
-                   fmt::format("tensor {} {}, which safetensors can't hold", quoted(wanted.name), why));
+                   fmt::format("tensor {} {}, which safetensors can't hold", quoted(tensor.name), why));
     };
-    if (dtype_info(wanted.dtype).safetensors.empty())
-      return unsupported(fmt::format("is of dtype {}", dtype_info(wanted.dtype).name));
-    const auto& storage = checkpoint_.storages[wanted.storage];
-    const bool whole =
-        wanted.has(kContiguous) && wanted.offset == 0 && checkpoint_.bytes(wanted) == storage.bytes;
+    if (dtype_info(tensor.dtype).safetensors.empty())
+      return unsupported(fmt::format("is of dtype {}", dtype_info(tensor.dtype).name));
+    const bool whole = tensor.has(kContiguous) && tensor.offset == 0 &&
+                       checkpoint_.bytes(tensor) == checkpoint_.storages[tensor.storage].bytes;
     if (!whole) return unsupported("is a view of a part of its storage");
-    auto& owner = owners_[wanted.storage];
-    if (owner != kNoIndex) {
-      return unsupported(fmt::format("shares its storage with {}", quoted(row(owner).name)))
-          .with_hint("--to torch keeps what is shared");
-    }
-    owner = tensor;
     return {};
   }
 
@@ -129,26 +160,65 @@ class SafetensorsWriter {
     const auto& members = data_.members;
     text_.reserve(header_.size() + kRoom);
     bool is_first = true;
+    const auto begin_new = [&] {
+      text_ += is_first ? '{' : ',';
+      is_first = false;
+    };
+    const bool has_metadata =
+        std::any_of(members.begin(), members.end(), [](const auto& item) { return item.tensor == kNoIndex; });
+    if (!aliases_.empty() && !has_metadata) {
+      begin_new();
+      spell_metadata();
+    }
     for (std::size_t i = 0; i < members.size(); ++i) {
       const auto& member = members[i];
-      if (member.tensor != kNoIndex && !is_kept(member.tensor)) continue;
-      text_ += is_first ? original(0, members.front().begin) : original(members[i - 1].end, member.begin);
+      if (member.tensor != kNoIndex && !is_written(member.tensor)) continue;
+      if (i == 0 && !is_first) {
+        text_ += ',';
+      } else {
+        text_ += is_first ? original(0, members.front().begin) : original(members[i - 1].end, member.begin);
+      }
       is_first = false;
       spell_member(member);
     }
-    if (is_first) text_ += '{';
     for (TensorId tensor = 0; tensor < checkpoint_.tensors.size(); ++tensor) {
-      if (!row(tensor).has(kInserted) || !is_kept(tensor)) continue;
-      if (!is_first) text_ += ',';
-      is_first = false;
+      if (!row(tensor).has(kInserted) || !is_written(tensor)) continue;
+      begin_new();
       spell_name(tensor);
       spell_value(tensor);
     }
+    if (is_first) text_ += '{';
     const auto end = static_cast<std::uint32_t>(header_.rfind('}') + 1);
     text_ += members.empty() ? std::string_view("}") : original(members.back().end, end);
   }
 
+  /// The entries that there were and the new ones. What led to a tensor that is an alias now leads to where
+  /// its bytes are. Readers that ask for a format when there are entries find it in new ones.
+  void spell_metadata() {
+    std::unordered_map<std::string_view, TensorId> tensors;  // by their names in the file
+    for (TensorId tensor = 0; tensor < checkpoint_.tensors.size(); ++tensor) {
+      if (!row(tensor).has(kInserted)) tensors.emplace(row(tensor).name, tensor);
+    }
+    text_ += json_string(kSafetensorsMetadata);
+    text_ += ":{";
+    bool is_first = true;
+    const auto spell = [&](const std::pair<std::string, std::string>& entry) {
+      if (!is_first) text_ += ',';
+      is_first = false;
+      append_json_entry(text_, entry);
+    };
+    if (checkpoint_.metadata.empty()) spell(kTorchFormat);
+    for (const auto& entry : checkpoint_.metadata) {
+      const auto tied = tied_tensor(tensors, entry);
+      const auto kept = tied == tensors.end() ? kept_under_.end() : kept_under_.find(tied->second);
+      spell(kept == kept_under_.end() ? entry : std::pair(entry.first, kept->second));
+    }
+    for (const auto& alias : aliases_) spell(alias);
+    text_ += '}';
+  }
+
   void spell_member(const SafetensorsData::Member& member) {
+    if (member.tensor == kNoIndex && !aliases_.empty()) return spell_metadata();
     if (member.tensor == kNoIndex) {
       text_ += original(member.begin, member.end);
       return;
@@ -164,10 +234,7 @@ class SafetensorsWriter {
     text_ += original(member.offsets_end, member.end);
   }
 
-  void spell_name(TensorId tensor) {
-    const auto* change = changes_[tensor];
-    append_json_string(text_, change != nullptr ? std::string_view(change->name) : row(tensor).name);
-  }
+  void spell_name(TensorId tensor) { append_json_string(text_, name(tensor)); }
 
   /// A value that the input doesn't have, in the reference's spelling.
   void spell_value(TensorId tensor) {
@@ -201,17 +268,25 @@ class SafetensorsWriter {
   const std::string& header_;
   std::vector<const KeyChange*> changes_;  ///< by tensor
   std::vector<std::uint64_t> begins_;      ///< by tensor: in the new buffer
-  std::vector<TensorId> owners_;           ///< by storage: the tensor it is written for
+  /// By tensor that is not written, as it is tied to another: the name of that one.
+  std::unordered_map<TensorId, std::string> kept_under_;
+  std::vector<std::pair<std::string, std::string>> aliases_;  ///< the same, by name
   SafetensorsBuffer buffer_;
   std::string text_;  ///< of the new header
 };
 
 }  // namespace
 
-Result<Layout> SafetensorsFormat::lay_out(const Checkpoint& checkpoint) const {
+Result<Layout> lay_out_edited_safetensors(const Checkpoint& checkpoint, TiedTensors tied,
+                                          std::vector<std::string>& notes) {
   const auto& part = checkpoint.parts.front();
   if (!checkpoint.edited()) return Layout::of_whole_file(part.source->size());
-  return SafetensorsWriter(checkpoint, static_cast<const SafetensorsData&>(*part.container)).run();
+  return SafetensorsWriter(checkpoint, static_cast<const SafetensorsData&>(*part.container)).run(tied, notes);
+}
+
+Result<Layout> SafetensorsFormat::lay_out(const Checkpoint& checkpoint) const {
+  std::vector<std::string> notes;
+  return lay_out_edited_safetensors(checkpoint, TiedTensors::kError, notes);
 }
 
 }  // namespace ckpt

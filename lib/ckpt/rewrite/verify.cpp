@@ -169,7 +169,7 @@ std::set<std::string> aliases(const Checkpoint& checkpoint) {
 }
 
 /// Where one side is a container of tensors alone, the file is one state dict, wherever it stands on the
-/// other side; and names that only `__metadata__` leads to a tensor are keys on the other side.
+/// other side; and names that only `__metadata__` leads to a tensor may be keys on the other side.
 Status compare_only_state_dict(const Checkpoint& planned, const Checkpoint& read) {
   CKPT_ASSIGN_OR_RETURN(const auto expected, state_dict_content(planned));
   CKPT_ASSIGN_OR_RETURN(const auto found, state_dict_content(read));
@@ -198,10 +198,10 @@ Status verify(const Layout& layout, std::size_t part, const Checkpoint& checkpoi
   CKPT_RETURN_IF_ERROR(compare_bytes(layout, part, checkpoint, *written, progress));
   Diagnostics diagnostics;
   CKPT_ASSIGN_OR_RETURN(const auto read, read_checkpoint(written, diagnostics));
-  if (read.format != checkpoint.format &&
-      !(holds_any_object(read.format) && holds_any_object(checkpoint.format)))
-    return compare_only_state_dict(checkpoint, read);
-  return compare_keys(checkpoint, read);
+  const bool same_kind = holds_any_object(checkpoint.format)
+                             ? holds_any_object(read.format)
+                             : checkpoint.format == read.format && read.format != FormatId::kSafetensors;
+  return same_kind ? compare_keys(checkpoint, read) : compare_only_state_dict(checkpoint, read);
 }
 
 }  // namespace ckpt

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Rows that are replaced and inserted, in each container: what is written reads back as the table said.
+#include "ckpt/format/convert.h"
 #include "ckpt/rewrite/verify.h"
 #include "ckpt/zip/directory.h"
 #include "support/catch.h"
@@ -168,6 +169,61 @@ TEST_CASE("added records have names that are free, and checksums", "[format]") {
   CHECK_FALSE(directory->find(".format_version"));
 }
 
+namespace {
+
+struct Tied {
+  std::string header;
+  std::string error;
+  std::vector<std::string> notes;
+};
+
+/// A file of `header`, whose 'v' gets one storage with a new 'd'.
+Tied tie(std::string_view header, TiedTensors tied = TiedTensors::kAlias) {
+  auto checkpoint = read_bytes(safetensors_file(header, "12345678")).value();
+  const auto added = checkpoint.add_storage(DataRef::of_bytes(counting(8)), Dtype::kFloat32);
+  checkpoint.replace(0, 0, {Dtype::kFloat32, added, 0, {2}, {}});
+  checkpoint.insert(0, "d", {Dtype::kFloat32, added, 0, {2}, {}});
+  Tied out;
+  const auto layout = lay_out_as({std::nullopt, tied}, checkpoint, out.notes);
+  if (!layout) {
+    out.error = layout.error().text();
+    return out;
+  }
+  const auto bytes = written(*layout, checkpoint);
+  CHECK(verify(*layout, 0, checkpoint, source_of(bytes), nullptr).ok());
+  out.header = std::string(as_text(bytes).substr(8, load_le<std::uint64_t>(bytes.data())));
+  out.header.resize(out.header.find_last_not_of(' ') + 1);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("tensors that an edit ties are aliases in safetensors", "[format]") {
+  const std::string v = R"("v": {"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
+  const std::string d = R"("d":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
+  SECTION("a file without metadata gets some, with a format") {
+    const auto out = tie("{ " + v + " }");
+    CHECK(out.header == R"({"__metadata__":{"format":"pt","v":"d"},)" + d + " }");
+    CHECK(out.notes == std::vector<std::string>{"1 key is tied: '__metadata__' leads from 'v' to 'd'"});
+  }
+  SECTION("the entries that there were stay, and lead to where the bytes are") {
+    const auto out = tie(R"({ "__metadata__": {"w":"v","x":"y","y":"w"} , )" + v + "}");
+    CHECK(out.header == R"({ "__metadata__":{"w":"d","x":"y","y":"w","v":"d"},)" + d + "}");
+    CHECK(tie("{" + v + R"(, "__metadata__": {"x":"y"}})").header ==
+          R"({"__metadata__":{"x":"y","v":"d"},)" + d + "}");
+  }
+  SECTION("or copies, or refused") {
+    const auto out = tie("{" + v + "}", TiedTensors::kCopy);
+    CHECK(out.header == R"({"v":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+                        R"("d":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})");
+    CHECK(out.notes ==
+          std::vector<std::string>{"1 group of tensors shared memory and are copies of their own now"});
+    CHECK(tie("{" + v + "}", TiedTensors::kError).error == "tensors 'd' and 'v' are one (--tied error)");
+    CHECK(tie(R"({"__metadata__": {"v":"y"} , )" + v + "}").error ==
+          "a tied tensor can't be called 'v': '__metadata__' of safetensors means something else by it");
+  }
+}
+
 TEST_CASE("what a container can't hold is said before anything is written", "[format]") {
   SECTION("safetensors have no views and no sharing") {
     auto checkpoint = read_bytes(build_safetensors(kModel)).value();
@@ -178,7 +234,7 @@ TEST_CASE("what a container can't hold is said before anything is written", "[fo
     checkpoint.drop(0, 3);
     checkpoint.insert(0, "e", {Dtype::kFloat32, added, 0, {2}, {}});
     checkpoint.insert(0, "f", {Dtype::kFloat32, added, 0, {2}, {}});
-    CHECK(error_of(checkpoint) == "tensor 'f' shares its storage with 'e', which safetensors can't hold");
+    CHECK(error_of(checkpoint) == "tensors 'e' and 'f' are one (--tied error)");
   }
   SECTION("safetensors have few dtypes, and names in UTF-8") {
     auto checkpoint = read_bytes(build_safetensors(kModel)).value();
