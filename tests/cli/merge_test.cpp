@@ -139,6 +139,28 @@ TEST_CASE("containers may differ", "[cli][merge]") {
   }
 }
 
+TEST_CASE("names that safetensors tie to a tensor are added as keys", "[cli][merge]") {
+  const Cli cli;
+  const auto file = [&](const char* name, const std::string& header) {
+    cli.write(name, as_text(safetensors_file(header, "12345678")));
+  };
+  const std::string a = R"("a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
+  file("other.safetensors", "{" + a + R"(,"__metadata__":{"b":"a","c":"d"}})");
+  file("plain.safetensors", "{" + a + "}");
+  file("tied.safetensors", "{" + a + R"(,"__metadata__":{"b":"a"}})");
+  cli.write("base.pt", zip_of("a float32 2"));
+  cli.good("merge -q base.pt other.safetensors --keys union --verify -o out.pt");
+  const auto out = read_file(cli, "out.pt");
+  REQUIRE(out.tensors.size() == 2);
+  CHECK(out.tensors[1].name == "b");
+  CHECK(out.tensors[1].storage == out.tensors[0].storage);
+  const auto report = cli.good("merge plain.safetensors other.safetensors --keys union -o out.safetensors");
+  CHECK(report.find("'__metadata__' leads from 'b' to 'a'") != report.npos);
+  CHECK(cli.good("merge -n tied.safetensors other.safetensors --keys union").find("added") ==
+        std::string::npos);
+  CHECK(cli.bad("merge -n base.pt other.safetensors --keys equal").find("no key 'b'") != std::string::npos);
+}
+
 TEST_CASE("tensors tied in the other file are tied wherever they go", "[cli][merge]") {
   const Cli cli;
   cli.write("base.pt", zip_of("a float32 1x5x2; b float32 1; c float32 5x2"));

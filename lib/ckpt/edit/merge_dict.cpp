@@ -11,6 +11,7 @@
 #include "ckpt/base/text.h"
 #include "ckpt/edit/surroundings.h"
 #include "ckpt/model/dense_order.h"
+#include "ckpt/model/state_dicts.h"
 
 namespace ckpt {
 
@@ -110,21 +111,16 @@ Status DictMerge::add_from(const Offered& offered, const std::string& name, Dtyp
 }
 
 void DictMerge::compare_keys() {
-  std::unordered_set<std::string_view> known;
+  std::unordered_set<std::string> known;
   for (const auto& key : dict_.keys) {
     if (key.dropped) continue;
     known.insert(key.name);
     if (key.tensor != kNoIndex && !last_with(offers_, key.name)) missing_.push_back(key.name);
   }
-  std::unordered_set<std::string_view> seen;
+  for (const auto& tied : tied_names(base_)) known.insert(base_.metadata[tied.entry].first);  // they follow
   for (const auto& offer : offers_) {
-    const auto count = offer.checkpoint().state_dicts[offer.dict].entries.size();
-    for (std::uint32_t i = 0; i < count; ++i) {
-      if (offer.tensor(i) == kNoIndex) continue;
-      const auto name = offer.checkpoint().original_name(offer.dict, i);
-      const auto owned = offer.entries.find(name);
-      if (known.contains(name) || !seen.insert(owned->first).second) continue;
-      unexpected_.push_back(name);
+    for (auto& name : keys_of(offer)) {
+      if (known.insert(name).second) unexpected_.push_back(std::move(name));
     }
   }
 }
@@ -173,20 +169,8 @@ Status DictMerge::check_mismatches() const {
       .with_hint("choose: --on-shape-mismatch keep-base or --on-shape-mismatch take-other");
 }
 
-/// In the order of the files.
 Status DictMerge::add_unknown() {
-  std::unordered_set<std::string> known;
-  for (const auto& key : dict_.keys) {
-    if (!key.dropped) known.insert(key.name);
-  }
-  for (const auto& offer : offers_) {
-    const auto count = offer.checkpoint().state_dicts[offer.dict].entries.size();
-    for (std::uint32_t i = 0; i < count; ++i) {
-      if (offer.tensor(i) == kNoIndex) continue;
-      const auto name = offer.checkpoint().original_name(offer.dict, i);
-      if (known.insert(name).second) CKPT_RETURN_IF_ERROR(add(name));
-    }
-  }
+  for (const auto& name : unexpected_) CKPT_RETURN_IF_ERROR(add(name));
   return {};
 }
 

@@ -21,16 +21,16 @@ std::vector<std::string> roots_of(const Checkpoint& checkpoint, const std::vecto
 }
 
 void add_aliases(Offer& offer) {
-  std::vector<std::pair<std::string, std::uint32_t>> aliases;
-  for (const auto& entry : offer.checkpoint().metadata) {
-    const auto found = tied_tensor(offer.entries, entry);
-    if (found != offer.entries.end()) aliases.emplace_back(entry.first, found->second);
+  const auto& checkpoint = offer.checkpoint();
+  for (const auto& tied : tied_names(checkpoint)) {
+    const auto entry = offer.entries.at(std::string(checkpoint.tensors[tied.tensor].name));
+    offer.aliases.push_back(checkpoint.metadata[tied.entry].first);
+    offer.entries.emplace(offer.aliases.back(), entry);
   }
-  for (auto& alias : aliases) offer.entries.insert(std::move(alias));
 }
 
 Offer make_offer(const MergeSource& source, std::uint32_t number, std::uint32_t dict) {
-  Offer offer{&source, number, dict, {}};
+  Offer offer{&source, number, dict, {}, {}};
   const auto count = static_cast<std::uint32_t>(source.checkpoint->state_dicts[dict].entries.size());
   offer.entries.reserve(count);
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -79,6 +79,17 @@ Result<std::vector<Offers>> pair_sources(const MergeTensors& edit, const EditCon
   for (std::uint32_t i = 0; i < edit.sources.size(); ++i)
     CKPT_RETURN_IF_ERROR(pair(edit.sources[i], i, context, offers));
   return offers;
+}
+
+std::vector<std::string> keys_of(const Offer& offer) {
+  std::vector<std::string> keys;
+  const auto& checkpoint = offer.checkpoint();
+  const auto count = static_cast<std::uint32_t>(checkpoint.state_dicts[offer.dict].entries.size());
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (offer.tensor(i) != kNoIndex) keys.push_back(checkpoint.original_name(offer.dict, i));
+  }
+  keys.insert(keys.end(), offer.aliases.begin(), offer.aliases.end());
+  return keys;
 }
 
 Offered offered_by(Offer& offer, const std::string& name) {

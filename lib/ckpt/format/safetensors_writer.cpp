@@ -28,7 +28,6 @@ namespace ckpt {
 namespace {
 
 constexpr std::size_t kRoom = 4096;  // for names and numbers that grow
-const std::pair<std::string, std::string> kTorchFormat = {"format", "pt"};
 
 class SafetensorsWriter {
  public:
@@ -195,25 +194,19 @@ class SafetensorsWriter {
   /// The entries that there were and the new ones. What led to a tensor that is an alias now leads to where
   /// its bytes are. Readers that ask for a format when there are entries find it in new ones.
   void spell_metadata() {
-    std::unordered_map<std::string_view, TensorId> tensors;  // by their names in the file
-    for (TensorId tensor = 0; tensor < checkpoint_.tensors.size(); ++tensor) {
-      if (!row(tensor).has(kInserted)) tensors.emplace(row(tensor).name, tensor);
+    auto entries = checkpoint_.metadata;
+    if (entries.empty()) entries.emplace_back("format", "pt");
+    for (const auto& tied : tied_names(checkpoint_)) {
+      const auto kept = kept_under_.find(tied.tensor);
+      if (kept != kept_under_.end()) entries[tied.entry].second = kept->second;
     }
+    entries.insert(entries.end(), aliases_.begin(), aliases_.end());
     text_ += json_string(kSafetensorsMetadata);
     text_ += ":{";
-    bool is_first = true;
-    const auto spell = [&](const std::pair<std::string, std::string>& entry) {
-      if (!is_first) text_ += ',';
-      is_first = false;
-      append_json_entry(text_, entry);
-    };
-    if (checkpoint_.metadata.empty()) spell(kTorchFormat);
-    for (const auto& entry : checkpoint_.metadata) {
-      const auto tied = tied_tensor(tensors, entry);
-      const auto kept = tied == tensors.end() ? kept_under_.end() : kept_under_.find(tied->second);
-      spell(kept == kept_under_.end() ? entry : std::pair(entry.first, kept->second));
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      if (i > 0) text_ += ',';
+      append_json_entry(text_, entries[i]);
     }
-    for (const auto& alias : aliases_) spell(alias);
     text_ += '}';
   }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A state dict out of the tables, instruction by instruction what torch.save writes of a dict of tensors.
+#include <algorithm>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -143,14 +144,9 @@ class StateDictPickler {
 
 /// Names that `__metadata__` leads to a tensor, as the reference's save_model leaves them: behind the others.
 /// A tensor that was dropped takes its aliases with it.
-void add_aliases(const Checkpoint& checkpoint, std::uint32_t dict, std::vector<NamedRow>& rows,
-                 std::vector<std::string>& notes) {
-  if (dict == kNoIndex || checkpoint.metadata.empty()) return;
-  std::unordered_map<std::string_view, TensorId> tensors;  // by their names in the file
-  for (const auto& entry : checkpoint.state_dicts[dict].entries) {
-    const auto& row = checkpoint.tensors[entry.tensor];
-    if (!row.has(kInserted)) tensors.emplace(row.name, entry.tensor);
-  }
+void add_aliases(const Checkpoint& checkpoint, std::vector<NamedRow>& rows, std::vector<std::string>& notes) {
+  const auto& metadata = checkpoint.metadata;
+  if (metadata.empty()) return;
   std::unordered_map<TensorId, std::string> kept;  // with their names in the output
   std::unordered_set<std::string> taken;
   for (const auto& row : rows) {
@@ -158,22 +154,20 @@ void add_aliases(const Checkpoint& checkpoint, std::uint32_t dict, std::vector<N
     taken.insert(row.name);
   }
   std::size_t aliases = 0;
-  std::size_t others = 0;
-  for (const auto& entry : checkpoint.metadata) {
-    const auto& [name, target] = entry;
-    if (name == "format") continue;
-    const auto found = tied_tensor(tensors, entry);
-    if (found == tensors.end()) {
-      ++others;
-      continue;
-    }
-    const auto row = kept.find(found->second);
+  const auto tied = tied_names(checkpoint);
+  for (const auto& [entry, tensor] : tied) {
+    const auto& [name, target] = metadata[entry];
+    const auto row = kept.find(tensor);
     if (row == kept.end() || !taken.insert(name).second) continue;
-    rows.push_back({name, found->second});
+    rows.push_back({name, tensor});
     ++aliases;
     if (row->second != target)
       notes.push_back(fmt::format("{} is tied to {} and keeps its name", quoted(name), quoted(row->second)));
   }
+  const auto others =
+      static_cast<std::size_t>(std::count_if(metadata.begin(), metadata.end(),
+                                             [](const auto& entry) { return entry.first != "format"; })) -
+      tied.size();
   if (others > 0)
     notes.push_back(fmt::format("{} of '__metadata__' {} not in the output",
                                 others == 1 ? "1 entry" : fmt::format("{} entries", with_separators(others)),
@@ -187,7 +181,7 @@ void add_aliases(const Checkpoint& checkpoint, std::uint32_t dict, std::vector<N
 Result<TorchObject> make_state_dict_object(const Checkpoint& checkpoint, std::uint8_t id_items,
                                            std::vector<std::string>& notes) {
   CKPT_ASSIGN_OR_RETURN(auto content, state_dict_content(checkpoint));
-  add_aliases(checkpoint, content.dict, content.rows, notes);
+  add_aliases(checkpoint, content.rows, notes);
   return StateDictPickler(checkpoint, id_items).run(content.rows, content.of_module);
 }
 

@@ -152,12 +152,10 @@ TensorsByName tensors_by_name(const Checkpoint& checkpoint, const StateDict& dic
   return out;
 }
 
-TensorsByName aliases_of(const Checkpoint& checkpoint, const TensorsByName& tensors) {
+TensorsByName aliases_of(const Checkpoint& checkpoint) {
   TensorsByName out;
-  for (const auto& entry : checkpoint.metadata) {
-    const auto found = tied_tensor(tensors, entry);
-    if (found != tensors.end()) out.emplace(entry.first, found->second);
-  }
+  for (const auto& tied : tied_names(checkpoint))
+    out.emplace(checkpoint.metadata[tied.entry].first, tied.tensor);
   return out;
 }
 
@@ -198,7 +196,7 @@ Result<BaseComparison> compare_with_base(const Checkpoint& checkpoint, const Fre
                                          const Checkpoint& base, std::uint32_t base_dict, std::size_t threads,
                                          Progress* progress) {
   auto in_base = tensors_by_name(base, base.state_dicts[base_dict]);
-  const auto aliases = aliases_of(base, in_base);
+  const auto aliases = aliases_of(base);
   std::uint64_t total = 0;
   std::size_t common = 0;
   for (const auto& entry : report.entries) {

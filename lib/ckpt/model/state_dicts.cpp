@@ -2,6 +2,8 @@
 #include "ckpt/model/state_dicts.h"
 
 #include <algorithm>
+#include <string_view>
+#include <unordered_map>
 
 #include <fmt/format.h>
 
@@ -67,6 +69,24 @@ std::uint32_t take_inner_module(Checkpoint& checkpoint, const std::string& root)
 }
 
 }  // namespace
+
+std::vector<TiedName> tied_names(const Checkpoint& checkpoint) {
+  const auto& metadata = checkpoint.metadata;
+  if (metadata.empty()) return {};
+  std::unordered_map<std::string_view, TensorId> tensors;
+  for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
+    const auto& row = checkpoint.tensors[id];
+    if (!row.has(kInserted)) tensors.emplace(row.name, id);
+  }
+  std::vector<TiedName> names;
+  for (std::size_t i = 0; i < metadata.size(); ++i) {
+    const auto& [name, target] = metadata[i];
+    if (name == "format" || tensors.contains(name)) continue;
+    const auto found = tensors.find(target);
+    if (found != tensors.end()) names.push_back({i, found->second});
+  }
+  return names;
+}
 
 void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_states,
                         std::vector<StateDict> modules, const std::vector<std::uint32_t>& mapping_of_tensor) {

@@ -5,6 +5,7 @@
 // counts as the state dict it would give.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -16,13 +17,15 @@
 
 namespace ckpt {
 
-/// The tensor of `tensors`, by name, that an entry of `__metadata__` of safetensors ties another name to, as
-/// the reference's save_model leaves them; the end where it means something else.
-template <typename Tensors>
-auto tied_tensor(const Tensors& tensors, const std::pair<std::string, std::string>& entry) {
-  const auto& [name, target] = entry;
-  return name == "format" || tensors.contains(name) ? tensors.end() : tensors.find(target);
-}
+/// An entry of `__metadata__` of safetensors that ties its name to a tensor, as the reference's save_model
+/// leaves them.
+struct TiedName {
+  std::size_t entry;  ///< of the checkpoint's metadata
+  TensorId tensor;
+};
+
+/// In the order of the entries; names of tensors are those in the file.
+CKPT_EXPORT std::vector<TiedName> tied_names(const Checkpoint& checkpoint);
 
 /// A value under a key that ends in _extra_state and is no tensor.
 struct ExtraState {
