@@ -23,6 +23,17 @@ Lines rows(const Cli& cli, const std::string& name) {
 
 constexpr auto kMixed = "w float32 2x3; b float16 3; n int64 scalar; mask bool 2";
 
+TEST_CASE("each edit of a plan says what became of its own values", "[cli][convert]") {
+  const Cli cli;
+  cli.write("in.pt", zip_of("a int64 1; k int64 1"));  // beyond a million
+  const auto run = [&](const std::string& a, const std::string& k) {
+    return cli.good("apply -e 'convert --dtype \"a=float16\" --on-overflow " + a +
+                    "' -e 'convert --dtype \"k=float16\" --on-overflow " + k + "' -n in.pt");
+  };
+  CHECK(run("inf", "clamp").find("2 values out of range, now infinite or clamped: ") != std::string::npos);
+  CHECK(run("clamp", "clamp").find("2 values out of range, clamped: ") != std::string::npos);
+}
+
 TEST_CASE("a plain dtype is for floating tensors", "[cli][convert]") {
   const Cli cli;
   for (const auto& bytes : {zip_of(kMixed), legacy_of(kMixed), safetensors_of(kMixed)}) {

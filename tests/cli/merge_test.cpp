@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <array>
+#include <span>
+
 #include "support/cli_files.h"
 
 namespace ckpt::test {
@@ -137,6 +140,24 @@ TEST_CASE("containers may differ", "[cli][merge]") {
       CHECK(cli.values("out", "b") == cli.values(other, "b"));
     }
   }
+}
+
+TEST_CASE("values that the base's dtype does not have are counted", "[cli][merge]") {
+  const Cli cli;
+  const std::array<float, 4> values = {1, 1e9F, -70000, 1e-9F};
+  cli.write("base.pt", zip_of("a float16 4; b float16 4; c float32 1"));
+  cli.write("other.safetensors",
+            as_text(safetensors_file(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},)"
+                                     R"("__metadata__":{"b":"a"}})",
+                                     as_text(std::as_bytes(std::span(values))))));
+  const auto report = cli.good("merge base.pt other.safetensors --dtype base --verify -o out.pt");
+  CHECK(report.find("\n  2 values out of range, now infinite: 'a' (2)\n") != report.npos);
+  CHECK(cli.good("inspect out.pt --get b --values 4") == "1\n\"Infinity\"\n\"-Infinity\"\n0\n");
+  const auto json = cli.good("merge -n base.pt other.safetensors --dtype base --json");
+  CHECK(json.find(R"("merge_casts":[{"keys":[{"root":"","name":"a"},{"root":"","name":"b"}],)"
+                  R"("from":"float32","to":"float16","values":4,"exact":false,"overflows":2,"zeros":1)") !=
+        json.npos);
+  CHECK(cli.good("merge -n base.pt other.safetensors --dtype other").find("range") == std::string::npos);
 }
 
 TEST_CASE("names that safetensors tie to a tensor are added as keys", "[cli][merge]") {

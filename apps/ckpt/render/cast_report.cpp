@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t kShown = 5;  // names of a list in the text report; JSON has all
 
+using Casts = std::vector<CastValues>;
 using Count = std::uint64_t CastTally::*;
 
 CastTally tally_of(const CastValues& cast) {
@@ -24,9 +25,9 @@ CastTally tally_of(const CastValues& cast) {
 }
 
 /// "6 tensors float32 -> bfloat16, 1 tensor float64 -> float32".
-std::string pairs(const CastReport& report) {
+std::string pairs(const Casts& casts) {
   std::vector<std::pair<std::string, std::size_t>> found;
-  for (const auto& cast : report.casts) {
+  for (const auto& cast : casts) {
     auto pair = fmt::format("{} -> {}", dtype_info(cast.from).name, dtype_info(cast.to).name);
     const auto known =
         std::find_if(found.begin(), found.end(), [&](const auto& one) { return one.first == pair; });
@@ -42,12 +43,12 @@ std::string pairs(const CastReport& report) {
   return out;
 }
 
-/// "    12 values became 0: 'a' (10), 'b' (2)", the most first.
-void print_count(Stream& out, const CastReport& report, Count count, std::string_view what,
+/// "12 values became 0: 'a' (10), 'b' (2)", the most first.
+void print_count(Stream& out, std::string_view indent, const Casts& casts, Count count, std::string_view what,
                  std::string_view became) {
   std::vector<std::pair<std::uint64_t, const std::string*>> found;
   std::uint64_t total = 0;
-  for (const auto& cast : report.casts) {
+  for (const auto& cast : casts) {
     const auto values = tally_of(cast).*count;
     total += values;
     if (values > 0) found.emplace_back(values, &cast.keys.front().name);
@@ -60,7 +61,7 @@ void print_count(Stream& out, const CastReport& report, Count count, std::string
     names += fmt::format("{}{} ({})", i > 0 ? ", " : "", quoted(*found[i].second),
                          with_separators(found[i].first));
   if (found.size() > kShown) names += fmt::format(" and {} more", with_separators(found.size() - kShown));
-  out.format("    {} {}: {}\n", counted(total, what), became, names);
+  out.format("{}{} {}: {}\n", indent, counted(total, what), became, names);
 }
 
 /// What PyTorch casts values to that a dtype has no number for; nothing for integers, each of which may be
@@ -73,23 +74,26 @@ std::vector<std::string_view> cast_to(Dtype dtype) {
   return {"NaN"};
 }
 
-std::string out_of_range(const CastReport& report) {
+std::string out_of_range(const Casts& casts) {
+  constexpr std::string_view kClamped = "clamped";
   std::vector<std::string_view> found;
-  for (const auto& cast : report.casts) {
+  for (const auto& cast : casts) {
     if (tally_of(cast).overflows == 0) continue;
-    const auto values = cast_to(cast.to);
+    auto values = cast_to(cast.to);
+    if (cast.watch->on_overflow() == OnOverflow::kClamp) values = {kClamped};
     if (values.empty()) return "out of range, now what PyTorch makes of them";
     for (const auto value : values) {
       if (std::find(found.begin(), found.end(), value) == found.end()) found.push_back(value);
     }
   }
+  if (found.size() == 1 && found.front() == kClamped) return "out of range, clamped";
   return fmt::format("out of range, now {}", fmt::join(found, " or "));
 }
 
-void print_error(Stream& out, const CastReport& report) {
+void print_error(Stream& out, const Casts& casts) {
   const CastValues* worst = nullptr;
   bool to_bool = false;
-  for (const auto& cast : report.casts) {
+  for (const auto& cast : casts) {
     if (cast.watch && (worst == nullptr || tally_of(cast).largest_error > tally_of(*worst).largest_error))
       worst = &cast;
     to_bool = to_bool || cast.to == Dtype::kBool;
@@ -130,14 +134,13 @@ void write_key(JsonWriter& json, const CastKey& key) {
 
 void print_casts(Stream& out, const CastReport& report) {
   if (!report.casts.empty()) {
-    out.format("  cast: {}; {} -> {}\n", pairs(report), human_bytes(report.bytes_before),
+    out.format("  cast: {}; {} -> {}\n", pairs(report.casts), human_bytes(report.bytes_before),
                human_bytes(report.bytes_after));
-    print_error(out, report);
-    print_count(out, report, &CastTally::overflows, "value",
-                report.on_overflow == OnOverflow::kClamp ? "out of range, clamped" : out_of_range(report));
-    print_count(out, report, &CastTally::zeros, "value", "became 0");
-    print_count(out, report, &CastTally::subnormals, "value", "became subnormal");
-    print_count(out, report, &CastTally::nans, "NaN", "kept");
+    print_error(out, report.casts);
+    print_count(out, "    ", report.casts, &CastTally::overflows, "value", out_of_range(report.casts));
+    print_count(out, "    ", report.casts, &CastTally::zeros, "value", "became 0");
+    print_count(out, "    ", report.casts, &CastTally::subnormals, "value", "became subnormal");
+    print_count(out, "    ", report.casts, &CastTally::nans, "NaN", "kept");
   }
   if (!report.separated.empty()) {
     std::string names;
@@ -158,16 +161,13 @@ void print_casts(Stream& out, const CastReport& report) {
                with_separators(report.left.size() - kShown));
 }
 
-void write_casts(JsonWriter& json, const CastReport& report) {
-  CastTally total;
-  for (const auto& cast : report.casts) total.add(tally_of(cast), 0);
-  json.begin_object();
-  json.key("on_overflow").string(word(report.on_overflow));
-  json.key("bytes_before").number(report.bytes_before);
-  json.key("bytes_after").number(report.bytes_after);
-  write_tally(json, total);
-  json.key("casts").begin_array();
-  for (const auto& cast : report.casts) {
+void print_overflows(Stream& out, const std::vector<CastValues>& casts) {
+  print_count(out, "  ", casts, &CastTally::overflows, "value", out_of_range(casts));
+}
+
+void write_cast_values(JsonWriter& json, const std::vector<CastValues>& casts) {
+  json.begin_array();
+  for (const auto& cast : casts) {
     json.begin_object();
     json.key("keys").begin_array();
     for (const auto& key : cast.keys) {
@@ -184,6 +184,18 @@ void write_casts(JsonWriter& json, const CastReport& report) {
     json.end_object();
   }
   json.end_array();
+}
+
+void write_casts(JsonWriter& json, const CastReport& report) {
+  CastTally total;
+  for (const auto& cast : report.casts) total.add(tally_of(cast), 0);
+  json.begin_object();
+  json.key("on_overflow").string(word(report.on_overflow));
+  json.key("bytes_before").number(report.bytes_before);
+  json.key("bytes_after").number(report.bytes_after);
+  write_tally(json, total);
+  json.key("casts");
+  write_cast_values(json, report.casts);
   json.key("left").begin_array();
   for (const auto& one : report.left) {
     json.begin_object();

@@ -286,6 +286,7 @@ void print_result(Stream& out, const FileResult& result) {
     out.format("  root: the state dict {}\n", path->empty() ? "of the module" : "at " + quoted(*path));
   for (const auto& merge : result.report.merges) print_merge(out, merge, result.file, result.verbose);
   for (const auto& dict : result.report.state_dicts) print_state_dict(out, dict, result.file);
+  print_overflows(out, result.report.merge_casts);
   for (const auto& optimizer : result.report.optimizers) print_optimizer(out, optimizer);
   if (!result.report.dropped_entries.empty())
     out.format("  dropped: {}\n", listed(result.report.dropped_entries));
@@ -356,6 +357,8 @@ void write_result(JsonWriter& json, const FileResult& result) {
   json.key("merges").begin_array();
   for (const auto& merge : result.report.merges) write_merge(json, merge);
   json.end_array();
+  json.key("merge_casts");
+  write_cast_values(json, result.report.merge_casts);
   write_strings(json, "notes", result.report.notes);
   json.key("findings");
   write_findings(json, result.findings, result.file);

@@ -50,6 +50,8 @@ class CKPT_EXPORT CastWatch {
 
   const CastTally& tally() const { return tally_; }
 
+  OnOverflow on_overflow() const { return on_overflow_; }
+
  private:
   std::string limit_for(double value) const;
   std::string place(std::uint64_t index) const;

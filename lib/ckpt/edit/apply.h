@@ -12,6 +12,7 @@
 
 #include "ckpt/base/export.h"
 #include "ckpt/base/result.h"
+#include "ckpt/edit/cast_report.h"
 #include "ckpt/edit/conversion_report.h"
 #include "ckpt/edit/merge_report.h"
 #include "ckpt/edit/plan.h"
@@ -78,9 +79,10 @@ struct CKPT_EXPORT PlanReport {
   std::vector<std::string> dropped_entries;   ///< paths
   std::optional<std::string> new_root;        ///< path of the state dict that became the root
   std::optional<ConversionReport> conversion;
-  std::vector<MergeReport> merges;  ///< those by a method
-  std::vector<std::string> notes;   ///< sentences
-  bool strict_failed = false;       ///< `strict` and something is missing or does not fit
+  std::vector<MergeReport> merges;      ///< those by a method
+  std::vector<CastValues> merge_casts;  ///< where merges take a tensor as another dtype, and lose something
+  std::vector<std::string> notes;       ///< sentences
+  bool strict_failed = false;           ///< `strict` and something is missing or does not fit
 
   bool changes_nothing() const;
 };

@@ -166,7 +166,7 @@ void note_parted(const std::vector<Overlap>& overlaps, EditContext& context) {
 }
 
 Status update(const MergeTensors& edit, EditContext& context, std::vector<Offers>& offers) {
-  Importer importer(context.checkpoint, edit.sources.size());
+  Importer importer(context.checkpoint, edit.sources.size(), context.report.merge_casts);
   for (std::size_t i = 0; i < offers.size(); ++i) {
     if (offers[i].empty()) continue;
     CKPT_RETURN_IF_ERROR(DictUpdate(edit, context, context.dicts[i], offers[i], importer).run());

@@ -219,8 +219,8 @@ class DictAdapters {
     const auto ours = base_.tensors[key.tensor];
     const auto dtype = dtype_for(ours);
     const auto strides = strides_in_place_of(base_, ours, dtype);
-    CKPT_ASSIGN_OR_RETURN(const auto view,
-                          importer_.import({adapter.offer, entry}, dtype, strides, device_of(ours)));
+    CKPT_ASSIGN_OR_RETURN(const auto view, importer_.import({adapter.offer, entry}, {dict_.root, key.name},
+                                                            dtype, strides, device_of(ours)));
     base_.replace(dict_.index, key.entry, view);
     ++adapter.offer->taken;
     return {};
@@ -232,7 +232,8 @@ class DictAdapters {
     const auto ours = base_.tensors[key.tensor];  // a copy: the row changes
     const auto dtype = dtype_for(ours);
     if (dtype == ours.dtype || ours.layout != TensorLayout::kStrided || ours.storage == kNoIndex) return {};
-    CKPT_ASSIGN_OR_RETURN(const auto view, jobs_.convert({&base_, ours, {}, 0}, dtype, device_of(ours)));
+    CKPT_ASSIGN_OR_RETURN(const auto view, jobs_.convert({&base_, ours, {}, 0}, {dict_.root, key.name}, dtype,
+                                                         device_of(ours)));
     base_.replace(dict_.index, key.entry, view);
     return {};
   }
@@ -389,9 +390,9 @@ Status apply_merge_adapters(const MergeTensors& edit, EditContext& context) {
   }
   CKPT_ASSIGN_OR_RETURN(auto offers, pair_sources(edit, context));
   const auto parts = static_cast<std::uint32_t>(context.checkpoint.parts.size());
-  Importer importer(context.checkpoint, edit.sources.size());
+  Importer importer(context.checkpoint, edit.sources.size(), context.report.merge_casts);
   MergeJobs jobs(context.checkpoint, *edit.method,
-                 parts + static_cast<std::uint32_t>(edit.sources.size()) + 1);
+                 parts + static_cast<std::uint32_t>(edit.sources.size()) + 1, context.report.merge_casts);
   MergeReport report{*edit.method, {}, {}, 0, 0, {}, {}, jobs.source()};
   for (const auto& source : edit.sources) report.sources.push_back(source.file);
   std::uint64_t reordered = 0;

@@ -166,7 +166,8 @@ class DictMethod final : public DictMerge {
         dtype_info(ours.dtype).bits < 8)
       return {};
     if (!ours.has(kIsParameter)) CKPT_RETURN_IF_ERROR(check_gradient(ours, dtype));
-    CKPT_ASSIGN_OR_RETURN(const auto view, jobs_.convert({&base_, ours, {}, 0}, dtype, device_of(ours)));
+    CKPT_ASSIGN_OR_RETURN(const auto view, jobs_.convert({&base_, ours, {}, 0}, {dict_.root, key.name}, dtype,
+                                                         device_of(ours)));
     base_.replace(dict_.index, key.entry, view);
     return {};
   }
@@ -340,8 +341,8 @@ Status apply_merge_method(const MergeTensors& edit, EditContext& context, std::v
   }
   const auto parts = static_cast<std::uint32_t>(context.checkpoint.parts.size());
   const auto behind = static_cast<std::uint32_t>(edit.sources.size()) + 1;  // what the importer adds
-  Importer importer(context.checkpoint, edit.sources.size());
-  MergeJobs jobs(context.checkpoint, *edit.method, parts + behind);
+  Importer importer(context.checkpoint, edit.sources.size(), context.report.merge_casts);
+  MergeJobs jobs(context.checkpoint, *edit.method, parts + behind, context.report.merge_casts);
   MergeReport report{*edit.method, {}, {}, 0, 0, {}, {}, jobs.source()};
   for (const auto& source : edit.sources) report.sources.push_back(source.file);
   Noted noted;

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What `convert --dtype` did. What it did to values is known when they have been produced.
+// What casts did. What they did to values is known when these have been produced.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "ckpt/compute/cast_watch.h"
+#include "ckpt/compute/gathered_source.h"
 #include "ckpt/model/dtype.h"
+#include "ckpt/model/storage.h"
 
 namespace ckpt {
 
@@ -31,6 +35,31 @@ struct CastValues {
 struct NotCast {
   CastKey key;
   std::string what;  ///< "layout sparse_coo", "dtype float4_e2m1fn_x2"
+};
+
+/// Can a cast lose anything that is worth a word? Not where each value stays exactly what it is, and not to
+/// bool.
+bool may_lose_values(Dtype from, Dtype to);
+
+/// The casts of a merge, which PyTorch's rules decide.
+class MergeCasts {
+ public:
+  /// `casts` learns of each that may lose something, and must outlive this.
+  explicit MergeCasts(std::vector<CastValues>& casts) : casts_(casts) {}
+
+  /// Lets `gather`, which is for `key`, be watched. Returns the index of the cast, if it may lose anything.
+  std::optional<std::size_t> watch(Gather& gather, CastKey key);
+  /// What a cast made is for `key`, too.
+  void share(std::optional<std::size_t> cast, CastKey key);
+
+ private:
+  std::vector<CastValues>& casts_;
+};
+
+/// A storage that a merge made, and the cast that made it.
+struct MergedStorage {
+  StorageId storage = kNoIndex;
+  std::optional<std::size_t> cast;
 };
 
 struct CastReport {

@@ -354,7 +354,7 @@ class Casting {
     gather.lazy = part.lazy;
     gather.swapped = has_turned_bytes(checkpoint_, old, from);
     gather.result_swapped = takes_turned_bytes(checkpoint_, to);
-    if (!is_exact_cast(from, to) && to != Dtype::kBool && !keys.empty()) {
+    if (may_lose_values(from, to) && !keys.empty()) {
       gather.watch = std::make_shared<CastWatch>(from, to, edit_.on_overflow,
                                                  "tensor " + quoted(keys.front().name), std::move(position));
     }

@@ -81,7 +81,8 @@ Status DictMerge::replace(EditedKey& key, const Offered& offered, Dtype dtype) {
   const auto ours = base_.tensors[key.tensor];  // a copy: the row changes
   const bool fits = shape_of(offered.checkpoint(), offered.tensor()) == shape_of(base_, ours);
   const auto strides = strides_for(ours, dtype, fits);
-  CKPT_ASSIGN_OR_RETURN(const auto view, importer_.import(offered, dtype, strides, device_of(ours)));
+  CKPT_ASSIGN_OR_RETURN(const auto view,
+                        importer_.import(offered, {dict_.root, key.name}, dtype, strides, device_of(ours)));
   base_.replace(dict_.index, key.entry, view);
   ++offered.offer->taken;
   return {};
@@ -103,7 +104,7 @@ Status DictMerge::add_from(const Offered& offered, const std::string& name, Dtyp
   if (!dense_order(shape_of(other, theirs), strides)) strides.clear();
   const auto device =
       theirs.storage == kNoIndex ? std::string("cpu") : other.devices[other.storages[theirs.storage].device];
-  CKPT_ASSIGN_OR_RETURN(auto view, importer_.import(offered, dtype, strides, device));
+  CKPT_ASSIGN_OR_RETURN(auto view, importer_.import(offered, {dict_.root, name}, dtype, strides, device));
   view.requires_grad = theirs.has(kRequiresGrad);
   insert(name, view);
   ++offered.offer->taken;

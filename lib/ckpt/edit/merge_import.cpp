@@ -21,7 +21,7 @@ Shape strides_in_place_of(const Checkpoint& base, const TensorInfo& ours, Dtype 
   return strides;
 }
 
-Result<TensorView> Importer::import(const Offered& offered, Dtype dtype, const Shape& strides,
+Result<TensorView> Importer::import(const Offered& offered, CastKey name, Dtype dtype, const Shape& strides,
                                     std::string_view device) {
   const auto& other = offered.checkpoint();
   const auto& tensor = offered.tensor();
@@ -49,13 +49,20 @@ Result<TensorView> Importer::import(const Offered& offered, Dtype dtype, const S
                 as_they_lie ? Shape{} : steps, dtype,          lazy,          std::string(device)};
   const auto known = imported_.find(key);
   if (known != imported_.end()) {
-    view.storage = known->second;
+    casts_.share(known->second.cast, std::move(name));
+    view.storage = known->second.storage;
     return view;
   }
-  const auto data =
-      as_they_lie ? moved(offered) : gathered(offered, std::move(shape), std::move(steps), dtype, swapped);
-  view.storage = base_.add_storage(data, dtype, device);
-  imported_.emplace(key, view.storage);
+  std::optional<std::size_t> cast;
+  if (as_they_lie) {
+    view.storage = base_.add_storage(moved(offered), dtype, device);
+  } else {
+    auto gathering = gather(offered, std::move(shape), std::move(steps), dtype, swapped);
+    cast = casts_.watch(gathering, std::move(name));
+    view.storage =
+        base_.add_storage({gathered_part_, gathered_->add(std::move(gathering)), {}, {}}, dtype, device);
+  }
+  imported_.emplace(key, MergedStorage{view.storage, cast});
   return view;
 }
 
@@ -98,14 +105,19 @@ DataRef Importer::moved(const Offered& offered) const {
   return data;
 }
 
-DataRef Importer::gathered(const Offered& offered, Shape shape, Shape steps, Dtype dtype, bool swapped) {
+Gather Importer::gather(const Offered& offered, Shape shape, Shape steps, Dtype dtype, bool swapped) const {
   const auto& other = offered.checkpoint();
   const auto& tensor = offered.tensor();
-  const auto extent =
-      gathered_->add({other.parts.front().source, other.storages[tensor.storage].extent.offset, tensor.offset,
-                      std::move(shape), std::move(steps), tensor.dtype, dtype, swapped, lazy_bits_of(tensor),
-                      takes_turned_bytes(base_, dtype)});
-  return {gathered_part_, extent, {}, {}};
+  return {other.parts.front().source,
+          other.storages[tensor.storage].extent.offset,
+          tensor.offset,
+          std::move(shape),
+          std::move(steps),
+          tensor.dtype,
+          dtype,
+          swapped,
+          lazy_bits_of(tensor),
+          takes_turned_bytes(base_, dtype)};
 }
 
 }  // namespace ckpt

@@ -14,6 +14,7 @@
 
 #include "ckpt/base/result.h"
 #include "ckpt/compute/gathered_source.h"
+#include "ckpt/edit/cast_report.h"
 #include "ckpt/edit/merge_offers.h"
 #include "ckpt/model/checkpoint.h"
 
@@ -28,14 +29,16 @@ Shape strides_in_place_of(const Checkpoint& base, const TensorInfo& ours, Dtype 
 class Importer {
  public:
   /// The parts that it makes are those behind the base's; `finish` adds them, before anybody else adds some.
-  Importer(Checkpoint& base, std::size_t sources)
+  /// `casts` learns where values become others.
+  Importer(Checkpoint& base, std::size_t sources, std::vector<CastValues>& casts)
       : base_(base),
+        casts_(casts),
         first_part_(static_cast<std::uint32_t>(base.parts.size())),
         gathered_part_(first_part_ + static_cast<std::uint32_t>(sources)) {}
 
-  /// A tensor of `dtype` with `strides` (empty: C order) and the values of `offered`.
+  /// A tensor of `dtype` with `strides` (empty: C order) and the values of `offered`, for `key` of the base.
   /// Errors: kUnsupported for tensors whose values can't be had.
-  Result<TensorView> import(const Offered& offered, Dtype dtype, const Shape& strides,
+  Result<TensorView> import(const Offered& offered, CastKey key, Dtype dtype, const Shape& strides,
                             std::string_view device);
 
   /// Adds the files that were used to the base's parts.
@@ -47,13 +50,14 @@ class Importer {
 
   Status check(const Offered& offered, Dtype dtype) const;
   DataRef moved(const Offered& offered) const;
-  DataRef gathered(const Offered& offered, Shape shape, Shape steps, Dtype dtype, bool swapped);
+  Gather gather(const Offered& offered, Shape shape, Shape steps, Dtype dtype, bool swapped) const;
 
   Checkpoint& base_;
+  MergeCasts casts_;
   std::uint32_t first_part_;     ///< of the sources
   std::uint32_t gathered_part_;  ///< behind them
   std::shared_ptr<GatheredSource> gathered_ = std::make_shared<GatheredSource>("converted tensors");
-  std::map<Key, StorageId> imported_;
+  std::map<Key, MergedStorage> imported_;
 };
 
 }  // namespace ckpt

@@ -44,9 +44,11 @@ std::string reordered_note(std::uint64_t tensors) {
                      tensors == 1 ? "gets" : "get");
 }
 
-MergeJobs::MergeJobs(Checkpoint& base, const MergeRecipe& recipe, std::uint32_t part)
+MergeJobs::MergeJobs(Checkpoint& base, const MergeRecipe& recipe, std::uint32_t part,
+                     std::vector<CastValues>& casts)
     : base_(base),
       part_(part),
+      casts_(casts),
       merged_(std::make_shared<MergedSource>("merged tensors", least_cosine(recipe))) {}
 
 /// Whatever the bytes' order and signs are: those are left to who reads it.
@@ -115,7 +117,8 @@ Result<std::pair<StorageId, std::size_t>> MergeJobs::add(MergeJob job, std::stri
   return results_.insert_or_assign(key, std::pair(storage, number)).first->second;
 }
 
-Result<TensorView> MergeJobs::convert(const PlacedTensor& placed, Dtype dtype, std::string_view device) {
+Result<TensorView> MergeJobs::convert(const PlacedTensor& placed, CastKey name, Dtype dtype,
+                                      std::string_view device) {
   const auto& tensor = placed.tensor;
   const auto sizes = placed.checkpoint->shape(tensor);
   TensorView result{dtype, kNoIndex, 0, Shape(sizes.begin(), sizes.end()),
@@ -133,11 +136,15 @@ Result<TensorView> MergeJobs::convert(const PlacedTensor& placed, Dtype dtype, s
   const ViewKey key{placed.checkpoint, tensor.storage,     tensor.offset,
                     std::move(shape),  std::move(strides), tensor.dtype};
   const auto [known, is_new] =
-      conversions_.try_emplace({key, gather.lazy.negative, dtype, std::string(device)}, kNoIndex);
+      conversions_.try_emplace({key, gather.lazy.negative, dtype, std::string(device)});
+  auto& made = known->second;
   if (is_new) {
-    known->second = base_.add_storage({part_ + 1, converted_->add(std::move(gather)), {}, {}}, dtype, device);
+    made.cast = casts_.watch(gather, std::move(name));
+    made.storage = base_.add_storage({part_ + 1, converted_->add(std::move(gather)), {}, {}}, dtype, device);
+  } else {
+    casts_.share(made.cast, std::move(name));
   }
-  result.storage = known->second;
+  result.storage = made.storage;
   return result;
 }
 

@@ -16,6 +16,7 @@
 #include "ckpt/base/result.h"
 #include "ckpt/compute/gathered_source.h"
 #include "ckpt/compute/merged_source.h"
+#include "ckpt/edit/cast_report.h"
 #include "ckpt/edit/merge_report.h"
 #include "ckpt/model/checkpoint.h"
 
@@ -38,7 +39,8 @@ std::string reordered_note(std::uint64_t tensors);
 class MergeJobs {
  public:
   /// Its results become part `part` of the base, what it converts the one behind: `finish` adds them.
-  MergeJobs(Checkpoint& base, const MergeRecipe& recipe, std::uint32_t part);
+  /// `casts` learns where what it converts becomes other values.
+  MergeJobs(Checkpoint& base, const MergeRecipe& recipe, std::uint32_t part, std::vector<CastValues>& casts);
 
   /// The tensor with its dimensions in the order of `axes`, all of them, dense.
   /// Errors: kUnsupported for tensors whose values can't be had.
@@ -49,9 +51,9 @@ class MergeJobs {
   /// A storage with the result, of `device`, and which job it is. Errors: those of `check_merge_job`.
   Result<std::pair<StorageId, std::size_t>> add(MergeJob job, std::string_view device);
 
-  /// The tensor with its values as another dtype, with the strides it has where they are dense. What is one
-  /// tensor under several keys has one storage again.
-  Result<TensorView> convert(const PlacedTensor& placed, Dtype dtype, std::string_view device);
+  /// The tensor, for `key`, with its values as another dtype, with the strides it has where they are dense.
+  /// What is one tensor under several keys has one storage again.
+  Result<TensorView> convert(const PlacedTensor& placed, CastKey key, Dtype dtype, std::string_view device);
 
   const std::shared_ptr<MergedSource>& source() const { return merged_; }
 
@@ -71,12 +73,13 @@ class MergeJobs {
 
   Checkpoint& base_;
   std::uint32_t part_;
+  MergeCasts casts_;
   std::shared_ptr<MergedSource> merged_;
   std::map<std::size_t, std::shared_ptr<GatheredSource>> views_;  ///< that are merged, by file
   std::shared_ptr<GatheredSource> converted_ = std::make_shared<GatheredSource>("converted tensors");
   std::map<ViewKey, Extent> gathered_;
   std::map<JobKey, std::pair<StorageId, std::size_t>> results_;
-  std::map<std::tuple<ViewKey, bool, Dtype, std::string>, StorageId> conversions_;  ///< bool: negated
+  std::map<std::tuple<ViewKey, bool, Dtype, std::string>, MergedStorage> conversions_;  ///< bool: negated
 };
 
 }  // namespace ckpt
