@@ -113,6 +113,26 @@ class Judge:
                 problem = "the optimizer changed"
         self.tally.count("a training checkpoint", problem)
 
+    def one_mapping(self) -> None:
+        """A state dict that the other file shows under two names pairs with both, and either can be named."""
+        model, average, shown = ({"w": torch.randn(3)} for _ in range(3))
+        base = self.save("base.pt", {"model": model, "ema": average})
+        other = self.save("other.pt", {"model": shown, "ema": shown})
+        for name, arguments, want in (
+            ("by path", [], {"model": shown, "ema": shown}),
+            ("by the second name", ["--root", "ema", "--other-root", "ema"], {"model": model, "ema": shown}),
+        ):
+            got, problem = self.merged(base, other, *arguments)
+            for part in ("model", "ema"):
+                problem = problem or difference(got[part], want[part], {})
+            self.tally.count(f"one mapping, {name}", problem)
+
+    def long_keys(self) -> None:
+        """A key too long to be kept in memory is no key that could be edited, and never another one."""
+        base = self.save("base.pt", {"k" * 70_000: torch.ones(2), "w": torch.ones(1)})
+        _, problem = self.merged(base, base)
+        self.tally.count("a long key", None if problem and problem.startswith("status 2") else f"not refused: {problem}")
+
     def whole_module(self) -> None:
         """Values of a whole module's tensors can be replaced in place."""
         module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
@@ -195,6 +215,8 @@ def main() -> int:
         judge = Judge(ckpt, Path(folder))
         judge.containers()
         judge.whole_checkpoint()
+        judge.one_mapping()
+        judge.long_keys()
         judge.whole_module()
         judge.shared_parameters()
         judge.conversions()

@@ -51,9 +51,10 @@ Status pair(const MergeSource& source, std::uint32_t number, const EditContext& 
   const auto& ours = context.dicts;
   bool any = false;
   for (std::size_t i = 0; i < ours.size() && !source.root; ++i) {
+    const auto& checkpoint = *source.checkpoint;
+    const auto path = first_path_of(checkpoint, ours[i].root);
     for (const auto dict : theirs) {
-      const auto& checkpoint = *source.checkpoint;
-      if (checkpoint.path(checkpoint.state_dicts[dict].place) != ours[i].root) continue;
+      if (checkpoint.path(checkpoint.state_dicts[dict].place) != path) continue;
       offers[i].push_back(make_offer(source, number, dict));
       any = true;
     }

@@ -375,7 +375,7 @@ class Collector {
     for (const auto& item : anatomy_.items) {
       const auto key = graph_.string_view(item.key);
       if (!key) {
-        if (!graph_.is_string(item.key)) mapping.string_keys = false;
+        if (!graph_.string(item.key)) mapping.string_keys = false;  // nor is one too long to be kept
         continue;
       }
       has_state = has_state || *key == "state";

@@ -9,6 +9,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/model/key_path.h"
+#include "ckpt/model/lookup.h"
 
 namespace ckpt {
 namespace {
@@ -140,6 +141,17 @@ void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_st
   }
 }
 
+std::string first_path_of(const Checkpoint& checkpoint, const std::string& path) {
+  if (!checkpoint.has_document()) return path;
+  const auto found = find_value(checkpoint, path);
+  if (!found.ok()) return path;
+  const auto value = checkpoint.graph().resolve(found->value);
+  for (const auto& mapping : checkpoint.mappings) {
+    if (checkpoint.graph().resolve(mapping.use) == value) return checkpoint.path(mapping.place);
+  }
+  return path;
+}
+
 Result<std::vector<std::uint32_t>> choose_state_dicts(Checkpoint& checkpoint,
                                                       const std::vector<std::string>& roots) {
   std::vector<std::uint32_t> chosen;
@@ -155,7 +167,8 @@ Result<std::vector<std::uint32_t>> choose_state_dicts(Checkpoint& checkpoint,
     return Error(ErrorCode::kNotFound, "no state dict in the file; " + mappings_with_tensors(checkpoint))
         .with_hint("name a mapping with --root PATH");
   }
-  for (const auto& root : roots) {
+  for (const auto& path : roots) {
+    const auto root = first_path_of(checkpoint, path);
     std::uint32_t found = kNoIndex;
     for (std::uint32_t i = 0; i < checkpoint.state_dicts.size() && found == kNoIndex; ++i) {
       if (checkpoint.path(checkpoint.state_dicts[i].place) == root) found = i;

@@ -39,6 +39,10 @@ struct ExtraState {
 void select_state_dicts(Checkpoint& checkpoint, std::vector<ExtraState> extra_states,
                         std::vector<StateDict> modules, const std::vector<std::uint32_t>& mapping_of_tensor);
 
+/// The path that the tables have for the mapping at `path`: where a file shows one mapping under several, the
+/// first of them. `path` itself where there is no mapping.
+CKPT_EXPORT std::string first_path_of(const Checkpoint& checkpoint, const std::string& path);
+
 /// The state dicts that `roots` (paths; empty: all) name. A root may name any mapping with string keys, or a
 /// whole module anywhere, which is then made a state dict of its own. Errors: kNotFound listing the mappings
 /// that hold tensors.
