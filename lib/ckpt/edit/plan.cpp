@@ -68,7 +68,9 @@ Result<RenameRule> parse_rename_rule(std::string_view text) {
   CKPT_ASSIGN_OR_RETURN(auto pattern, NamePattern::parse(text.substr(0, equals)));
   if (pattern.negated())
     return Error(ErrorCode::kUsage, fmt::format("{}: a negated pattern can't be renamed", quoted(text)));
-  return RenameRule{RenameRule::Kind::kMap, std::move(pattern), std::string(text.substr(equals + 1))};
+  const auto replacement = text.substr(equals + 1);
+  CKPT_RETURN_IF_ERROR(pattern.check_replacement(replacement));
+  return RenameRule{RenameRule::Kind::kMap, std::move(pattern), std::string(replacement)};
 }
 
 Result<std::string> parse_wrapper(std::string_view text) {

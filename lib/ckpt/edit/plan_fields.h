@@ -45,6 +45,11 @@ inline Result<NamePattern> checked_renamed(std::string_view text) {
   return pattern;
 }
 
+inline Result<std::string> checked_replacement(const NamePattern& pattern, std::string_view text) {
+  CKPT_RETURN_IF_ERROR(pattern.check_replacement(text));
+  return std::string(text);
+}
+
 /// The edit of that name, with nothing said; none: no edit is called so.
 template <std::size_t... I>
 std::optional<Edit> edit_named(std::string_view name, std::vector<std::string>& names,
@@ -109,7 +114,11 @@ void fields(Io& io, Of<Io, RenameRule>& rule) {
       rule.text = std::move(text);
     }
   }
-  if (rule.kind == Kind::kMap) io.required("to", rule.text);
+  if (rule.kind != Kind::kMap) return;
+  io.required("to", rule.text);
+  if constexpr (Io::kReads) {
+    if (rule.pattern) rule.text = io.value_of(checked_replacement(*rule.pattern, rule.text));
+  }
 }
 
 template <typename Io>

@@ -37,10 +37,9 @@ re2::StringPiece piece(std::string_view text) {
   return {text.data(), text.size()};
 }
 
-/// In a glob's replacement, wildcards stand for what they matched, in order.
-std::string wildcards_to_groups(std::string_view replacement) {
+/// In a glob's replacement, wildcards stand for what they matched, in order. `group`: how many there are.
+std::string wildcards_to_groups(std::string_view replacement, int& group) {
   std::string out;
-  int group = 0;
   for (std::size_t i = 0; i < replacement.size(); ++i) {
     if (replacement[i] == '\\' && i + 1 < replacement.size()) {
       out += replacement.substr(i, 2);
@@ -131,10 +130,36 @@ std::string NamePattern::replace(std::string_view key, std::string_view replacem
       if (replacement.empty() && rest.starts_with('.')) rest.remove_prefix(1);
       return std::string(replacement) + std::string(rest);
     }
-    case Kind::kGlob: RE2::Replace(&out, expression_->re2, wildcards_to_groups(replacement)); return out;
+    case Kind::kGlob: {
+      int wildcards = 0;
+      RE2::Replace(&out, expression_->re2, wildcards_to_groups(replacement, wildcards));
+      return out;
+    }
     case Kind::kRegex: RE2::GlobalReplace(&out, expression_->re2, piece(replacement)); return out;
   }
   return out;
+}
+
+Status NamePattern::check_replacement(std::string_view replacement) const {
+  if (!expression_) return {};
+  const auto refuse = [&](std::string_view why) {
+    return Error(ErrorCode::kUsage, fmt::format("{} can't stand for what {} matches: {}", quoted(replacement),
+                                                quoted(text_), why));
+  };
+  const auto& expression = expression_->re2;
+  std::string groups(replacement);
+  if (kind_ == Kind::kGlob) {
+    int wildcards = 0;
+    groups = wildcards_to_groups(replacement, wildcards);
+    if (wildcards > expression.NumberOfCapturingGroups()) return refuse("it has more wildcards");
+    if (wildcards >= kGroups) return refuse(fmt::format("it has more than {} wildcards", kGroups - 1));
+  }
+  if (const auto group = RE2::MaxSubmatch(piece(groups)); group > expression.NumberOfCapturingGroups())
+    return refuse(fmt::format("there is no group \\{}", group));
+  std::string ignored;
+  if (!expression.CheckRewriteString(piece(groups), &ignored))
+    return refuse(R"(behind \ stands a digit or another \)");
+  return {};
 }
 
 std::optional<std::string> NamePattern::captured(std::string_view key) const {

@@ -38,6 +38,10 @@ class CKPT_EXPORT NamePattern {
   /// do \1 to \9), a regular expression every match (with \0 to \9). The key itself where nothing matches.
   std::string replace(std::string_view key, std::string_view replacement) const;
 
+  /// Can `replace` take it? Errors: kUsage for more wildcards or another group than the pattern has, and for
+  /// a backslash before anything but a digit or another one.
+  Status check_replacement(std::string_view replacement) const;
+
   /// What the first group of a regular expression matched, or all that it matched where it has none. Nothing
   /// where the key does not match, and for other patterns.
   std::optional<std::string> captured(std::string_view key) const;
