@@ -16,36 +16,17 @@ NewValue empty_ordered_dict() {
   return NewValue::call(NewValue::global("collections", "OrderedDict"), {});
 }
 
-/// The entries after the keys have moved: one that comes to an entry that stays gives it its value, as
-/// PyTorch's own helper does.
-std::vector<ModuleMetadata> follow(std::vector<ModuleMetadata> entries, const std::vector<KeyMove>& keys) {
+/// The entries after the keys have moved.
+std::vector<ModuleMetadata> follow(const std::vector<ModuleMetadata>& entries,
+                                   const std::vector<KeyMove>& keys) {
   std::vector<std::string> modules;
   for (const auto& entry : entries) modules.push_back(entry.path);
   const auto moves = move_modules(modules, keys);
-  std::unordered_map<std::string_view, std::size_t> taken;
-  for (std::size_t i = 0; i < modules.size(); ++i) {
-    if (moves[i].kind == ModuleMove::Kind::kStays) taken.emplace(modules[i], i);
-  }
-  std::vector<bool> is_gone(modules.size());
-  std::vector<bool> may_be_replaced(modules.size(), true);
-  for (std::size_t i = 0; i < modules.size(); ++i) {
-    if (moves[i].kind == ModuleMove::Kind::kStays) continue;
-    is_gone[i] = true;
-    if (moves[i].kind == ModuleMove::Kind::kGoes) continue;
-    const auto [place, is_free] = taken.emplace(moves[i].name, i);
-    const auto owner = place->second;
-    if (is_free) {
-      is_gone[i] = false;
-      entries[i].path = moves[i].name;
-    } else if (may_be_replaced[owner]) {
-      entries[owner].version = entries[i].version;
-      entries[owner].spectral_norms = entries[i].spectral_norms;
-    }
-    may_be_replaced[owner] = false;
-  }
   std::vector<ModuleMetadata> left;
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    if (!is_gone[i]) left.push_back(std::move(entries[i]));
+    if (moves[i].kind == ModuleMove::Kind::kGoes) continue;
+    left.push_back(entries[moves[i].value]);
+    left.back().path = moves[i].kind == ModuleMove::Kind::kMoves ? moves[i].name : entries[i].path;
   }
   return left;
 }

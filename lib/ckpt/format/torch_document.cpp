@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <charconv>
 #include <complex>
-#include <map>
 #include <optional>
 #include <set>
 #include <unordered_map>
@@ -348,8 +347,7 @@ class Speller {
     return keys;
   }
 
-  /// `_metadata`: an entry that moves onto one that stays gives it its value and goes, as PyTorch's own
-  /// helper does since 2.3; all others keep their places.
+  /// `_metadata`: all that do not go keep their places.
   void move_entries(const std::vector<MappingItem>& items, const std::vector<KeyMove>& keys) {
     std::vector<std::string> modules;
     std::vector<const MappingItem*> owners;
@@ -360,28 +358,15 @@ class Speller {
       owners.push_back(&item);
     }
     const auto moves = move_modules(modules, keys);
-    std::map<std::string_view, const MappingItem*> taken;  // names in use after the edit
     for (std::size_t i = 0; i < modules.size(); ++i) {
-      if (moves[i].kind == ModuleMove::Kind::kStays) taken.emplace(modules[i], owners[i]);
-    }
-    auto drop = [&](const MappingItem& item) {
-      edits_.drop(item.key);
-      edits_.drop(item.value);
-    };
-    for (std::size_t i = 0; i < modules.size(); ++i) {
-      if (moves[i].kind == ModuleMove::Kind::kStays) continue;
-      if (moves[i].kind == ModuleMove::Kind::kGoes) {
-        drop(*owners[i]);
+      const auto& move = moves[i];
+      if (move.kind == ModuleMove::Kind::kGoes) {
+        edits_.drop(owners[i]->key);
+        edits_.drop(owners[i]->value);
         continue;
       }
-      const auto [place, is_free] = taken.emplace(moves[i].name, nullptr);
-      if (is_free) {
-        edits_.replace(owners[i]->key, NewValue::text(moves[i].name));
-        continue;
-      }
-      if (place->second != nullptr) edits_.replace(place->second->value, NewValue::move_of(owners[i]->value));
-      place->second = nullptr;
-      drop(*owners[i]);
+      if (move.kind == ModuleMove::Kind::kMoves) edits_.replace(owners[i]->key, NewValue::text(move.name));
+      if (move.value != i) edits_.replace(owners[i]->value, NewValue::move_of(owners[move.value]->value));
     }
   }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <unordered_map>
 
 namespace ckpt {
@@ -12,9 +13,65 @@ namespace {
 struct Evidence {
   bool has_remaining = false;
   bool contradicts = false;
-  bool still_used = false;  ///< a key still stands below it
-  std::string path;         ///< new path, if all remaining keys agree
+  bool still_used = false;           ///< a key still stands below it
+  bool has_others = false;           ///< keys of which something behind the module's path changed, too
+  std::optional<std::string> path;   ///< new path, as keys say that keep what follows it
+  std::vector<std::string> allowed;  ///< where there is none: paths below which all others can stand
 };
+
+using Segments = std::vector<std::string_view>;
+
+constexpr std::size_t kMostSegments = 64;  // of a key that is looked at closely
+
+Segments segments_of(std::string_view key) {
+  Segments segments;
+  for (auto dot = key.find('.'); dot != key.npos; dot = key.find('.')) {
+    segments.push_back(key.substr(0, dot));
+    key.remove_prefix(dot + 1);
+  }
+  segments.push_back(key);
+  return segments;
+}
+
+std::size_t depth_of(std::string_view module) {
+  return module.empty() ? 0 : segments_of(module).size();
+}
+
+/// Length of the longest common subsequence.
+std::size_t common(std::span<const std::string_view> a, std::span<const std::string_view> b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (const auto& segment : a) {
+    std::size_t diagonal = 0;
+    for (std::size_t i = 0; i < b.size(); ++i) {
+      const auto above = row[i + 1];
+      row[i + 1] = segment == b[i] ? diagonal + 1 : std::max(above, row[i]);
+      diagonal = above;
+    }
+  }
+  return row.back();
+}
+
+/// Paths that the first `depth` segments of `before` can have become in `after`: the segments that stay are
+/// on the same side of them. None where the key says nothing.
+std::vector<std::string> possible_paths(std::size_t depth, const KeyMove& move) {
+  auto before = segments_of(move.before);
+  auto after = segments_of(move.after);
+  if (before.size() > kMostSegments || after.size() > kMostSegments) return {};
+  const bool same_leaf = before.back() == after.back();
+  before.pop_back();
+  after.pop_back();
+  const auto all = common(before, after);
+  if (!same_leaf && all != after.size()) return {};
+  std::vector<std::string> paths;
+  std::string path;
+  for (std::size_t i = 0; i <= after.size(); ++i) {
+    if (i > 0) path.append(path.empty() ? "" : ".").append(after[i - 1]);
+    const auto outside = common(std::span(before).first(depth), std::span(after).first(i));
+    const auto inside = common(std::span(before).subspan(depth), std::span(after).subspan(i));
+    if (outside + inside == all) paths.push_back(path);
+  }
+  return paths;
+}
 
 /// The new path of `module` if `move` keeps what follows it: before "a.b.w" after "x.b.w", module "a" → "x".
 std::optional<std::string_view> new_path(std::string_view module, const KeyMove& move) {
@@ -31,11 +88,12 @@ std::optional<std::string_view> new_path(std::string_view module, const KeyMove&
 
 void weigh(Evidence& evidence, std::string_view module, const KeyMove& move) {
   if (move.dropped) return;
-  const auto path = new_path(module, move);
-  if (!path || (evidence.has_remaining && evidence.path != *path)) {
-    evidence.contradicts = true;
-  } else {
+  if (const auto path = new_path(module, move); !path) {
+    evidence.has_others = true;
+  } else if (!evidence.path) {
     evidence.path = *path;
+  } else if (*evidence.path != *path) {
+    evidence.contradicts = true;
   }
   evidence.has_remaining = true;
   const std::string_view after = move.after;
@@ -43,10 +101,30 @@ void weigh(Evidence& evidence, std::string_view module, const KeyMove& move) {
   evidence.still_used = evidence.still_used || module.empty() || below;
 }
 
+/// Of a key that `weigh` found to be one of the others.
+void weigh_other(Evidence& evidence, std::string_view module, const KeyMove& move) {
+  if (move.dropped || evidence.contradicts || new_path(module, move)) return;
+  auto paths = possible_paths(depth_of(module), move);
+  if (evidence.path) {
+    evidence.contradicts = std::find(paths.begin(), paths.end(), *evidence.path) == paths.end();
+    return;
+  }
+  if (evidence.allowed.empty()) {
+    evidence.allowed = std::move(paths);
+  } else {
+    std::erase_if(evidence.allowed, [&](const auto& path) {
+      return std::find(paths.begin(), paths.end(), path) == paths.end();
+    });
+  }
+  evidence.contradicts = evidence.allowed.empty();
+}
+
 ModuleMove decide(const Evidence& evidence, std::string_view module) {
-  if (evidence.contradicts && !evidence.still_used) return {ModuleMove::Kind::kGoes, {}};
-  if (evidence.contradicts || evidence.path == module) return {};
-  return {ModuleMove::Kind::kMoves, evidence.path};
+  const bool one_is_left = !evidence.contradicts && (evidence.path || evidence.allowed.size() == 1);
+  if (!one_is_left) return {evidence.still_used ? ModuleMove::Kind::kStays : ModuleMove::Kind::kGoes, {}};
+  const auto& path = evidence.path ? *evidence.path : evidence.allowed.front();
+  if (path == module) return {};
+  return {ModuleMove::Kind::kMoves, path};
 }
 
 /// The parent path; nothing for the root.
@@ -56,20 +134,49 @@ std::optional<std::string_view> parent_of(std::string_view module) {
   return dot == module.npos ? std::string_view() : module.substr(0, dot);
 }
 
+/// Calls f(evidence, module, key) for each module around each key.
+template <typename F>
+void for_modules(std::unordered_map<std::string_view, Evidence>& evidence, const std::vector<KeyMove>& keys,
+                 F f) {
+  for (const auto& key : keys) {
+    std::string_view module = key.before;
+    while (const auto parent = parent_of(module)) {
+      module = *parent;
+      const auto found = evidence.find(module);
+      if (found != evidence.end()) f(found->second, module, key);
+    }
+  }
+}
+
+/// One entry for each name.
+void settle_names(const std::vector<std::string>& modules, std::vector<ModuleMove>& moves) {
+  std::unordered_map<std::string_view, std::size_t> holders;
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    moves[i].value = i;
+    if (moves[i].kind == ModuleMove::Kind::kStays) holders.emplace(modules[i], i);
+  }
+  const std::vector<ModuleMove> wanted = moves;  // owns the names
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    if (wanted[i].kind != ModuleMove::Kind::kMoves) continue;
+    const auto [place, is_free] = holders.emplace(wanted[i].name, i);
+    if (is_free) continue;
+    moves[i].kind = ModuleMove::Kind::kGoes;
+    auto& value = moves[place->second].value;
+    const bool is_of_stayer = wanted[value].kind == ModuleMove::Kind::kStays;
+    if (is_of_stayer || depth_of(modules[i]) > depth_of(modules[value])) value = i;
+  }
+}
+
 }  // namespace
 
 std::vector<ModuleMove> move_modules(const std::vector<std::string>& modules,
                                      const std::vector<KeyMove>& keys) {
   std::unordered_map<std::string_view, Evidence> evidence;
   for (const auto& module : modules) evidence.try_emplace(module);
-  for (const auto& key : keys) {
-    std::string_view module = key.before;
-    while (const auto parent = parent_of(module)) {
-      module = *parent;
-      const auto found = evidence.find(module);
-      if (found != evidence.end()) weigh(found->second, module, key);
-    }
-  }
+  for_modules(evidence, keys, weigh);
+  const bool has_others = std::any_of(evidence.begin(), evidence.end(),
+                                      [](const auto& module) { return module.second.has_others; });
+  if (has_others) for_modules(evidence, keys, weigh_other);
   std::vector<ModuleMove> moves;
   moves.reserve(modules.size());
   for (const std::string_view module : modules) {
@@ -96,6 +203,7 @@ std::vector<ModuleMove> move_modules(const std::vector<std::string>& modules,
     }
     moves.push_back(std::move(move));
   }
+  settle_names(modules, moves);
   return moves;
 }
 

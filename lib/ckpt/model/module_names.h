@@ -3,6 +3,7 @@
 // keys are module paths ("layer1.0", "" for the root).
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <string>
 #include <string_view>
@@ -30,16 +31,24 @@ struct KeyMove {
   bool dropped = false;
 };
 
-/// What becomes of one module path.
+/// What becomes of what is known about one module path.
 struct ModuleMove {
   enum class Kind { kStays, kMoves, kGoes } kind = Kind::kStays;
   std::string name;  ///< with kMoves
+  std::size_t value =
+      0;  ///< index of the module whose value stands here now: its own, or of one that came here
 };
 
-/// Derives the moves of `modules` from those of the keys. A module moves when all remaining keys below it
-/// keep what follows its path and agree on what stands before; it goes when its keys moved elsewhere in
-/// different ways. A module of which no key remains, or that had none, follows the nearest module around it
+/// Derives the moves of `modules` from those of the keys. A module moves when keys below it keep what follows
+/// its path and agree on what stands before, and all others below it, of which something behind its path
+/// changed too, can stand below the new path: their segments that stay do so on the same side of it. Without
+/// such keys there has to be one path below which all can stand. A module goes when its keys moved elsewhere
+/// in different ways. One of which no key remains, or that had none, follows the nearest module around it
 /// that moves, and stays if there is none: nobody asked to forget what is known about it.
+///
+/// Of several that come to one name the deepest is the wrapped one, and gives its value to the entry that
+/// stood there, or else to the first that came; the others go, as in PyTorch's own helper since 2.3
+/// (torch.nn.modules.utils.consume_prefix_in_state_dict_if_present).
 std::vector<ModuleMove> move_modules(const std::vector<std::string>& modules,
                                      const std::vector<KeyMove>& keys);
 

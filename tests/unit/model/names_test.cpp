@@ -212,12 +212,14 @@ Names moved(const Names& modules, const std::vector<KeyMove>& keys) {
   for (std::size_t i = 0; i < modules.size(); ++i) {
     if (moves[i].kind == ModuleMove::Kind::kMoves) out.push_back(modules[i] + " > " + moves[i].name);
     if (moves[i].kind == ModuleMove::Kind::kGoes) out.push_back(modules[i] + " gone");
+    if (moves[i].value != i) out.push_back(modules[i] + " has that of " + modules[moves[i].value]);
   }
   return out;
 }
 
 TEST_CASE("modules move with their keys", "[model]") {
-  CHECK(moved({"", "module", "module.a"}, {{"module.a.w", "a.w"}}) == Names{"module > ", "module.a > a"});
+  CHECK(moved({"", "module", "module.a"}, {{"module.a.w", "a.w"}}) ==
+        Names{" has that of module", "module gone", "module.a > a"});
   CHECK(moved({"", "fc"}, {{"fc.w", "head.w"}, {"a", "a"}}) == Names{"fc > head"});
   CHECK(moved({"fc"}, {{"fc.w", "a.w"}, {"fc.b", "c.b"}}) == Names{"fc gone"});
   CHECK(moved({"fc"}, {{"fc.w", "", true}, {"fc.b", "", true}}).empty());
@@ -225,7 +227,34 @@ TEST_CASE("modules move with their keys", "[model]") {
   CHECK(moved({"", "a", "a.drop"}, {{"a.w", "b.w"}}) == Names{"a > b", "a.drop > b.drop"});
   CHECK(moved({"fc"}, {{"fc.w", "fc.weight"}}).empty());
   CHECK(moved({"", "module", "module.a", "module.fc"}, {{"module.a.w", "a.w"}, {"module.fc.w", "", true}}) ==
-        Names{"module > ", "module.a > a", "module.fc > fc"});  // dropped with all its keys
+        Names{" has that of module", "module gone", "module.a > a",
+              "module.fc > fc"});  // dropped with all its keys
+}
+
+TEST_CASE("modules move although something below them does, too", "[model]") {
+  SECTION("a prefix is cut, and one of the modules below is renamed") {
+    const std::vector<KeyMove> keys = {{"module.layers.0.w", "layers.0.w"},
+                                       {"module.classifier.1.w", "head.1.w"}};
+    CHECK(moved({"", "module", "module.layers", "module.classifier"}, keys) ==
+          Names{" has that of module", "module gone", "module.layers > layers", "module.classifier > head"});
+    CHECK(moved({"a"}, {{"a.x.w", "b.x.w"}, {"a.y.w", "b.z.u.w"}}) == Names{"a > b"});
+    CHECK(moved({"a"}, {{"a.x.w", "b.x.w"}, {"a.y.w", "c.z.w"}}) == Names{"a gone"});
+    CHECK(moved({"a"}, {{"a.y.w", "c.z.w"}, {"a.x.w", "b.x.w"}}) == Names{"a gone"});
+  }
+  SECTION("wrappers outside and inside") {
+    CHECK(moved({"", "module", "module.v", "module.v.c", "module.v.c._orig_mod"},
+                {{"module.v.c._orig_mod.w", "v.c.w"}}) ==
+          Names{" has that of module", "module gone", "module.v > v", "module.v.c > v.c",
+                "module.v.c has that of module.v.c._orig_mod", "module.v.c._orig_mod gone"});
+    CHECK(moved({"", "module", "module._orig_mod", "module._orig_mod.a"},
+                {{"module._orig_mod.a.w", "a.w"}}) == Names{" has that of module._orig_mod", "module gone",
+                                                            "module._orig_mod gone",
+                                                            "module._orig_mod.a > a"});
+  }
+  SECTION("where segments change their order or all are others, nothing is known") {
+    CHECK(moved({"", "conv"}, {{"conv.w", "w.conv"}, {"conv.b", "b.conv"}}) == Names{"conv gone"});
+    CHECK(moved({"a", "a.b"}, {{"a.b.w", "x.y.w"}}) == Names{"a gone", "a.b > x.y"});
+  }
 }
 
 }  // namespace
