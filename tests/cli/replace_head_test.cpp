@@ -131,6 +131,16 @@ TEST_CASE("what can't be replaced is refused by name", "[cli][head]") {
   cli.write("tied.pt", zip_of("embed.weight float32 5x4; decoder.weight float32 5x4 storage=embed.weight"));
   CHECK(cli.bad("head tied.pt --head decoder --num-classes 3 -o out.pt").find("is tied: 'embed.weight'") !=
         std::string::npos);
+  // a last layer of these kinds is not passed over for the one before it
+  for (const auto& [keys, why] :
+       {std::pair("a.weight float32 5x3; fc.weight_g float32 4x1; fc.weight_v float32 4x5", "weight-normed"),
+        std::pair("a.weight float32 5x3; fc.weight_orig float32 4x5; fc.weight_mask float32 4x5", "pruned"),
+        std::pair("a.weight float32 5x3; fc.parametrizations.weight.original float32 4x5", "parametrised")}) {
+    cli.write("made.pt", zip_of(keys));
+    CHECK(cli.bad("head made.pt --num-classes 3 -o out.pt").find("head 'fc' ") != std::string::npos);
+    CHECK(cli.bad("head made.pt --head fc --num-classes 3 -o out.pt").find(why) != std::string::npos);
+    CHECK(cli.good("head made.pt --head a --num-classes 3 -n").find("head 'a'") != std::string::npos);
+  }
   cli.write("int.pt", zip_of("fc.weight int64 5x4"));
   CHECK(cli.bad("head int.pt --head fc --num-classes 3 -o out.pt").find("int64") != std::string::npos);
   CHECK(cli.bad("head in.pt --head fd --num-classes 3 -o out.pt").find("did you mean --head fc?") !=

@@ -177,9 +177,23 @@ class Judge:
             "no key is called": ({"fc.weight": weight}, "head"),
             "expected 2 to 5 dimensions": ({"fc.weight": torch.randn(5)}, "fc"),
         }
-        for message, (state, head) in cases.items():
-            found = self.replaced(state, "--head", head, "--num-classes", "3")
+        modules = {
+            "is a transposed convolution": (nn.Sequential(nn.ConvTranspose2d(4, 4, 2)), "0"),
+            "is an embedding": (nn.Sequential(nn.Embedding(9, 5)), "0"),
+            "has 4 groups": (nn.Sequential(nn.Conv2d(4, 8, 1, groups=4)), "0"),
+            "spectral-normed": (nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 4))), "0"),
+        }
+        for message, (value, head) in (cases | modules).items():
+            found = self.replaced(value, "--head", head, "--num-classes", "3")
             self.tally.count(message, None if isinstance(found, str) and message in found else f"{found}")
+        for last in (nn.utils.weight_norm(nn.Linear(5, 4)), nn.utils.spectral_norm(nn.Linear(5, 4))):
+            net = nn.Sequential(nn.Linear(3, 5), last)
+            for value in (net, net.state_dict()):
+                found = self.replaced(value, "--num-classes", "3")
+                self.tally.count("the last layer's weight is computed", None if isinstance(found, str) and "head '1' is" in found else f"{found}")
+        net = nn.Sequential(nn.Linear(3, 5), nn.Embedding(9, 5))
+        found = self.replaced(net, "--num-classes", "3")
+        self.tally.count("an embedding behind the head", found if isinstance(found, str) else None if found[0].weight.shape == (3, 3) else f"{found}")
         found = self.replaced({"a.weight": torch.randn(5, 8), "b.weight": torch.randn(5, 8)}, "--num-classes", "3")
         self.tally.count("no single head", None if isinstance(found, str) and "'b' torch.Size([5, 8]), 'a' torch.Size([5, 8])" in found else f"{found}")
 

@@ -2,6 +2,7 @@
 // Last layers for another number of classes: initialised as PyTorch would, with the old rows that the user
 // wants to keep.
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 #include <set>
@@ -61,18 +62,92 @@ const EditedKey* tied_to(const Checkpoint& checkpoint, const EditedStateDict& di
   return nullptr;
 }
 
+/// Keys of a layer whose weight is made of other tensors, or packed, and what is said of it.
+struct MadeWeight {
+  std::string_view key;  ///< behind the layer's name
+  std::string_view what;
+};
+
+constexpr std::array<MadeWeight, 6> kMadeWeights = {{
+    {".weight_g", "is weight-normed: its weight is computed from two tensors"},
+    {".parametrizations.weight.original0", "is weight-normed: its weight is computed from two tensors"},
+    {".parametrizations.weight.original", "has a parametrised weight"},
+    {".weight_orig", "is pruned or spectral-normed: its weight is computed from weight_orig"},
+    {"._packed_params._packed_params", "is quantised: its weight is packed"},
+    {"._packed_params.dtype", "is quantised: its weight is packed"},
+}};
+
+/// The layer whose weight is made so; none for other keys.
+std::optional<std::string> layer_of_made(const EditedKey& key) {
+  for (const auto& made : kMadeWeights) {
+    if (key.name.ends_with(made.key)) return key.name.substr(0, key.name.size() - made.key.size());
+  }
+  return std::nullopt;
+}
+
+/// What a whole module says of itself, beside its weight.
+class ModuleOfWeight {
+ public:
+  ModuleOfWeight(const Checkpoint& checkpoint, PlaceId weight) : checkpoint_(checkpoint) {
+    const std::string_view step =
+        checkpoint.format == FormatId::kTorchScript ? "@weight" : "@_parameters.weight";
+    path_ = checkpoint.path(weight);
+    is_known_ = path_.ends_with(step);
+    if (is_known_) path_.resize(path_.size() - step.size());
+  }
+
+  /// The value of an attribute; none where there is no such.
+  std::optional<Use> attribute(std::string_view name) const {
+    if (!is_known_) return std::nullopt;
+    const auto found = find_value(checkpoint_, fmt::format("{}@{}", path_, name));
+    if (!found.ok()) return std::nullopt;
+    return found->value;
+  }
+
+  bool is_embedding() const { return attribute("num_embeddings").has_value(); }
+
+  /// Its weight's first size is that of its input.
+  bool is_transposed() const {
+    const auto transposed = attribute("transposed");
+    return transposed && checkpoint_.graph().boolean(*transposed) == true;
+  }
+
+  std::int64_t groups() const {
+    const auto groups = attribute("groups");
+    return groups ? checkpoint_.graph().integer(*groups).value_or(1) : 1;
+  }
+
+ private:
+  const Checkpoint& checkpoint_;
+  std::string path_;
+  bool is_known_ = false;
+};
+
+bool is_embedding(const Checkpoint& checkpoint, const EditedStateDict& dict, const EditedKey& weight) {
+  return looks_like_embedding(layer_of(weight)) ||
+         (checkpoint.state_dicts[dict.index].of_module &&
+          ModuleOfWeight(checkpoint, checkpoint.tensors[weight.tensor].place).is_embedding());
+}
+
 std::string described(const Checkpoint& checkpoint, const EditedKey& weight) {
   return fmt::format("{} {}", quoted(layer_of(weight)), torch_size(shape_of(checkpoint, weight)));
 }
 
-/// The layer whose weight comes last, if it is a head by its looks.
+/// The layer whose weight comes last, if it is a head by its looks, or can't be replaced, which is said
+/// later.
 Result<std::string> find_head(const Checkpoint& checkpoint, const EditedStateDict& dict) {
   std::vector<const EditedKey*> weights;
+  std::optional<std::string> made;  // behind the last of them
   for (const auto& key : dict.keys) {
-    if (is_weight(checkpoint, key) && !looks_like_embedding(layer_of(key)) &&
-        tied_to(checkpoint, dict, key) == nullptr)
+    if (is_weight(checkpoint, key) && !is_embedding(checkpoint, dict, key) &&
+        tied_to(checkpoint, dict, key) == nullptr) {
       weights.push_back(&key);
+      made.reset();
+    } else if (auto layer = key.dropped ? std::nullopt : layer_of_made(key)) {
+      made = std::move(layer);
+    }
   }
+  if (made) return *made;
   const auto first_size = [&](const EditedKey* key) {
     return checkpoint.shape(checkpoint.tensors[key->tensor])[0];
   };
@@ -118,6 +193,7 @@ class HeadReplacement {
     const auto old = checkpoint_.tensors[head.weight->tensor];  // a copy: the row changes
     const auto old_shape = shape_of(checkpoint_, *head.weight);
     CKPT_ASSIGN_OR_RETURN(const auto kept, rows_to_keep(old_shape[0]));
+    CKPT_RETURN_IF_ERROR(check_groups(name, old.place));
     auto shape = old_shape;
     shape[0] = classes_;
     if (edit_.in_features) {
@@ -167,13 +243,9 @@ class HeadReplacement {
     const auto refused = [&](std::string_view why) {
       return Error(ErrorCode::kUnsupported, fmt::format("head {} {}", quoted(name), why));
     };
-    if (find(name + ".weight_g") != nullptr || find(name + ".parametrizations.weight.original0") != nullptr)
-      return refused("is weight-normed: its weight is computed from two tensors");
-    if (find(name + ".parametrizations.weight.original") != nullptr)
-      return refused("has a parametrised weight");
-    if (find(name + "._packed_params._packed_params") != nullptr ||
-        find(name + "._packed_params.dtype") != nullptr)
-      return refused("is quantised: its weight is packed");
+    for (const auto& made : kMadeWeights) {
+      if (find(name + std::string(made.key)) != nullptr) return refused(made.what);
+    }
     Head head{find(name + ".weight"), find(name + ".bias")};
     if (head.weight == nullptr || head.weight->tensor == kNoIndex) {
       std::vector<std::string> layers;
@@ -197,7 +269,22 @@ class HeadReplacement {
                                                        shape_of(checkpoint_, *head.bias) !=
                                                            Shape{shape_of(checkpoint_, *head.weight)[0]});
     if (strange_bias) return refused("has a bias of another size than its weight");
+    if (checkpoint_.state_dicts[dict_.index].of_module) {
+      const ModuleOfWeight module(checkpoint_, row.place);
+      if (module.is_transposed())
+        return refused("is a transposed convolution: the rows of its weight are channels of its input");
+      if (module.is_embedding()) return refused("is an embedding");
+    }
     return head;
+  }
+
+  /// A grouped convolution has as many outputs for each group.
+  Status check_groups(const std::string& name, PlaceId weight) const {
+    if (!checkpoint_.state_dicts[dict_.index].of_module) return {};
+    const auto groups = ModuleOfWeight(checkpoint_, weight).groups();
+    if (groups < 1 || classes_ % groups == 0) return {};
+    return usage(fmt::format("head {} has {} groups, and {} classes can't be divided by that", quoted(name),
+                             groups, classes_));
   }
 
   /// Which old rows stay, and where; sets the number of classes.
@@ -306,14 +393,9 @@ class HeadReplacement {
 
   /// What the module at whose weight `place` is says of its own sizes.
   void set_attributes(PlaceId place, const Shape& shape) {
-    const std::string_view weight =
-        checkpoint_.format == FormatId::kTorchScript ? "@weight" : "@_parameters.weight";
-    auto module = checkpoint_.path(place);
-    if (!module.ends_with(weight)) return;
-    module.resize(module.size() - weight.size());
+    const ModuleOfWeight module(checkpoint_, place);
     const auto set = [&](std::string_view name, std::int64_t value) {
-      const auto found = find_value(checkpoint_, fmt::format("{}@{}", module, name));
-      if (found.ok()) checkpoint_.replace_value(found->value, value);
+      if (const auto found = module.attribute(name)) checkpoint_.replace_value(*found, value);
     };
     set("out_features", shape[0]);
     set("out_channels", shape[0]);
