@@ -102,6 +102,16 @@ TEST_CASE("@FILE has one pattern a line, @=FILE one exact key, @- reads standard
   CHECK(cli.keys("out.pt") == kFc);
 }
 
+TEST_CASE("a first list that is empty is refused, as the first decides how keys start out", "[cli][filter]") {
+  const FlatCli cli;
+  cli.write("empty", "\n");
+  CHECK(cli.bad("filter in.pt --keep @empty --drop fc -n") == "ckpt: --keep @empty: the list is empty\n");
+  CHECK(cli.bad("filter in.pt --drop @empty -n") == "ckpt: --drop @empty: the list is empty\n");
+  CHECK(cli.bad("freeze-report in.pt --train @empty --freeze fc") ==
+        "ckpt: --train @empty: the list is empty\n");
+  CHECK(cli.kept("--keep '**' --drop @=empty") == cli.keys("in.pt"));
+}
+
 TEST_CASE("an error in a list names the list", "[cli][filter]") {
   const FlatCli cli;
   cli.write("patterns", "fc\nre:(\n");

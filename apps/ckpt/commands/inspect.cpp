@@ -61,6 +61,7 @@ Result<std::vector<TensorId>> choose_tensors(const InspectOptions& options,
   }
   std::vector<TensorId> out;
   std::vector<std::string> names;
+  const PatternIndex index(patterns);
   std::vector<bool> matched(patterns.size());
   bool in_composite = false;
   for (TensorId id = 0; id < checkpoint.tensors.size(); ++id) {
@@ -73,11 +74,10 @@ Result<std::vector<TensorId>> choose_tensors(const InspectOptions& options,
     const bool rooted = in_roots.empty() || (named && in_roots[tensor.state_dict]);
     bool selected = patterns.empty();
     if (named && rooted && !patterns.empty()) {
-      for (std::size_t i = 0; i < patterns.size(); ++i) {
-        if (!patterns[i].matches(tensor.name)) continue;
-        matched[i] = true;
+      index.for_matches(tensor.name, [&](std::size_t pattern) {
+        matched[pattern] = true;
         selected = true;
-      }
+      });
       names.emplace_back(tensor.name);
     }
     in_composite = rooted && selected;

@@ -2,6 +2,7 @@
 #include "options/selection.h"
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include "options/input.h"
 
@@ -24,6 +25,9 @@ Result<std::vector<OrderedPattern>> OrderedPatterns::read(bool null) const {
     if (!is_first && option != second_option_) continue;
     const auto& argument = is_first ? first_[firsts++] : second_[seconds++];
     CKPT_ASSIGN_OR_RETURN(auto patterns, read_patterns(argument, null));
+    if (out.empty() && patterns.empty()) {  // the first decides what keys are before any matches
+      return Error(ErrorCode::kUsage, fmt::format("{} {}: the list is empty", option->get_name(), argument));
+    }
     for (auto& pattern : patterns) out.push_back({is_first, std::move(pattern)});
   }
   return out;

@@ -31,8 +31,8 @@ class OrderedPatterns {
   };
 
   void attach(CLI::App& app, const Names& first, const Names& second);
-  /// Reads @FILEs, whose lines end in NUL with `null`. Errors: kUsage for patterns, kNotFound and kIo for
-  /// files.
+  /// Reads @FILEs, whose lines end in NUL with `null`. Errors: kUsage for patterns, and for a first list
+  /// that is empty; kNotFound and kIo for files.
   Result<std::vector<OrderedPattern>> read(bool null) const;
 
  private:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -8,12 +9,34 @@
 namespace ckpt {
 namespace {
 
-bool stays_by_rules(const std::vector<KeyRule>& rules, std::string_view key) {
-  for (auto rule = rules.rbegin(); rule != rules.rend(); ++rule) {
-    if (rule->pattern.matches(key)) return rule->keep;
+/// The last rule that matches a key decides.
+class KeyRules {
+ public:
+  explicit KeyRules(const std::vector<KeyRule>& rules) : rules_(rules), is_used_(rules.size()) {
+    for (const auto& rule : rules) index_.add(rule.pattern);
   }
-  return rules.empty() || !rules.front().keep;
-}
+
+  bool keeps(std::string_view key) {
+    std::optional<std::size_t> last;
+    index_.for_matches(key, [&](std::size_t rule) {
+      is_used_[rule] = true;
+      last = std::max(last.value_or(0), rule);
+    });
+    if (last) return rules_[*last].keep;
+    return rules_.empty() || !rules_.front().keep;
+  }
+
+  /// The first rule that matched nothing, or null.
+  const KeyRule* unused() const {
+    const auto found = std::find(is_used_.begin(), is_used_.end(), false);
+    return found == is_used_.end() ? nullptr : &rules_[static_cast<std::size_t>(found - is_used_.begin())];
+  }
+
+ private:
+  const std::vector<KeyRule>& rules_;
+  PatternIndex index_;
+  std::vector<bool> is_used_;
+};
 
 /// Size and dtype rules look at tensors; an _extra_state that is none stays.
 bool stays_by_content(const FilterKeys& edit, const Checkpoint& checkpoint, TensorId id) {
@@ -62,15 +85,18 @@ void keep_like(const FilterKeys& edit, EditedStateDict& dict, EditContext& conte
 }  // namespace
 
 Status require_match(const NamePattern& pattern, const EditContext& context) {
-  std::vector<std::string> names;
   for (const auto& dict : context.dicts) {
     for (const auto& key : dict.keys) {
-      if (key.dropped) continue;
-      if (pattern.matches(key.name)) return {};
-      names.push_back(key.name);
+      if (!key.dropped && pattern.matches(key.name)) return {};
     }
   }
   if (context.allow_unmatched) return {};
+  std::vector<std::string> names;
+  for (const auto& dict : context.dicts) {
+    for (const auto& key : dict.keys) {
+      if (!key.dropped) names.push_back(key.name);
+    }
+  }
   const auto error = unmatched(pattern, std::move(names));
   const auto hint = error.hint().empty()
                         ? "use --allow-unmatched to accept a pattern without a match"
@@ -79,15 +105,19 @@ Status require_match(const NamePattern& pattern, const EditContext& context) {
 }
 
 Status apply_filter(const FilterKeys& edit, EditContext& context) {
-  for (const auto& rule : edit.rules) CKPT_RETURN_IF_ERROR(require_match(rule.pattern, context));
+  KeyRules rules(edit.rules);
+  std::vector<EditedKey*> dropped;
   for (auto& dict : context.dicts) {
     for (auto& key : dict.keys) {
       if (key.dropped) continue;
-      key.dropped =
-          !stays_by_rules(edit.rules, key.name) || !stays_by_content(edit, context.checkpoint, key.tensor);
+      if (!rules.keeps(key.name) || !stays_by_content(edit, context.checkpoint, key.tensor))
+        dropped.push_back(&key);
     }
-    if (edit.like) keep_like(edit, dict, context);
   }
+  if (const auto* rule = rules.unused()) CKPT_RETURN_IF_ERROR(require_match(rule->pattern, context));
+  for (auto* key : dropped) key->dropped = true;
+  if (!edit.like) return {};
+  for (auto& dict : context.dicts) keep_like(edit, dict, context);
   return {};
 }
 

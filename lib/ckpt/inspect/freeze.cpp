@@ -77,6 +77,8 @@ class DictFreeze {
   const FreezeQuestion& question_;
   const StateDict& dict_;
   FreezeReport report_;
+  const PatternIndex parameters_{question_.parameters};
+  const PatternIndex buffers_{question_.buffers};
   std::vector<std::uint32_t> last_rule_;   ///< by entry: the last rule that matches its key, or kNoRule
   std::vector<bool> starts_;               ///< by entry: what it is before rules act
   std::vector<std::string_view> unknown_;  ///< keys whose kind nobody tells
@@ -85,17 +87,16 @@ class DictFreeze {
 
 TensorRole DictFreeze::role(const TensorInfo& tensor, Uses& uses) {
   const auto role = role_of(checkpoint_, tensor);
-  const auto said = [&](const std::vector<NamePattern>& patterns, std::vector<bool>& used) {
+  const auto said = [&](const PatternIndex& patterns, std::vector<bool>& used) {
     bool matches = false;
-    for (std::size_t i = 0; i < patterns.size(); ++i) {
-      if (!patterns[i].matches(tensor.name)) continue;
+    patterns.for_matches(tensor.name, [&](std::size_t i) {
       used[i] = true;
       matches = true;
-    }
+    });
     return matches;
   };
-  const bool parameter = said(question_.parameters, uses.parameters);
-  const bool buffer = said(question_.buffers, uses.buffers);
+  const bool parameter = said(parameters_, uses.parameters);
+  const bool buffer = said(buffers_, uses.buffers);
   if (buffer && role.kind != RoleKind::kBuffer) {
     if (role.kind == RoleKind::kParameter && role.evidence < RoleEvidence::kOption) no_buffer_ = &tensor;
     return {RoleKind::kBuffer, RoleEvidence::kOption};
@@ -153,15 +154,16 @@ void DictFreeze::tie() {
 }
 
 void DictFreeze::match(Uses& uses) {
-  const auto& rules = question_.rules;
+  PatternIndex rules;
+  for (const auto& rule : question_.rules) rules.add(rule.pattern);
   last_rule_.assign(report_.entries.size(), kNoRule);
   for (std::size_t i = 0; i < report_.entries.size(); ++i) {
     if (!is_parameter(report_.entries[i])) continue;
-    for (std::uint32_t rule = 0; rule < rules.size(); ++rule) {
-      if (!rules[rule].pattern.matches(name(report_.entries[i]))) continue;
+    auto& last = last_rule_[i];
+    rules.for_matches(name(report_.entries[i]), [&](std::size_t rule) {
       uses.rules[rule] = true;
-      last_rule_[i] = rule;
-    }
+      if (last == kNoRule || rule > last) last = static_cast<std::uint32_t>(rule);
+    });
   }
 }
 

@@ -173,6 +173,17 @@ std::optional<std::string> NamePattern::captured(std::string_view key) const {
   return std::string(found.data() == nullptr ? "" : found.data(), found.size());
 }
 
+void PatternIndex::add(const NamePattern& pattern) {
+  const auto number = size_++;
+  if (!pattern.is_name()) {
+    others_.emplace_back(number, &pattern);
+  } else if (pattern.kind_ == NamePattern::Kind::kExact) {
+    keys_[pattern.body_].push_back(number);
+  } else {
+    modules_[pattern.body_].push_back(number);
+  }
+}
+
 std::string NamePattern::wider() const {
   if (kind_ == Kind::kGlob) {
     std::string out = negated_ ? "!" : "";

@@ -8,10 +8,13 @@
 //   !PATTERN      every key that PATTERN does not match
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "ckpt/base/export.h"
@@ -33,6 +36,9 @@ class CKPT_EXPORT NamePattern {
 
   bool negated() const { return negated_; }
 
+  /// Is it the name of a key or module?
+  bool is_name() const { return !negated_ && (kind_ == Kind::kExact || kind_ == Kind::kLiteral); }
+
   /// The key after replacing what the pattern matches: a literal replaces the key or the module's part of it,
   /// a glob the whole key ('*', '**' and '?' in `replacement` stand for what the same wildcard matched, as
   /// do \1 to \9), a regular expression every match (with \0 to \9). The key itself where nothing matches.
@@ -52,12 +58,56 @@ class CKPT_EXPORT NamePattern {
  private:
   enum class Kind { kExact, kLiteral, kGlob, kRegex };
   class Expression;  // hides RE2
+  friend class PatternIndex;
 
   std::string text_;
   std::string body_;  ///< without prefixes
   Kind kind_ = Kind::kExact;
   bool negated_ = false;
   std::shared_ptr<const Expression> expression_;
+};
+
+/// Many patterns at once. Names of keys and modules are looked up, only the others are tried one by one.
+class CKPT_EXPORT PatternIndex {
+ public:
+  PatternIndex() = default;
+
+  /// Of patterns that must outlive this.
+  explicit PatternIndex(const std::vector<NamePattern>& patterns) {
+    for (const auto& pattern : patterns) add(pattern);
+  }
+
+  /// The first one has the number 0. The pattern must outlive this.
+  void add(const NamePattern& pattern);
+
+  /// Calls f(number) for each pattern that matches, in no order.
+  template <typename F>
+  void for_matches(std::string_view key, F f) const {
+    call(keys_, key, f);
+    call(modules_, key, f);
+    if (!modules_.empty()) {
+      for (auto dot = key.find('.'); dot != key.npos; dot = key.find('.', dot + 1))
+        call(modules_, key.substr(0, dot), f);
+    }
+    for (const auto& [number, pattern] : others_) {
+      if (pattern->matches(key)) f(number);
+    }
+  }
+
+ private:
+  using Numbers = std::unordered_map<std::string_view, std::vector<std::size_t>>;
+
+  template <typename F>
+  static void call(const Numbers& numbers, std::string_view name, F& f) {
+    const auto found = numbers.find(name);
+    if (found == numbers.end()) return;
+    for (const auto number : found->second) f(number);
+  }
+
+  Numbers keys_;     ///< patterns that are exactly this key
+  Numbers modules_;  ///< this key or all below it
+  std::vector<std::pair<std::size_t, const NamePattern*>> others_;
+  std::size_t size_ = 0;
 };
 
 /// kNotFound for a pattern that matches none of `names`, with a wider pattern in the message or the nearest

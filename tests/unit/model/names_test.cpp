@@ -167,6 +167,27 @@ TEST_CASE("what a replacement makes of a key", "[model]") {
   }
 }
 
+TEST_CASE("an index of patterns knows what each of them matches", "[model]") {
+  const Names texts = {"a",    "a.b", "=a.b", "=a", "a.b.c", "*",     "!a",
+                       "re:b", "a.b", "",     "=",  "a.",    "!=a.b", "b"};
+  std::vector<NamePattern> patterns;
+  for (const auto& text : texts) {
+    if (auto pattern = NamePattern::parse(text); pattern.ok()) patterns.push_back(*pattern);
+  }
+  const PatternIndex index(patterns);
+  for (const auto* key : {"a", "a.b", "a.b.c", "a.b.c.d", "a..b", "a.", "ab", "b", "", ".a", "."}) {
+    std::vector<bool> found(patterns.size());
+    index.for_matches(key, [&](std::size_t i) {
+      CHECK_FALSE(found[i]);
+      found[i] = true;
+    });
+    for (std::size_t i = 0; i < patterns.size(); ++i) {
+      CAPTURE(key, patterns[i].text());
+      CHECK(found[i] == patterns[i].matches(key));
+    }
+  }
+}
+
 TEST_CASE("a wider pattern is suggested where there is one", "[model]") {
   CHECK(NamePattern::parse("a.*")->wider() == "a.**");
   CHECK(NamePattern::parse("!a.*")->wider() == "!a.**");
