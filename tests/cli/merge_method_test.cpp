@@ -694,5 +694,16 @@ TEST_CASE("adapters that are no product of two matrices, or not the base's, are 
   CHECK(has(cli.bad("merge -n base.st adapter/a.st --method lora"), "DoRA"));
 }
 
+TEST_CASE("what is no number stays none, as in mergekit", "[cli][merge]") {
+  const MethodCli cli;
+  cli.write("base.st", file_of({{"a", {1, 2, 3, 4}, ""}}));
+  cli.write("x.st", file_of({{"a", {1, 2.5F, NAN, 4}, ""}}));
+  cli.write("y.st", file_of({{"a", {1, 2, 3, 5}, ""}}));
+  cli.good("merge base.st x.st --method arcee-fusion --allow-unrelated -f -o out.st");
+  CHECK(cli.values("a") == "1 2 \"NaN\" 4 ");  // no importance is known in that row
+  cli.merged("--method multislerp --allow-unrelated");
+  CHECK(cli.values("a") == "\"NaN\" \"NaN\" \"NaN\" \"NaN\" ");
+}
+
 }  // namespace
 }  // namespace ckpt::test

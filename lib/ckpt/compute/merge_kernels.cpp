@@ -320,7 +320,8 @@ struct Loops {
       const auto change = x[i] - base[i];
       const auto importance = std::fabs(change) * divergence;
       const auto changed = base[i] + change;
-      out[i] = importance < threshold ? base[i] : changed;
+      const auto kept = change == change ? base[i] : change;  // what is no number stays none
+      out[i] = importance >= threshold ? changed : kept;
     }
   }
 

@@ -29,7 +29,7 @@ void scale(std::vector<double>& out, double factor) {
 }
 
 double norm_of(const Gram& gram, std::span<const double> sum) {
-  return std::sqrt(std::max(0.0, gram.product(sum, sum)));
+  return std::sqrt(std::max(gram.product(sum, sum), 0.0));  // NaN stays NaN
 }
 
 }  // namespace

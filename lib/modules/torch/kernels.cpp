@@ -158,7 +158,7 @@ Tensor fuse(const Stretch& stretch) {
   const auto base = stretch.input(0);
   const auto change = stretch.input(1) - base;
   const auto importance = absolute(change) * stretch.number(stretch.parameter(0));
-  return where(importance < stretch.number(stretch.parameter(1)), base, base + change);
+  return where(importance >= stretch.number(stretch.parameter(1)), base + change, or_nan(base, change));
 }
 
 Tensor combined(std::int32_t kernel, const Stretch& stretch) {
