@@ -5,6 +5,7 @@
 #include <set>
 #include <string_view>
 #include <tuple>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -63,11 +64,14 @@ Ties ties_of(const EditContext& context) {
   };
   Ties ties;
   std::vector<bool> has_key(checkpoint.tensors.size());
+  std::unordered_set<Use> changing;  // objects of modules, which change for all that has them
   for (const auto& dict : context.dicts) {
+    const bool of_module = checkpoint.state_dicts[dict.index].of_module && checkpoint.has_document();
     for (const auto& key : dict.keys) {
       if (key.dropped || key.tensor == kNoIndex) continue;
       has_key[key.tensor] = true;
       const auto& tensor = checkpoint.tensors[key.tensor];
+      if (of_module && tensor.use != kNoUse) changing.insert(checkpoint.graph().resolve(tensor.use));
       if (tensor.storage == kNoIndex || checkpoint.numel(tensor) == 0) continue;
       ties[view_of(tensor)].emplace_back(key.name, key.tensor);
     }
@@ -77,6 +81,7 @@ Ties ties_of(const EditContext& context) {
     const auto& tensor = checkpoint.tensors[id];
     if (has_key[id] || tensor.storage == kNoIndex || tensor.place == kNoIndex || !around.is_kept(id))
       continue;
+    if (!changing.empty() && changing.contains(checkpoint.graph().resolve(tensor.use))) continue;
     const auto found = ties.find(view_of(tensor));
     if (found != ties.end()) found->second.emplace_back(checkpoint.path(tensor.place), id);
   }
