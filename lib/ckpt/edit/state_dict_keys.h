@@ -16,7 +16,7 @@ struct EditedKey {
   std::string_view original;  ///< the checkpoint's
   std::string name;
   TensorId tensor = kNoIndex;
-  std::uint32_t entry = 0;
+  std::uint32_t entry = 0;  ///< kNoIndex: a name that `__metadata__` ties to the tensor
   bool dropped = false;
 };
 
@@ -30,6 +30,13 @@ struct EditedStateDict {
 
 /// The checkpoint must outlive the result.
 EditedStateDict load_keys(Checkpoint& checkpoint, std::uint32_t state_dict);
+
+/// Names that `__metadata__` of safetensors ties to tensors are keys while keys are dropped and renamed.
+void add_tied_names(EditedStateDict& dict, Checkpoint& checkpoint);
+
+/// Before other edits and in the end: a tied name stays what it is where neither it nor its tensor's key has
+/// changed. Else it is a key of its own from here on, whose tensor is that of the other, and may outlive it.
+void settle_tied_names(EditedStateDict& dict, Checkpoint& checkpoint);
 
 /// Errors: kRefused when two keys would have one name, or none is left.
 Status check_keys(const EditedStateDict& dict, const Checkpoint& checkpoint);

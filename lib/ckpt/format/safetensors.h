@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ckpt/format/format.h"
@@ -28,9 +29,10 @@ struct SafetensorsData final : ContainerData {
     TensorId tensor = kNoIndex;       ///< kNoIndex for `__metadata__`
   };
 
-  std::string header;           ///< N bytes, with padding
-  std::vector<Member> members;  ///< in the header's order
-  std::uint64_t buffer = 0;     ///< where the buffer begins in the file, bytes
+  std::string header;                                         ///< N bytes, with padding
+  std::vector<Member> members;                                ///< in the header's order
+  std::vector<std::pair<std::string, std::string>> metadata;  ///< entries of `__metadata__` in the file
+  std::uint64_t buffer = 0;                                   ///< where the buffer begins in the file, bytes
 };
 
 inline constexpr std::uint64_t kLargestSafetensorsHeader = 100'000'000;  ///< bytes; the reference's own limit

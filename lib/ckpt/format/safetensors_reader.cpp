@@ -160,6 +160,7 @@ Result<Checkpoint> SafetensorsFormat::read(std::shared_ptr<const ByteSource> sou
   checkpoint.places.push_back({});
   CKPT_RETURN_IF_ERROR(parse_safetensors_header(*data, checkpoint));
   CKPT_RETURN_IF_ERROR(check_names(checkpoint));
+  data->metadata = checkpoint.metadata;
   CKPT_RETURN_IF_ERROR(place_storages(checkpoint, data->buffer, source->size() - data->buffer));
   add_state_dict(checkpoint);
   checkpoint.parts.push_back({std::move(source), std::move(data), {}});

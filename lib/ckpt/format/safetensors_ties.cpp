@@ -67,7 +67,10 @@ class Ties {
   Status make_aliases() {
     std::map<std::size_t, std::size_t> aliases;  // in the order of the rows
     for (const auto& tie : shared_.ties) {
-      for (std::size_t i = 1; i < tie.size(); ++i) aliases.emplace(tie[i], tie[0]);
+      const auto kept = kept_of(tie);
+      for (const auto row : tie) {
+        if (row != kept) aliases.emplace(row, kept);
+      }
     }
     if (aliases.empty()) return {};
     for (const auto& [row, kept] : aliases) {
@@ -87,6 +90,15 @@ class Ties {
                                  count == 1 ? "is" : "are", quoted(first), quoted(kept),
                                  count > 1 ? " and so on" : ""));
     return {};
+  }
+
+  /// The smallest name; in a file of safetensors the smallest of those that it has already.
+  std::size_t kept_of(const std::vector<std::size_t>& tie) const {
+    if (checkpoint_.format != FormatId::kSafetensors) return tie.front();
+    const auto there = std::find_if(tie.begin(), tie.end(), [&](std::size_t row) {
+      return !checkpoint_.tensors[rows_[row].tensor].has(kInserted);
+    });
+    return there == tie.end() ? tie.front() : *there;
   }
 
   bool means_something_else(std::string_view alias) const {

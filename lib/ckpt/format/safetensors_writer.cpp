@@ -38,6 +38,7 @@ class SafetensorsWriter {
     CKPT_RETURN_IF_ERROR(collect_changes());
     if (shares_storages()) CKPT_RETURN_IF_ERROR(settle(tied, notes));
     CKPT_RETURN_IF_ERROR(place_tensors());
+    metadata_ = metadata();
     spell_header();
     return buffer_.lay_out(std::move(text_));
   }
@@ -165,7 +166,7 @@ class SafetensorsWriter {
     };
     const bool has_metadata =
         std::any_of(members.begin(), members.end(), [](const auto& item) { return item.tensor == kNoIndex; });
-    if (!aliases_.empty() && !has_metadata) {
+    if (!metadata_.empty() && !has_metadata) {
       begin_new();
       spell_metadata();
     }
@@ -191,27 +192,38 @@ class SafetensorsWriter {
     text_ += members.empty() ? std::string_view("}") : original(members.back().end, end);
   }
 
-  /// The entries that there were and the new ones. What led to a tensor that is an alias now leads to where
-  /// its bytes are. Readers that ask for a format when there are entries find it in new ones.
-  void spell_metadata() {
+  /// The entries that there are and the new ones. What led to a tensor follows it: to its new name, to where
+  /// its bytes are if it is an alias now, or away. Readers that ask for a format when there are entries find
+  /// it in new ones.
+  std::vector<std::pair<std::string, std::string>> metadata() const {
     auto entries = checkpoint_.metadata;
-    if (entries.empty()) entries.emplace_back("format", "pt");
-    for (const auto& tied : tied_names(checkpoint_)) {
-      const auto kept = kept_under_.find(tied.tensor);
-      if (kept != kept_under_.end()) entries[tied.entry].second = kept->second;
+    if (data_.metadata.empty() && !aliases_.empty()) entries.emplace_back("format", "pt");
+    const auto tied = tied_names(checkpoint_);
+    for (auto one = tied.rbegin(); one != tied.rend(); ++one) {
+      const auto kept = kept_under_.find(one->tensor);
+      if (!is_kept(one->tensor)) {
+        entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(one->entry));
+      } else {
+        entries[one->entry].second =
+            kept != kept_under_.end() ? kept->second : std::string(name(one->tensor));
+      }
     }
     entries.insert(entries.end(), aliases_.begin(), aliases_.end());
+    return entries;
+  }
+
+  void spell_metadata() {
     text_ += json_string(kSafetensorsMetadata);
     text_ += ":{";
-    for (std::size_t i = 0; i < entries.size(); ++i) {
+    for (std::size_t i = 0; i < metadata_.size(); ++i) {
       if (i > 0) text_ += ',';
-      append_json_entry(text_, entries[i]);
+      append_json_entry(text_, metadata_[i]);
     }
     text_ += '}';
   }
 
   void spell_member(const SafetensorsData::Member& member) {
-    if (member.tensor == kNoIndex && !aliases_.empty()) return spell_metadata();
+    if (member.tensor == kNoIndex && metadata_ != data_.metadata) return spell_metadata();
     if (member.tensor == kNoIndex) {
       text_ += original(member.begin, member.end);
       return;
@@ -263,7 +275,8 @@ class SafetensorsWriter {
   std::vector<std::uint64_t> begins_;      ///< by tensor: in the new buffer
   /// By tensor that is not written, as it is tied to another: the name of that one.
   std::unordered_map<TensorId, std::string> kept_under_;
-  std::vector<std::pair<std::string, std::string>> aliases_;  ///< the same, by name
+  std::vector<std::pair<std::string, std::string>> aliases_;   ///< the same, by name
+  std::vector<std::pair<std::string, std::string>> metadata_;  ///< of the output
   SafetensorsBuffer buffer_;
   std::string text_;  ///< of the new header
 };
