@@ -141,6 +141,8 @@ TEST_CASE("what can't be replaced is refused by name", "[cli][head]") {
     CHECK(cli.bad("head made.pt --head fc --num-classes 3 -o out.pt").find(why) != std::string::npos);
     CHECK(cli.good("head made.pt --head a --num-classes 3 -n").find("head 'a'") != std::string::npos);
   }
+  cli.write("rows", "0 1\n1 0\n0 2\n");
+  CHECK(cli.bad("head in.pt --head fc --map rows -n").find("two rows are to be row 0") != std::string::npos);
   cli.write("int.pt", zip_of("fc.weight int64 5x4"));
   CHECK(cli.bad("head int.pt --head fc --num-classes 3 -o out.pt").find("int64") != std::string::npos);
   CHECK(cli.bad("head in.pt --head fd --num-classes 3 -o out.pt").find("did you mean --head fc?") !=

@@ -290,6 +290,11 @@ class HeadReplacement {
   /// Which old rows stay, and where; sets the number of classes.
   Result<Kept> rows_to_keep(std::int64_t old_classes) {
     Kept kept = edit_.rows;
+    std::set<std::int64_t> named;
+    for (const auto& [to, from] : kept) {
+      if (!named.insert(to).second)
+        return usage(fmt::format("two rows are to be row {} of the new head", to));
+    }
     classes_ = kept.empty() ? old_classes - edit_.label_offset : 0;
     for (const auto& [to, from] : kept) classes_ = std::max(classes_, to + 1);
     classes_ = edit_.num_classes.value_or(classes_);

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <span>
+#include <string_view>
 #include <unordered_map>
 
 #include "ckpt/model/anatomy.h"
+#include "ckpt/model/optimizer_state.h"
 
 namespace ckpt {
 namespace {
@@ -14,8 +16,9 @@ namespace {
 /// only where there is nothing else.
 class StateShape {
  public:
-  void add(std::span<const std::int64_t> shape, bool is_step) {
-    if (is_step) return;
+  void add(std::span<const std::int64_t> shape, std::string_view name) {
+    if (name == "step") return;
+    if (is_factor(name)) agree_ = false;
     if (shape.empty() && shape_) return;
     if (!shape_ || shape_->empty()) {
       shape_.emplace(shape.begin(), shape.end());
@@ -51,7 +54,7 @@ void collect_shapes(const Checkpoint& checkpoint, ShapesByOptimizer& out) {
     const auto optimizer = out.find(state.parent);
     const auto parameter = graph.integer(index.step);
     if (optimizer == out.end() || !parameter) continue;
-    optimizer->second[*parameter].add(checkpoint.shape(tensor), graph.string_view(name.step) == "step");
+    optimizer->second[*parameter].add(checkpoint.shape(tensor), graph.string_view(name.step).value_or(""));
   }
 }
 

@@ -244,7 +244,9 @@ class StateReader {
     const auto name = graph_.string(checkpoint_.places[tensor.place].step).value_or("");
     if (sizes.empty() && std::find(kCounters.begin(), kCounters.end(), name) != kCounters.end()) return;
     const std::vector<std::int64_t> shape(sizes.begin(), sizes.end());
-    if (!slot.shape || slot.shape->empty()) {
+    if (is_factor(name)) {
+      differs[at] = true;
+    } else if (!slot.shape || slot.shape->empty()) {
       slot.shape = shape;
     } else if (!shape.empty() && *slot.shape != shape) {
       differs[at] = true;

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "ckpt/base/export.h"
@@ -19,6 +20,12 @@
 #include "ckpt/model/checkpoint.h"
 
 namespace ckpt {
+
+/// Is a tensor of this name a factor of a state, which lacks a dimension of the parameter? Those of the
+/// Adafactor of transformers and fairseq: exp_avg_sq_row, exp_avg_sq_col.
+inline bool is_factor(std::string_view name) {
+  return name.ends_with("_row") || name.ends_with("_col");
+}
 
 /// One parameter of an optimizer.
 struct OptimizerSlot {
@@ -29,8 +36,8 @@ struct OptimizerSlot {
   Use state_key = kNoUse;    ///< the index as a key of `state`; kNoUse without state
   Use state_value = kNoUse;  ///< what is kept for it
   Use state_pair = kNoUse;   ///< the [key, value] list around both, in mappings made of pairs
-  /// Shape of the tensors that are kept for it. Nothing where there are none or they differ. Counters without
-  /// dimensions (`step`) say nothing.
+  /// Shape of the tensors that are kept for it. Nothing where there are none, or they differ or are factors.
+  /// Counters without dimensions (`step`) say nothing.
   std::optional<std::vector<std::int64_t>> shape;
 
   /// Do names stand for indices?

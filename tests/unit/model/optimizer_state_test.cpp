@@ -56,6 +56,9 @@ TEST_CASE("an index has the shape of what is kept for it", "[model]") {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"o/state/#0/exp_avg float32 2x3; o/state/#0/exp_avg_sq float32 2x3; o/param_groups = [{'params':[0]}]",
        "0[2,3] counts"},
+      {"o/state/#0/exp_avg_sq_row float32 5; o/state/#0/exp_avg_sq_col float32 5; o/param_groups = "
+       "[{'params':[0]}]",
+       "0? counts"},  // of a square matrix
       {"o/state/#0/step float32 scalar; o/state/#0/exp_avg float32 4; o/param_groups = [{'params':[0]}]",
        "0[4] counts"},
       {"o/state/#0/step = 7; o/state/#0/momentum_buffer float32 4; o/param_groups = [{'params':[0]}]",
