@@ -57,7 +57,7 @@ class Rewrite {
     const auto totals = layout->totals();
     result_.bytes_out = totals.literal + totals.copied;
     const auto computed = computed_bytes(*layout, 0, checkpoint_);
-    result_.bytes_copied = totals.copied - computed;
+    result_.bytes_copied = moved_bytes(*layout, 0, checkpoint_);
     if (result_.report.strict_failed || (flags_.must_change && !result_.changed)) {
       result_.status = ExitCode::kAnswerIsNo;
       return {};

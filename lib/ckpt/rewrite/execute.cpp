@@ -116,6 +116,14 @@ Status rehearse(const Layout& layout, std::size_t part, const Checkpoint& checkp
   return ComputedSegments(layout.parts[part], checkpoint).rehearse(progress, options);
 }
 
+std::uint64_t moved_bytes(const Layout& layout, std::size_t part, const Checkpoint& checkpoint) {
+  std::uint64_t bytes = 0;
+  for (const auto& segment : layout.parts[part].segments) {
+    if (segment.copies() && checkpoint.parts[segment.source].source->descriptor() >= 0) bytes += segment.size;
+  }
+  return bytes;
+}
+
 std::uint64_t computed_bytes(const Layout& layout, std::size_t part, const Checkpoint& checkpoint) {
   return ComputedSegments(layout.parts[part], checkpoint).size();
 }

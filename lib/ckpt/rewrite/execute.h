@@ -23,6 +23,9 @@ CKPT_EXPORT Status execute(const Layout& layout, std::size_t part, const Checkpo
 CKPT_EXPORT Status rehearse(const Layout& layout, std::size_t part, const Checkpoint& checkpoint,
                             Progress* progress, const ComputeOptions& options = {});
 
+/// Bytes of the output that lie in files already; the others are spelled, computed or drawn.
+CKPT_EXPORT std::uint64_t moved_bytes(const Layout& layout, std::size_t part, const Checkpoint& checkpoint);
+
 /// Bytes of the output that `execute` computes.
 CKPT_EXPORT std::uint64_t computed_bytes(const Layout& layout, std::size_t part,
                                          const Checkpoint& checkpoint);
