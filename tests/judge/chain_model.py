@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Callable
 
 import torch
@@ -102,24 +103,54 @@ def below(key: str, module: str) -> bool:
     return not module or key.startswith(module + ".")
 
 
+def in_common(a: list[str], b: list[str]) -> int:
+    """Length of the longest common subsequence."""
+    row = [0] * (len(b) + 1)
+    for one in a:
+        row = list(accumulate(range(len(b)), lambda before, i: row[i] + 1 if one == b[i] else max(before, row[i + 1]), initial=0))
+    return row[-1]
+
+
+def places(module: str, before: str, after: str) -> set[str]:
+    """Where `module` can be in a key of which something behind it changed, too: what stays of it stays on its side."""
+    (*outer, leaf), (*new, new_leaf) = before.split("."), after.split(".")
+    depth = len(module.split(".")) if module else 0
+    whole = in_common(outer, new)
+    if leaf != new_leaf and whole < len(new):
+        return set()
+    return {".".join(new[:i]) for i in range(len(new) + 1)
+            if in_common(outer[:depth], new[:i]) + in_common(outer[depth:], new[i:]) == whole}
+
+
 def new_module(module: str, moves: list[tuple[str, str | None]]) -> tuple[str, str] | None:
     """('moves', path), ('stays', module) or ('goes', ''); None where no key below it is left to tell."""
     left = [(before, after) for before, after in moves if below(before, module) and after is not None]
     if not left:
         return None
-    paths = set()
+    paths, own, others = set(), set(), []
     for before, after in left:
         rest = before[len(module) + 1:] if module else before
-        is_kept = after == rest or after.endswith("." + rest)
-        paths.add(after[:-len(rest)].removesuffix(".") if is_kept else None)
-    if len(paths) == 1 and None not in paths:
+        if after == rest or after.endswith("." + rest):
+            paths.add(after[:-len(rest)].removesuffix("."))
+            if "." not in rest:
+                own.add(after[:-len(rest)].removesuffix("."))
+        else:
+            others.append(places(module, before, after))
+    if len(own) == 1:
+        paths = own
+    elif others and not paths:
+        paths = set.intersection(*others)
+    elif any(not paths <= place for place in others):
+        paths = set()
+    if len(paths) == 1:
         path = paths.pop()
         return ("stays", module) if path == module else ("moves", path)
     return ("stays", module) if any(below(after, module) for _, after in left) else ("goes", "")
 
 
 def move_metadata(metadata: dict[str, Any], moves: list[tuple[str, str | None]]) -> None:
-    """A module's entry moves where all keys below it moved alike; one without keys follows the next module around it."""
+    """A module's entry moves where the keys below it did; one without keys follows the next module around it. Of several that come
+    to one path the deepest gives its value."""
     fates = {}
     for module in metadata:
         fate, around = new_module(module, moves), module
@@ -131,19 +162,17 @@ def move_metadata(metadata: dict[str, Any], moves: list[tuple[str, str | None]])
                 fate = (outer[0], f"{outer[1]}.{rest}" if outer[1] else rest) if outer[0] == "moves" else \
                     outer if outer[0] == "goes" else ("stays", module)
         fates[module] = fate or ("stays", module)
-    values = {module: value for module, value in metadata.items()}
-    stays = {module for module, fate in fates.items() if fate[0] == "stays"}
-    items, taken = [], {}
+    arrivals: dict[str, list[str]] = {}
     for module, (kind, path) in fates.items():
-        if kind == "moves" and path not in taken:
-            taken[path] = values[module]
-    done = set()
+        if kind == "moves":
+            arrivals.setdefault(path, []).append(module)
+    deepest = {path: max(modules, key=lambda module: len(module.split(".")) if module else 0) for path, modules in arrivals.items()}
+    items = []
     for module, (kind, path) in fates.items():
         if kind == "stays":
-            items.append((module, taken.get(module, values[module])))
-        elif kind == "moves" and path not in stays and path not in done:
-            done.add(path)
-            items.append((path, values[module]))
+            items.append((module, metadata[deepest.get(module, module)]))
+        elif kind == "moves" and fates.get(path, ("",))[0] != "stays" and arrivals[path][0] == module:
+            items.append((path, metadata[deepest[path]]))
     metadata.clear()
     metadata.update(items)
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <span>
 #include <unordered_map>
 
 namespace ckpt {
@@ -13,9 +12,11 @@ namespace {
 struct Evidence {
   bool has_remaining = false;
   bool contradicts = false;
-  bool still_used = false;           ///< a key still stands below it
-  bool has_others = false;           ///< keys of which something behind the module's path changed, too
-  std::optional<std::string> path;   ///< new path, as keys say that keep what follows it
+  bool still_used = false;          ///< a key still stands below it
+  bool has_others = false;          ///< keys of which something behind the module's path changed, too
+  std::optional<std::string> path;  ///< new path, as keys say that keep what follows it
+  std::optional<std::string> own;   ///< the same of keys that are the module's own, if all agree
+  bool own_differ = false;
   std::vector<std::string> allowed;  ///< where there is none: paths below which all others can stand
 };
 
@@ -37,41 +38,64 @@ std::size_t depth_of(std::string_view module) {
   return module.empty() ? 0 : segments_of(module).size();
 }
 
-/// Length of the longest common subsequence.
-std::size_t common(std::span<const std::string_view> a, std::span<const std::string_view> b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (const auto& segment : a) {
-    std::size_t diagonal = 0;
-    for (std::size_t i = 0; i < b.size(); ++i) {
-      const auto above = row[i + 1];
-      row[i + 1] = segment == b[i] ? diagonal + 1 : std::max(above, row[i]);
-      diagonal = above;
+/// What a key of which something behind a module's path changed says about the module. Asked of one key after
+/// the other, for all modules around it.
+class PossiblePaths {
+ public:
+  /// Paths that the first `depth` segments of the old key can have become in the new one: the segments that
+  /// stay are on the same side of them. None where the key says nothing.
+  std::vector<std::string> find(std::size_t depth, const KeyMove& move) {
+    if (move_ != &move) look_at(move);
+    std::vector<std::string> paths;
+    std::string path;
+    for (std::size_t i = 0; says_something_ && i <= after_.size(); ++i) {
+      if (i > 0) path.append(path.empty() ? "" : ".").append(after_[i - 1]);
+      if (outside_[depth][i] + inside_[depth][i] == inside_[0][0]) paths.push_back(path);
+    }
+    return paths;
+  }
+
+ private:
+  using Table = std::vector<std::vector<std::size_t>>;
+
+  void look_at(const KeyMove& move) {
+    move_ = &move;
+    before_ = segments_of(move.before);
+    after_ = segments_of(move.after);
+    says_something_ = before_.size() <= kMostSegments && after_.size() <= kMostSegments;
+    if (!says_something_) return;
+    const bool same_leaf = before_.back() == after_.back();
+    before_.pop_back();
+    after_.pop_back();
+    measure();
+    says_something_ = same_leaf || inside_[0][0] == after_.size();
+  }
+
+  /// Longest common subsequences of all that stands before, and behind, two places.
+  void measure() {
+    outside_.assign(before_.size() + 1, std::vector<std::size_t>(after_.size() + 1));
+    inside_ = outside_;
+    for (std::size_t i = 0; i < before_.size(); ++i) {
+      for (std::size_t j = 0; j < after_.size(); ++j) {
+        outside_[i + 1][j + 1] =
+            before_[i] == after_[j] ? outside_[i][j] + 1 : std::max(outside_[i][j + 1], outside_[i + 1][j]);
+      }
+    }
+    for (auto i = before_.size(); i-- > 0;) {
+      for (auto j = after_.size(); j-- > 0;) {
+        inside_[i][j] = before_[i] == after_[j] ? inside_[i + 1][j + 1] + 1
+                                                : std::max(inside_[i][j + 1], inside_[i + 1][j]);
+      }
     }
   }
-  return row.back();
-}
 
-/// Paths that the first `depth` segments of `before` can have become in `after`: the segments that stay are
-/// on the same side of them. None where the key says nothing.
-std::vector<std::string> possible_paths(std::size_t depth, const KeyMove& move) {
-  auto before = segments_of(move.before);
-  auto after = segments_of(move.after);
-  if (before.size() > kMostSegments || after.size() > kMostSegments) return {};
-  const bool same_leaf = before.back() == after.back();
-  before.pop_back();
-  after.pop_back();
-  const auto all = common(before, after);
-  if (!same_leaf && all != after.size()) return {};
-  std::vector<std::string> paths;
-  std::string path;
-  for (std::size_t i = 0; i <= after.size(); ++i) {
-    if (i > 0) path.append(path.empty() ? "" : ".").append(after[i - 1]);
-    const auto outside = common(std::span(before).first(depth), std::span(after).first(i));
-    const auto inside = common(std::span(before).subspan(depth), std::span(after).subspan(i));
-    if (outside + inside == all) paths.push_back(path);
-  }
-  return paths;
-}
+  const KeyMove* move_ = nullptr;
+  Segments before_;  ///< without the last
+  Segments after_;
+  bool says_something_ = false;
+  Table outside_;  ///< by segments before the place in the old key, in the new one
+  Table inside_;
+};
 
 /// The new path of `module` if `move` keeps what follows it: before "a.b.w" after "x.b.w", module "a" → "x".
 std::optional<std::string_view> new_path(std::string_view module, const KeyMove& move) {
@@ -95,6 +119,10 @@ void weigh(Evidence& evidence, std::string_view module, const KeyMove& move) {
   } else if (*evidence.path != *path) {
     evidence.contradicts = true;
   }
+  if (const auto path = new_path(module, move); path && module_of(move.before) == module) {
+    evidence.own_differ = evidence.own_differ || (evidence.own && *evidence.own != *path);
+    evidence.own = *path;
+  }
   evidence.has_remaining = true;
   const std::string_view after = move.after;
   const bool below = after.starts_with(module) && after.size() > module.size() && after[module.size()] == '.';
@@ -102,9 +130,9 @@ void weigh(Evidence& evidence, std::string_view module, const KeyMove& move) {
 }
 
 /// Of a key that `weigh` found to be one of the others.
-void weigh_other(Evidence& evidence, std::string_view module, const KeyMove& move) {
+void weigh_other(Evidence& evidence, std::string_view module, const KeyMove& move, PossiblePaths& possible) {
   if (move.dropped || evidence.contradicts || new_path(module, move)) return;
-  auto paths = possible_paths(depth_of(module), move);
+  auto paths = possible.find(depth_of(module), move);
   if (evidence.path) {
     evidence.contradicts = std::find(paths.begin(), paths.end(), *evidence.path) == paths.end();
     return;
@@ -120,6 +148,10 @@ void weigh_other(Evidence& evidence, std::string_view module, const KeyMove& mov
 }
 
 ModuleMove decide(const Evidence& evidence, std::string_view module) {
+  if (evidence.own && !evidence.own_differ) {
+    if (*evidence.own == module) return {};
+    return {ModuleMove::Kind::kMoves, *evidence.own};
+  }
   const bool one_is_left = !evidence.contradicts && (evidence.path || evidence.allowed.size() == 1);
   if (!one_is_left) return {evidence.still_used ? ModuleMove::Kind::kStays : ModuleMove::Kind::kGoes, {}};
   const auto& path = evidence.path ? *evidence.path : evidence.allowed.front();
@@ -176,7 +208,12 @@ std::vector<ModuleMove> move_modules(const std::vector<std::string>& modules,
   for_modules(evidence, keys, weigh);
   const bool has_others = std::any_of(evidence.begin(), evidence.end(),
                                       [](const auto& module) { return module.second.has_others; });
-  if (has_others) for_modules(evidence, keys, weigh_other);
+  PossiblePaths possible;
+  if (has_others) {
+    for_modules(evidence, keys, [&](Evidence& one, std::string_view module, const KeyMove& key) {
+      weigh_other(one, module, key, possible);
+    });
+  }
   std::vector<ModuleMove> moves;
   moves.reserve(modules.size());
   for (const std::string_view module : modules) {

@@ -39,12 +39,13 @@ struct ModuleMove {
       0;  ///< index of the module whose value stands here now: its own, or of one that came here
 };
 
-/// Derives the moves of `modules` from those of the keys. A module moves when keys below it keep what follows
-/// its path and agree on what stands before, and all others below it, of which something behind its path
-/// changed too, can stand below the new path: their segments that stay do so on the same side of it. Without
-/// such keys there has to be one path below which all can stand. A module goes when its keys moved elsewhere
-/// in different ways. One of which no key remains, or that had none, follows the nearest module around it
-/// that moves, and stays if there is none: nobody asked to forget what is known about it.
+/// Derives the moves of `modules` from those of the keys. A module goes where its own keys go, those with
+/// nothing but a name behind its path, if they keep it and agree. Else it moves when keys below it keep what
+/// follows its path and agree on what stands before, and all others below it, of which something behind its
+/// path changed too, can stand below the new path: their segments that stay do so on the same side of it.
+/// Without such keys there has to be one path below which all can stand. A module goes when its keys moved
+/// elsewhere in different ways. One of which no key remains, or that had none, follows the nearest module
+/// around it that moves, and stays if there is none: nobody asked to forget what is known about it.
 ///
 /// Of several that come to one name the deepest is the wrapped one, and gives its value to the entry that
 /// stood there, or else to the first that came; the others go, as in PyTorch's own helper since 2.3

@@ -272,6 +272,11 @@ TEST_CASE("modules move although something below them does, too", "[model]") {
                                                             "module._orig_mod gone",
                                                             "module._orig_mod.a > a"});
   }
+  SECTION("its own keys decide") {
+    CHECK(moved({"bn"}, {{"bn.gamma", "norm.weight"}, {"bn.mean", "norm.mean"}}) == Names{"bn > norm"});
+    CHECK(moved({"b"}, {{"b.bias", "x.bias"}, {"b.module.w", "z.b.w"}}) == Names{"b > x"});
+    CHECK(moved({"b"}, {{"b.bias", "b.bias"}, {"b.module.w", "z.w"}}).empty());
+  }
   SECTION("where segments change their order or all are others, nothing is known") {
     CHECK(moved({"", "conv"}, {{"conv.w", "w.conv"}, {"conv.b", "b.conv"}}) == Names{"conv gone"});
     CHECK(moved({"a", "a.b"}, {{"a.b.w", "x.y.w"}}) == Names{"a gone", "a.b > x.y"});
