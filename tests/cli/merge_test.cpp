@@ -179,7 +179,20 @@ TEST_CASE("names that safetensors tie to a tensor are added as keys", "[cli][mer
   CHECK(report.find("'__metadata__' leads from 'b' to 'a'") != report.npos);
   CHECK(cli.good("merge -n tied.safetensors other.safetensors --keys union").find("added") ==
         std::string::npos);
+  cli.write("apart.pt", zip_of("b float32 2; a float32 2"));
+  CHECK(cli.good("merge tied.safetensors apart.pt --verify -o two.safetensors")
+            .find("'a' and 'b' were one tensor in the base and are 2 now") != report.npos);
+  CHECK(cli.good("inspect --keys two.safetensors") == "a\nb\n");
+  CHECK(cli.good("filter tied.safetensors --like tied.safetensors -o as-it-was.safetensors")
+            .find("key dropped") == report.npos);
+  CHECK(cli.read("as-it-was.safetensors") == cli.read("tied.safetensors"));
+  CHECK(cli.bad("rename -n two.safetensors --map a=b").find("would both be called 'b'") != report.npos);
+  CHECK(cli.bad("rename -n other.safetensors --map a=b").find("would both be called 'b'") != report.npos);
   CHECK(cli.bad("merge -n base.pt other.safetensors --keys equal").find("no key 'b'") != std::string::npos);
+  cli.good(
+      "apply -q tied.safetensors -e 'merge other.safetensors' -e 'rename-keys --add-prefix m.' --to torch "
+      "--verify -f -o out.pt");  // before and behind an edit that is not about keys
+  CHECK(cli.good("inspect --keys out.pt") == "m.a\nm.b\n");
 }
 
 TEST_CASE("tensors tied in the other file are tied wherever they go", "[cli][merge]") {

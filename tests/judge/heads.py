@@ -191,6 +191,10 @@ class Judge:
             for value in (net, net.state_dict()):
                 found = self.replaced(value, "--num-classes", "3")
                 self.tally.count("the last layer's weight is computed", None if isinstance(found, str) and "head '1' is" in found else f"{found}")
+        net = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 3)), {nn.Linear})
+        for head in ([], ["--head", "1"]):
+            found = self.replaced(net.state_dict(), *head, "--num-classes", "3")
+            self.tally.count("a packed weight", None if isinstance(found, str) and "head '1' is quantised" in found else f"{found}")
         net = nn.Sequential(nn.Linear(3, 5), nn.Embedding(9, 5))
         found = self.replaced(net, "--num-classes", "3")
         self.tally.count("an embedding behind the head", found if isinstance(found, str) else None if found[0].weight.shape == (3, 3) else f"{found}")

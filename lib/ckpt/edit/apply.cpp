@@ -160,15 +160,6 @@ bool drop_key(Use key, EditContext& context) {
   return false;
 }
 
-bool changes_names_alone(const Edit& edit) {
-  return std::holds_alternative<StripWrappers>(edit) || std::holds_alternative<FilterKeys>(edit) ||
-         std::holds_alternative<RenameKeys>(edit);
-}
-
-void settle_all_tied_names(EditContext& context) {
-  for (auto& dict : context.dicts) settle_tied_names(dict, context.checkpoint);
-}
-
 /// Which of several edits it was.
 Error in_edit(const Edit& edit, const Plan& plan, Error error) {
   if (plan.edits.size() == 1) return error;
@@ -246,8 +237,8 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
     CKPT_ASSIGN_OR_RETURN(auto chosen, choose_state_dicts(checkpoint, plan.roots));
     CKPT_RETURN_IF_ERROR(set_modules_aside(checkpoint, plan, chosen, report));
     for (const auto index : chosen) {
+      add_tied_keys(checkpoint, index);
       dicts.push_back(load_keys(checkpoint, index));
-      add_tied_names(dicts.back(), checkpoint);
     }
   }
   const bool root = std::any_of(plan.edits.begin(), plan.edits.end(), makes_root);
@@ -274,14 +265,12 @@ Result<PlanReport> apply_plan(const Plan& plan, Checkpoint& checkpoint) {
   };
 
   for (const auto& edit : plan.edits) {
-    if (!changes_names_alone(edit)) settle_all_tied_names(context);
     auto status = std::visit(Apply{context}, edit);
     const bool is_last = &edit == &plan.edits.back();  // whose keys are checked as they are stored
     for (auto dict = dicts.begin(); !is_last && status.ok() && dict != dicts.end(); ++dict)
       status = check_keys(*dict, checkpoint);
     if (!status.ok()) return in_edit(edit, plan, std::move(status).error());
   }
-  settle_all_tied_names(context);
   note_old_values(context);
   note_script_code(context);
   for (auto& dict : dicts) {
@@ -316,6 +305,16 @@ Result<std::vector<ReferenceKey>> reference_keys(Checkpoint& reference,
       const auto shape = reference.shape(reference.tensors[dict.entries[i].tensor]);
       key.shape.assign(shape.begin(), shape.end());
     }
+    keys.push_back(std::move(key));
+  }
+  for (const auto& tied : tied_names(reference)) {
+    const auto& row = reference.tensors[tied.tensor];
+    if (row.state_dict != index) continue;
+    const auto shape = reference.shape(row);
+    ReferenceKey key;
+    key.name = reference.metadata[tied.entry].first;
+    key.is_tensor = true;
+    key.shape.assign(shape.begin(), shape.end());
     keys.push_back(std::move(key));
   }
   return keys;

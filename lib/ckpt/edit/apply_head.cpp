@@ -18,6 +18,7 @@
 #include "ckpt/model/byte_order.h"
 #include "ckpt/model/key_path.h"
 #include "ckpt/model/lookup.h"
+#include "ckpt/model/module_names.h"
 
 namespace ckpt {
 namespace {
@@ -85,6 +86,16 @@ std::optional<std::string> layer_of_made(const EditedKey& key) {
   return std::nullopt;
 }
 
+/// Layers of which a state dict has the weight packed, in an object.
+std::set<std::string> packed_layers(const Checkpoint& checkpoint, const EditedStateDict& dict) {
+  constexpr std::string_view kPacked = "._packed_params._packed_params";
+  std::set<std::string> layers;
+  for (const auto& key : carried_keys(dict, checkpoint)) {
+    if (key.ends_with(kPacked)) layers.insert(key.substr(0, key.size() - kPacked.size()));
+  }
+  return layers;
+}
+
 /// What a whole module says of itself, beside its weight.
 class ModuleOfWeight {
  public:
@@ -136,6 +147,7 @@ std::string described(const Checkpoint& checkpoint, const EditedKey& weight) {
 /// The layer whose weight comes last, if it is a head by its looks, or can't be replaced, which is said
 /// later.
 Result<std::string> find_head(const Checkpoint& checkpoint, const EditedStateDict& dict) {
+  const auto packed = packed_layers(checkpoint, dict);
   std::vector<const EditedKey*> weights;
   std::optional<std::string> made;  // behind the last of them
   for (const auto& key : dict.keys) {
@@ -145,6 +157,8 @@ Result<std::string> find_head(const Checkpoint& checkpoint, const EditedStateDic
       made.reset();
     } else if (auto layer = key.dropped ? std::nullopt : layer_of_made(key)) {
       made = std::move(layer);
+    } else if (const std::string module(module_of(key.name)); packed.contains(module)) {
+      made = module;
     }
   }
   if (made) return *made;
@@ -246,6 +260,8 @@ class HeadReplacement {
     for (const auto& made : kMadeWeights) {
       if (find(name + std::string(made.key)) != nullptr) return refused(made.what);
     }
+    if (packed_layers(checkpoint_, dict_).contains(name))
+      return refused("is quantised: its weight is packed");
     Head head{find(name + ".weight"), find(name + ".bias")};
     if (head.weight == nullptr || head.weight->tensor == kNoIndex) {
       std::vector<std::string> layers;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ckpt/edit/state_dict_keys.h"
 
-#include <algorithm>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -15,6 +14,19 @@
 #include "ckpt/model/state_dicts.h"
 
 namespace ckpt {
+
+void add_tied_keys(Checkpoint& checkpoint, std::uint32_t state_dict) {
+  std::unordered_set<std::string> added;
+  for (const auto& tied : tied_names(checkpoint)) {
+    const auto row = checkpoint.tensors[tied.tensor];  // a copy: rows move
+    if (row.state_dict != state_dict) continue;
+    const auto shape = checkpoint.shape(row);
+    const auto& name = *added.insert(checkpoint.metadata[tied.entry].first).first;
+    checkpoint.insert(state_dict, name,
+                      {row.dtype, row.storage, row.offset, {shape.begin(), shape.end()}, {}});
+  }
+  std::erase_if(checkpoint.metadata, [&](const auto& entry) { return added.contains(entry.first); });
+}
 
 EditedStateDict load_keys(Checkpoint& checkpoint, std::uint32_t state_dict) {
   const auto& dict = checkpoint.state_dicts[state_dict];
@@ -31,62 +43,6 @@ EditedStateDict load_keys(Checkpoint& checkpoint, std::uint32_t state_dict) {
   return out;
 }
 
-namespace {
-
-bool is_tied_name(const EditedKey& key) {
-  return key.entry == kNoIndex;
-}
-
-bool is_changed(const EditedKey& key) {
-  return key.dropped || key.name != key.original;
-}
-
-/// The same tensor once more, under a key of its own.
-void insert_tied(EditedKey& key, std::uint32_t dict, Checkpoint& checkpoint) {
-  const auto row = checkpoint.tensors[key.tensor];  // a copy: rows move
-  const auto shape = checkpoint.shape(row);
-  checkpoint.insert(dict, std::string(key.original),
-                    {row.dtype, row.storage, row.offset, {shape.begin(), shape.end()}, {}});
-  const auto& entries = checkpoint.state_dicts[dict].entries;
-  key.entry = static_cast<std::uint32_t>(entries.size() - 1);
-  key.tensor = entries.back().tensor;
-}
-
-}  // namespace
-
-void add_tied_names(EditedStateDict& dict, Checkpoint& checkpoint) {
-  for (const auto& tied : tied_names(checkpoint)) {
-    const auto& row = checkpoint.tensors[tied.tensor];
-    if (row.state_dict != dict.index || dtype_info(row.dtype).bits < 8) continue;
-    const std::string_view name = checkpoint.strings.emplace_back(checkpoint.metadata[tied.entry].first);
-    dict.keys.push_back({name, std::string(name), tied.tensor, kNoIndex, false});
-  }
-}
-
-void settle_tied_names(EditedStateDict& dict, Checkpoint& checkpoint) {
-  const auto begin = std::find_if(dict.keys.begin(), dict.keys.end(), is_tied_name);
-  if (begin == dict.keys.end()) return;
-  std::unordered_map<TensorId, const EditedKey*> owners;
-  for (const auto& key : dict.keys) {
-    if (!is_tied_name(key)) owners.emplace(key.tensor, &key);
-  }
-  std::unordered_set<std::string_view> gone;  // from `__metadata__`
-  for (auto& key : dict.keys) {
-    if (!is_tied_name(key)) continue;
-    if (!is_changed(key) && !is_changed(*owners.at(key.tensor))) continue;
-    gone.insert(key.original);
-    ++dict.keys_before;
-    dict.bytes_before += checkpoint.bytes(checkpoint.tensors[key.tensor]);
-    insert_tied(key, dict.index, checkpoint);
-  }
-  std::erase_if(dict.keys, is_tied_name);
-  std::erase_if(checkpoint.metadata, [&](const auto& entry) { return gone.contains(entry.first); });
-}
-
-namespace {
-
-/// Keys of the mapping that no edit reaches, since their values are no tensors: a mixed root, or what --root
-/// names.
 std::vector<std::string> carried_keys(const EditedStateDict& dict, const Checkpoint& checkpoint) {
   const auto& edited = checkpoint.state_dicts[dict.index];
   if (!edited.mixed_root || !checkpoint.has_document()) return {};
@@ -101,6 +57,8 @@ std::vector<std::string> carried_keys(const EditedStateDict& dict, const Checkpo
   }
   return keys;
 }
+
+namespace {
 
 Status check_carried(const EditedStateDict& dict, const Checkpoint& checkpoint) {
   const auto carried = carried_keys(dict, checkpoint);

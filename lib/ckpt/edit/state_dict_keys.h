@@ -16,7 +16,7 @@ struct EditedKey {
   std::string_view original;  ///< the checkpoint's
   std::string name;
   TensorId tensor = kNoIndex;
-  std::uint32_t entry = 0;  ///< kNoIndex: a name that `__metadata__` ties to the tensor
+  std::uint32_t entry = 0;
   bool dropped = false;
 };
 
@@ -28,15 +28,16 @@ struct EditedStateDict {
   std::uint64_t bytes_before = 0;  ///< numel × item size of its tensors
 };
 
+/// Names that `__metadata__` of safetensors ties to tensors of the state dict become keys behind the others,
+/// whose tensors are those; they are spelled as they were where they still are what they were in the end.
+void add_tied_keys(Checkpoint& checkpoint, std::uint32_t state_dict);
+
 /// The checkpoint must outlive the result.
 EditedStateDict load_keys(Checkpoint& checkpoint, std::uint32_t state_dict);
 
-/// Names that `__metadata__` of safetensors ties to tensors are keys while keys are dropped and renamed.
-void add_tied_names(EditedStateDict& dict, Checkpoint& checkpoint);
-
-/// Before other edits and in the end: a tied name stays what it is where neither it nor its tensor's key has
-/// changed. Else it is a key of its own from here on, whose tensor is that of the other, and may outlive it.
-void settle_tied_names(EditedStateDict& dict, Checkpoint& checkpoint);
+/// Keys of the mapping that no edit reaches, since their values are no tensors: a mixed root, or what --root
+/// names.
+std::vector<std::string> carried_keys(const EditedStateDict& dict, const Checkpoint& checkpoint);
 
 /// Errors: kRefused when two keys would have one name, or none is left.
 Status check_keys(const EditedStateDict& dict, const Checkpoint& checkpoint);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <string_view>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -73,8 +74,10 @@ class Ties {
       }
     }
     if (aliases.empty()) return {};
+    std::unordered_set<std::string_view> taken = {kFormatKey};  // that mean something else
+    for (const auto& entry : checkpoint_.metadata) taken.insert(entry.first);
     for (const auto& [row, kept] : aliases) {
-      if (means_something_else(name(row))) {
+      if (taken.contains(name(row))) {
         return Error(ErrorCode::kUnsupported,
                      fmt::format("a tied tensor can't be called {}: '__metadata__' of safetensors means "
                                  "something else by it",
@@ -99,12 +102,6 @@ class Ties {
       return !checkpoint_.tensors[rows_[row].tensor].has(kInserted);
     });
     return there == tie.end() ? tie.front() : *there;
-  }
-
-  bool means_something_else(std::string_view alias) const {
-    const auto& metadata = checkpoint_.metadata;
-    return alias == kFormatKey || std::any_of(metadata.begin(), metadata.end(),
-                                              [&](const auto& entry) { return entry.first == alias; });
   }
 
   const Checkpoint& checkpoint_;

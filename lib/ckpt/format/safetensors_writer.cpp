@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -40,6 +41,7 @@ class SafetensorsWriter {
     CKPT_RETURN_IF_ERROR(place_tensors());
     metadata_ = metadata();
     spell_header();
+    if (is_as_it_was()) return Layout::of_whole_file(checkpoint_.parts.front().source->size());
     return buffer_.lay_out(std::move(text_));
   }
 
@@ -99,8 +101,13 @@ class SafetensorsWriter {
     for (TensorId tensor = 0; tensor < changes_.size(); ++tensor) {
       if (is_kept(tensor)) rows.push_back({std::string(name(tensor)), tensor});
     }
-    CKPT_ASSIGN_OR_RETURN(auto ties, settle_ties(checkpoint_, rows, tied, notes));
+    std::vector<std::string> said;
+    CKPT_ASSIGN_OR_RETURN(auto ties, settle_ties(checkpoint_, rows, tied, said));
     aliases_ = std::move(ties.aliases);
+    const std::set<std::pair<std::string, std::string>> known(data_.metadata.begin(), data_.metadata.end());
+    const auto is_new = [&](const auto& alias) { return !known.contains(alias); };
+    if (tied != TiedTensors::kAlias || std::any_of(aliases_.begin(), aliases_.end(), is_new))
+      notes.insert(notes.end(), said.begin(), said.end());
     auto alias = aliases_.begin();
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (!ties.is_written[i]) kept_under_.emplace(rows[i].tensor, (alias++)->second);
@@ -192,24 +199,30 @@ class SafetensorsWriter {
     text_ += members.empty() ? std::string_view("}") : original(members.back().end, end);
   }
 
+  /// Keys that were tied and still are, and nothing else?
+  bool is_as_it_was() const {
+    for (TensorId tensor = 0; tensor < changes_.size(); ++tensor) {
+      if (row(tensor).has(kReplaced) || (row(tensor).has(kInserted) && is_written(tensor))) return false;
+    }
+    return header_.starts_with(text_) && header_.find_first_not_of(' ', text_.size()) == header_.npos;
+  }
+
   /// The entries that there are and the new ones. What led to a tensor follows it: to its new name, to where
   /// its bytes are if it is an alias now, or away. Readers that ask for a format when there are entries find
   /// it in new ones.
   std::vector<std::pair<std::string, std::string>> metadata() const {
     auto entries = checkpoint_.metadata;
     if (data_.metadata.empty() && !aliases_.empty()) entries.emplace_back("format", "pt");
-    const auto tied = tied_names(checkpoint_);
-    for (auto one = tied.rbegin(); one != tied.rend(); ++one) {
-      const auto kept = kept_under_.find(one->tensor);
-      if (!is_kept(one->tensor)) {
-        entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(one->entry));
-      } else {
-        entries[one->entry].second =
-            kept != kept_under_.end() ? kept->second : std::string(name(one->tensor));
-      }
+    for (const auto& tied : tied_names(checkpoint_)) {
+      const auto kept = kept_under_.find(tied.tensor);
+      entries[tied.entry].second = kept != kept_under_.end() ? kept->second : std::string(name(tied.tensor));
     }
     entries.insert(entries.end(), aliases_.begin(), aliases_.end());
-    return entries;
+    const auto sorted = [](auto list) {
+      std::sort(list.begin(), list.end());
+      return list;
+    };
+    return sorted(entries) == sorted(data_.metadata) ? data_.metadata : entries;
   }
 
   void spell_metadata() {

@@ -65,8 +65,7 @@ class StateDictPickler {
 
   /// Is the shape that of single values, of which PyTorch counts pairs?
   bool counts_values(const TensorInfo& row) const {
-    return checkpoint_.format == FormatId::kSafetensors && row.dtype == Dtype::kFloat4E2m1fnX2 &&
-           !row.has(kReplaced) && !row.has(kInserted);
+    return checkpoint_.format == FormatId::kSafetensors && row.dtype == Dtype::kFloat4E2m1fnX2;
   }
 
   static bool is_untyped(const Storage& storage) {
