@@ -2,6 +2,7 @@
 // Tensors of other files in place of the base's.
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <tuple>
@@ -56,6 +57,14 @@ class DictUpdate final : public DictMerge {
 using View = std::tuple<StorageId, std::uint64_t, Shape>;
 using Ties = std::map<View, std::vector<std::pair<std::string, TensorId>>>;
 
+/// The object in the first document that a tensor is; none for tensors of other documents.
+std::optional<Use> object_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  const bool is_one = tensor.use != kNoUse && tensor.place != kNoIndex && checkpoint.has_document() &&
+                      checkpoint.places[tensor.place].document == 0;
+  if (!is_one) return std::nullopt;
+  return checkpoint.graph().resolve(tensor.use);
+}
+
 Ties ties_of(const EditContext& context) {
   const auto& checkpoint = context.checkpoint;
   const auto view_of = [&](const TensorInfo& tensor) {
@@ -66,12 +75,12 @@ Ties ties_of(const EditContext& context) {
   std::vector<bool> has_key(checkpoint.tensors.size());
   std::unordered_set<Use> changing;  // objects of modules, which change for all that has them
   for (const auto& dict : context.dicts) {
-    const bool of_module = checkpoint.state_dicts[dict.index].of_module && checkpoint.has_document();
+    const bool of_module = checkpoint.state_dicts[dict.index].of_module;
     for (const auto& key : dict.keys) {
       if (key.dropped || key.tensor == kNoIndex) continue;
       has_key[key.tensor] = true;
       const auto& tensor = checkpoint.tensors[key.tensor];
-      if (of_module && tensor.use != kNoUse) changing.insert(checkpoint.graph().resolve(tensor.use));
+      if (const auto object = object_of(checkpoint, tensor); of_module && object) changing.insert(*object);
       if (tensor.storage == kNoIndex || checkpoint.numel(tensor) == 0) continue;
       ties[view_of(tensor)].emplace_back(key.name, key.tensor);
     }
@@ -81,7 +90,7 @@ Ties ties_of(const EditContext& context) {
     const auto& tensor = checkpoint.tensors[id];
     if (has_key[id] || tensor.storage == kNoIndex || tensor.place == kNoIndex || !around.is_kept(id))
       continue;
-    if (!changing.empty() && changing.contains(checkpoint.graph().resolve(tensor.use))) continue;
+    if (const auto object = object_of(checkpoint, tensor); object && changing.contains(*object)) continue;
     const auto found = ties.find(view_of(tensor));
     if (found != ties.end()) found->second.emplace_back(checkpoint.path(tensor.place), id);
   }

@@ -147,7 +147,8 @@ std::string first_path_of(const Checkpoint& checkpoint, const std::string& path)
   if (!found.ok()) return path;
   const auto value = checkpoint.graph().resolve(found->value);
   for (const auto& mapping : checkpoint.mappings) {
-    if (checkpoint.graph().resolve(mapping.use) == value) return checkpoint.path(mapping.place);
+    const bool is_of_it = mapping.use != kNoUse && checkpoint.places[mapping.place].document == 0;
+    if (is_of_it && checkpoint.graph().resolve(mapping.use) == value) return checkpoint.path(mapping.place);
   }
   return path;
 }
