@@ -296,6 +296,7 @@ Result<std::vector<ReferenceKey>> reference_keys(Checkpoint& reference,
   }
   std::vector<ReferenceKey> keys;
   const auto index = chosen.front();
+  add_tied_keys(reference, index);
   const auto& dict = reference.state_dicts[index];
   for (std::uint32_t i = 0; i < dict.entries.size(); ++i) {
     ReferenceKey key;
@@ -305,16 +306,6 @@ Result<std::vector<ReferenceKey>> reference_keys(Checkpoint& reference,
       const auto shape = reference.shape(reference.tensors[dict.entries[i].tensor]);
       key.shape.assign(shape.begin(), shape.end());
     }
-    keys.push_back(std::move(key));
-  }
-  for (const auto& tied : tied_names(reference)) {
-    const auto& row = reference.tensors[tied.tensor];
-    if (row.state_dict != index) continue;
-    const auto shape = reference.shape(row);
-    ReferenceKey key;
-    key.name = reference.metadata[tied.entry].first;
-    key.is_tensor = true;
-    key.shape.assign(shape.begin(), shape.end());
     keys.push_back(std::move(key));
   }
   return keys;

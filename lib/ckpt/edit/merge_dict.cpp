@@ -11,7 +11,6 @@
 #include "ckpt/base/text.h"
 #include "ckpt/edit/surroundings.h"
 #include "ckpt/model/dense_order.h"
-#include "ckpt/model/state_dicts.h"
 
 namespace ckpt {
 
@@ -118,7 +117,6 @@ void DictMerge::compare_keys() {
     known.insert(key.name);
     if (key.tensor != kNoIndex && !last_with(offers_, key.name)) missing_.push_back(key.name);
   }
-  for (const auto& tied : tied_names(base_)) known.insert(base_.metadata[tied.entry].first);  // they follow
   for (const auto& offer : offers_) {
     for (auto& name : keys_of(offer)) {
       if (known.insert(name).second) unexpected_.push_back(std::move(name));

@@ -7,6 +7,7 @@
 
 #include "ckpt/base/text.h"
 #include "ckpt/edit/key_alignment.h"
+#include "ckpt/edit/state_dict_keys.h"
 #include "ckpt/model/key_path.h"
 #include "ckpt/model/state_dicts.h"
 
@@ -20,23 +21,14 @@ std::vector<std::string> roots_of(const Checkpoint& checkpoint, const std::vecto
   return roots;
 }
 
-void add_aliases(Offer& offer) {
-  const auto& checkpoint = offer.checkpoint();
-  for (const auto& tied : tied_names(checkpoint)) {
-    const auto entry = offer.entries.at(std::string(checkpoint.tensors[tied.tensor].name));
-    offer.aliases.push_back(checkpoint.metadata[tied.entry].first);
-    offer.entries.emplace(offer.aliases.back(), entry);
-  }
-}
-
 Offer make_offer(const MergeSource& source, std::uint32_t number, std::uint32_t dict) {
-  Offer offer{&source, number, dict, {}, {}};
+  add_tied_keys(*source.checkpoint, dict);
+  Offer offer{&source, number, dict, {}};
   const auto count = static_cast<std::uint32_t>(source.checkpoint->state_dicts[dict].entries.size());
   offer.entries.reserve(count);
   for (std::uint32_t i = 0; i < count; ++i) {
     if (offer.tensor(i) != kNoIndex) offer.entries.emplace(source.checkpoint->original_name(dict, i), i);
   }
-  add_aliases(offer);
   return offer;
 }
 
@@ -89,7 +81,6 @@ std::vector<std::string> keys_of(const Offer& offer) {
   for (std::uint32_t i = 0; i < count; ++i) {
     if (offer.tensor(i) != kNoIndex) keys.push_back(checkpoint.original_name(offer.dict, i));
   }
-  keys.insert(keys.end(), offer.aliases.begin(), offer.aliases.end());
   return keys;
 }
 

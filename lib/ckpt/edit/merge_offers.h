@@ -20,8 +20,6 @@ struct Offer {
   std::uint32_t number = 0;  ///< of the source
   std::uint32_t dict = 0;    ///< in the source's checkpoint
   std::unordered_map<std::string, std::uint32_t> entries;
-  std::vector<std::string>
-      aliases;              ///< of the keys in `entries`: those that only `__metadata__` leads to one
   std::uint64_t taken = 0;  ///< tensors
 
   const Checkpoint& checkpoint() const { return *source->checkpoint; }
@@ -48,7 +46,7 @@ using Offers = std::vector<Offer>;
 /// path, or the only one with the only one. Errors: kUsage where that can't be done.
 Result<std::vector<Offers>> pair_sources(const MergeTensors& edit, const EditContext& context);
 
-/// All keys of `offer` that are tensors, in the order of the file, aliases last.
+/// All keys of `offer` that are tensors, in their order.
 std::vector<std::string> keys_of(const Offer& offer);
 
 /// What `offer` has under `name`; false where it has nothing.

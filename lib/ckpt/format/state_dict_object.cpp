@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -142,27 +141,11 @@ class StateDictPickler {
 };
 
 /// Names that `__metadata__` leads to a tensor, as the reference's save_model leaves them: behind the others.
-/// A tensor that was dropped takes its aliases with it.
+/// Where keys were edited they are rows already.
 void add_aliases(const Checkpoint& checkpoint, std::vector<NamedRow>& rows, std::vector<std::string>& notes) {
   const auto& metadata = checkpoint.metadata;
-  if (metadata.empty()) return;
-  std::unordered_map<TensorId, std::string> kept;  // with their names in the output
-  std::unordered_set<std::string> taken;
-  for (const auto& row : rows) {
-    kept.emplace(row.tensor, row.name);
-    taken.insert(row.name);
-  }
-  std::size_t aliases = 0;
   const auto tied = tied_names(checkpoint);
-  for (const auto& [entry, tensor] : tied) {
-    const auto& [name, target] = metadata[entry];
-    const auto row = kept.find(tensor);
-    if (row == kept.end() || !taken.insert(name).second) continue;
-    rows.push_back({name, tensor});
-    ++aliases;
-    if (row->second != target)
-      notes.push_back(fmt::format("{} is tied to {} and keeps its name", quoted(name), quoted(row->second)));
-  }
+  for (const auto& [entry, tensor] : tied) rows.push_back({metadata[entry].first, tensor});
   const auto others =
       static_cast<std::size_t>(std::count_if(metadata.begin(), metadata.end(),
                                              [](const auto& entry) { return entry.first != "format"; })) -
@@ -171,8 +154,8 @@ void add_aliases(const Checkpoint& checkpoint, std::vector<NamedRow>& rows, std:
     notes.push_back(fmt::format("{} of '__metadata__' {} not in the output",
                                 others == 1 ? "1 entry" : fmt::format("{} entries", with_separators(others)),
                                 others == 1 ? "is" : "are"));
-  if (aliases > 0)
-    notes.push_back(fmt::format("{} tied again, as '__metadata__' says", counted(aliases, "key")));
+  if (!tied.empty())
+    notes.push_back(fmt::format("{} tied again, as '__metadata__' says", counted(tied.size(), "key")));
 }
 
 }  // namespace
